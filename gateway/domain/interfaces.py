@@ -1,0 +1,302 @@
+"""What the inner rooms need of the outside: four repositories, the journal and the request gate.
+
+Every repository method takes a `CallContext` first, returns domain nouns and raises domain errors alone.
+Repositories report facts; they never retry, judge or cache. In-process and Alpaca implementations give the
+same answers: one contract suite runs over both.
+
+Errors, unless a method says otherwise: `VenueUnreachable` (a read failed, or certainly nothing was sent),
+`VenueRateLimited`, `VenueAuthentication`. A change adds `OutcomeUnknown` (it may have taken effect) and
+`OrderRejected` (the venue proved that it had none).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+from enum import StrEnum
+from typing import Protocol
+
+from gateway.domain.models.account import Account, Activity, Position
+from gateway.domain.models.market_data import (
+    Adjustment,
+    Bar,
+    Page,
+    Quote,
+    Snapshot,
+    SubscriptionSet,
+    Timeframe,
+    Trade,
+    TradeCancel,
+    TradeCorrection,
+)
+from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
+from gateway.domain.models.reference import Asset, MarketClock, MarketDay
+from gateway.domain.types import AssetClass, BudgetLane, CallContext, DataFeed, FeedState
+
+
+class VenueOrderFilter(StrEnum):
+    """Which of the venue's orders to list; open means that the venue does not call it terminal."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    ALL = "all"
+
+
+class TradingRepository(Protocol):
+    """Orders at the venue."""
+
+    async def submit_order(self, context: CallContext, venue_client_order_id: str, spec: OrderSpec) -> VenueOrder:
+        """Send one order, once.
+
+        Raises:
+            OutcomeUnknown: The request left and no proof came back; `duplicate_id` when the venue knows the id.
+        """
+        ...
+
+    async def replace_order(
+        self, context: CallContext, venue_order_id: str, venue_client_order_id: str, changes: OrderChanges
+    ) -> VenueOrder:
+        """Ask for a change; the answer is the new venue order. `changes.quantity` is sent as it is.
+
+        Raises:
+            OrderRejected: Nothing changed; `venue_http_status` tells a missing order (404) from a refusal.
+            OutcomeUnknown: It may have been taken.
+        """
+        ...
+
+    async def cancel_order(self, context: CallContext, venue_order_id: str) -> None:
+        """Ask for the end of an order; returning means asked, not canceled. Safe to repeat.
+
+        Raises:
+            OrderNotFound: The venue does not know it.
+            OrderRejected: It cannot be canceled, usually because it is terminal: look it up.
+        """
+        ...
+
+    async def get_order(self, context: CallContext, venue_order_id: str) -> VenueOrder:
+        """One order with its legs; OrderNotFound when the venue does not know it."""
+        ...
+
+    async def find_order(self, context: CallContext, venue_client_order_id: str) -> VenueOrder | None:
+        """Look an order up by the id it was sent under; None when the venue does not know it (yet)."""
+        ...
+
+    async def list_orders(
+        self,
+        context: CallContext,
+        status: VenueOrderFilter,
+        *,
+        after_ns: int | None = None,
+        until_ns: int | None = None,
+        oldest_first: bool = False,
+        limit: int = 500,
+    ) -> list[VenueOrder]:
+        """Orders by submit time, legs nested in their parents; both bounds exclusive, at most 500."""
+        ...
+
+
+class AccountRepository(Protocol):
+    """The account, its positions and what changed it."""
+
+    async def get_account(self, context: CallContext) -> Account:
+        """The account as the venue sees it now."""
+        ...
+
+    async def list_positions(self, context: CallContext) -> list[Position]:
+        """All open positions, symbols in the gateway's spelling."""
+        ...
+
+    async def list_fill_activities(
+        self, context: CallContext, *, after_ns: int | None = None, page_token: str = "", page_size: int = 100
+    ) -> Page[Activity]:
+        """Fills, oldest first; `page_token` is the id of the last one seen."""
+        ...
+
+
+class MarketDataRepository(Protocol):
+    """Market data by request, and reference data: what can be traded, and when.
+
+    `feed` decides the asset class of market data; symbols of one call belong to it. Symbols without a value
+    are left out of the answer.
+    """
+
+    async def get_latest_quotes(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Quote]:
+        """The newest quote of each symbol."""
+        ...
+
+    async def get_latest_trades(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Trade]:
+        """The newest trade of each symbol."""
+        ...
+
+    async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:
+        """The newest minute bar of each symbol."""
+        ...
+
+    async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
+        """Newest trade and quote, minute and daily bars of each symbol."""
+        ...
+
+    async def list_bars(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        *,
+        start_ns: int,
+        end_ns: int,
+        adjustments: Sequence[Adjustment] = (),
+        as_of_date: date | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Bar]:
+        """One page of past bars, by symbol, then by time; bars that begin within [start, end]."""
+        ...
+
+    async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:
+        """Every asset of a class, active or not, by symbol."""
+        ...
+
+    async def get_market_clock(self, context: CallContext) -> MarketClock:
+        """The hours of US equities, by the venue's clock."""
+        ...
+
+    async def list_market_days(self, context: CallContext, start: date, end: date) -> list[MarketDay]:
+        """Trading days within [start, end], oldest first."""
+        ...
+
+
+class MarketDataListener(Protocol):
+    """Who hears a market-data feed. Called on the event loop; must neither block nor raise."""
+
+    def on_quotes(self, quotes: Sequence[Quote]) -> None:
+        """Quotes in the order received; one call per frame."""
+        ...
+
+    def on_trades(self, trades: Sequence[Trade | TradeCorrection | TradeCancel]) -> None:
+        """Trades, corrections and cancels in the order received."""
+        ...
+
+    def on_bars(self, bars: Sequence[Bar]) -> None:
+        """Bars; `channel` says which kind."""
+        ...
+
+    def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:
+        """The venue's whole set after a change: what is missing in it was not accepted."""
+        ...
+
+    def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
+        """CONNECTING, LIVE (authenticated, subscribed) or DISCONNECTED; an error frame: state kept, code set."""
+        ...
+
+
+class MarketDataConnection(Protocol):
+    """One upstream connection of one feed. It reconnects by itself, resubscribes, and tells the listener."""
+
+    async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
+        """Change the subscriptions by difference while it runs.
+
+        Returns when the change is sent or noted for the next connect; the acknowledgement comes to the
+        listener. An empty set closes the socket.
+        """
+        ...
+
+    async def close(self) -> None:
+        """End it; the socket is closed when this returns. Idempotent."""
+        ...
+
+
+class OrderUpdateListener(Protocol):
+    """Who hears the venue's order feed. Called on the event loop; must neither block nor raise."""
+
+    def on_update(self, update: VenueOrderUpdate) -> None:
+        """One message of the feed."""
+        ...
+
+    def on_unreadable(self, detail: str, venue_order_id: str) -> None:
+        """A frame that could not be read; the order's id when it could be found: look it up."""
+        ...
+
+    def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
+        """CONNECTING, RECONCILING (listening; what was missed is not known yet) or DISCONNECTED."""
+        ...
+
+
+class OrderUpdateConnection(Protocol):
+    """The one connection to the venue's order feed. It reconnects by itself and tells the listener."""
+
+    async def close(self) -> None:
+        """End it; the socket is closed when this returns. Idempotent."""
+        ...
+
+
+class StreamingRepository(Protocol):
+    """What the venue says by itself."""
+
+    async def open_market_data(self, feed: DataFeed, listener: MarketDataListener) -> MarketDataConnection:
+        """A connection object; the socket opens with its first subscription."""
+        ...
+
+    async def open_order_updates(self, listener: OrderUpdateListener) -> OrderUpdateConnection:
+        """Begin to listen; returns at once, connecting goes on behind."""
+        ...
+
+
+class OrderJournal(Protocol):
+    """The append-only record of everything that happened to orders. Nothing leaves for the venue without it."""
+
+    @property
+    def epoch(self) -> str:
+        """The random id of this life of the journal; a new one after a restore or, in memory, a restart."""
+        ...
+
+    @property
+    def head(self) -> int:
+        """The sequence of the newest event; 0 when there is none."""
+        ...
+
+    @property
+    def oldest(self) -> int:
+        """The sequence of the oldest event still kept; head + 1 when there is none."""
+        ...
+
+    async def append(self, events: Sequence[JournalEvent]) -> tuple[JournalEvent, ...]:
+        """Record events together, all or none, and return them with their sequences; durable when this returns.
+
+        Raises:
+            JournalUnavailable: Nothing was recorded, and nothing may be sent.
+        """
+        ...
+
+    def read(self, after: int, limit: int) -> tuple[JournalEvent, ...]:
+        """At most `limit` events with a sequence greater than `after`, in order."""
+        ...
+
+    def chain_hash(self, sequence: int) -> bytes:
+        """8 bytes that bind all events up to a sequence; what a resume token carries."""
+        ...
+
+
+class RequestGate(Protocol):
+    """May a request go to the venue now? Fed by the venue's rate-limit headers."""
+
+    def admit(self, lane: BudgetLane) -> None:
+        """Count one request.
+
+        Raises:
+            VenueRateLimited: Not now; `retry_after_ms` says when.
+        """
+        ...
+
+    def observe(self, limit: int, remaining: int, reset_s: int) -> None:
+        """The venue's own count: X-RateLimit-Limit, -Remaining, and -Reset in Unix seconds."""
+        ...
+
+
+class VenueControl(Protocol):
+    """Faults on request at the emulator. Never bound for paper or live."""
+
+    async def inject(self, fault: str, count: int, match: str = "") -> None:
+        """Let the next `count` matching requests or messages meet a fault; names as the emulator documents them."""
+        ...

@@ -1,0 +1,1 @@
+"""The nouns: orders, market data, the account and reference data, and the rules they carry."""
