@@ -26,8 +26,6 @@ from gateway.domain.models.market_data import (
     SubscriptionSet,
     Timeframe,
     Trade,
-    TradeCancel,
-    TradeCorrection,
 )
 from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
@@ -174,12 +172,12 @@ class MarketDataListener(Protocol):
         """Quotes in the order received; one call per frame."""
         ...
 
-    def on_trades(self, trades: Sequence[Trade | TradeCorrection | TradeCancel]) -> None:
-        """Trades, corrections and cancels in the order received."""
+    def on_trades(self, trades: Sequence[Trade]) -> None:
+        """Trades in the order received."""
         ...
 
     def on_bars(self, bars: Sequence[Bar]) -> None:
-        """Bars; `channel` says which kind."""
+        """Minute bars in the order received."""
         ...
 
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:

@@ -26,8 +26,8 @@ _DECIMAL_LENGTH_MAX: Final = 25  # 15 digits, the point, 9 digits
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
 _STRATEGY = re.compile(r"[a-z0-9][a-z0-9-]{0,23}", re.ASCII)
 _EQUITY = re.compile(r"[A-Z][A-Z0-9]{0,9}(\.[A-Z0-9]{1,10})?", re.ASCII)
+_SYMBOL_LENGTH_MAX: Final = 21
 _CRYPTO = re.compile(r"[A-Z][A-Z0-9]{0,9}/[A-Z0-9]{1,10}", re.ASCII)
-_OPTION = re.compile(r"[A-Z]{1,6}[0-9]{6}[CP][0-9]{8}", re.ASCII)
 
 
 class Venue(StrEnum):
@@ -42,7 +42,6 @@ class AssetClass(StrEnum):
     """Alpaca's asset classes; one that this build does not know is UNRECOGNIZED."""
 
     US_EQUITY = "us_equity"
-    US_OPTION = "us_option"
     CRYPTO = "crypto"
     UNRECOGNIZED = "unrecognized"
 
@@ -140,7 +139,6 @@ class DataFeed(StrEnum):
 
     IEX = "stocks:iex"
     SIP = "stocks:sip"
-    DELAYED_SIP = "stocks:delayed_sip"
     CRYPTO_US = "crypto:us"
 
 
@@ -152,7 +150,6 @@ class FeedState(StrEnum):
     """How far an upstream feed can be trusted."""
 
     LIVE = "live"
-    QUIET = "quiet"
     CONNECTING = "connecting"
     DISCONNECTED = "disconnected"
     RECONCILING = "reconciling"
@@ -160,7 +157,7 @@ class FeedState(StrEnum):
     @property
     def vouches(self) -> bool:
         """Values received in this state, without a break, are the venue's latest."""
-        return self in (FeedState.LIVE, FeedState.QUIET)
+        return self is FeedState.LIVE
 
 
 class Channel(StrEnum):
@@ -169,8 +166,6 @@ class Channel(StrEnum):
     QUOTES = "quotes"
     TRADES = "trades"
     BARS = "bars"
-    UPDATED_BARS = "updated_bars"
-    DAILY_BARS = "daily_bars"
 
 
 class ConflationPolicy(StrEnum):
@@ -178,7 +173,6 @@ class ConflationPolicy(StrEnum):
 
     NONE = "none"
     LATEST_PER_SYMBOL = "latest_per_symbol"
-    DROP_OLDEST = "drop_oldest"
 
 
 class BudgetLane(StrEnum):
@@ -247,17 +241,13 @@ def decimal_from_price(price: float) -> Decimal:
 
 
 def is_symbol(text: str) -> bool:
-    """Whether the text is spelled as symbols are: `AAPL`, `BRK.B`, `BTC/USD` or an OCC option."""
-    return len(text) <= 21 and bool(_EQUITY.fullmatch(text) or _CRYPTO.fullmatch(text) or _OPTION.fullmatch(text))
+    """Whether the text is spelled as symbols are: `AAPL`, `BRK.B` or `BTC/USD`."""
+    return len(text) <= _SYMBOL_LENGTH_MAX and bool(_EQUITY.fullmatch(text) or _CRYPTO.fullmatch(text))
 
 
 def asset_class_of(symbol: str) -> AssetClass:
     """The class that a symbol's spelling tells; the symbol must pass `is_symbol`."""
-    if "/" in symbol:
-        return AssetClass.CRYPTO
-    if _OPTION.fullmatch(symbol):
-        return AssetClass.US_OPTION
-    return AssetClass.US_EQUITY
+    return AssetClass.CRYPTO if "/" in symbol else AssetClass.US_EQUITY
 
 
 def is_client_order_id(text: str) -> bool:

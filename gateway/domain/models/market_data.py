@@ -56,41 +56,13 @@ class Trade:
 
 
 @dataclass(slots=True)
-class TradeCorrection:
-    """The venue corrected a trade."""
-
-    symbol: str
-    time_ns: int
-    original: Trade
-    corrected: Trade
-    feed: DataFeed
-    receive_time_ns: int
-
-
-@dataclass(slots=True)
-class TradeCancel:
-    """The venue annulled a trade; action is "C" (canceled) or "E" (an error), verbatim."""
-
-    symbol: str
-    time_ns: int
-    trade_id: int
-    exchange: str
-    price: float
-    size: float
-    action: str
-    feed: DataFeed
-    receive_time_ns: int
-
-
-@dataclass(slots=True)
 class Bar:
     """Open, high, low, close and volume over a timeframe. Treat as immutable.
 
     Attributes:
         start_time_ns: When it begins.
         vwap: None when the venue gives none.
-        channel: On streams, the channel it came by; None in history.
-        final: Complete, though an updated bar may still follow.
+        final: Complete; False for the running minute or day.
     """
 
     symbol: str
@@ -104,7 +76,6 @@ class Bar:
     receive_time_ns: int
     trade_count: int = 0
     vwap: float | None = None
-    channel: Channel | None = None
     final: bool = True
 
 

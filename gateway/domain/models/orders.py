@@ -232,7 +232,6 @@ class Fill:
 
     Attributes:
         cumulative_quantity, leaves_quantity: Of the venue order; leaves is None for notional orders.
-        fee: What the venue kept, estimated until its activity confirms it; in `fee_asset`.
         synthesized: Inferred from a change of the order: the venue's own report is missing.
     """
 
@@ -248,8 +247,6 @@ class Fill:
     cumulative_quantity: Decimal
     trade_time_ns: int
     leaves_quantity: Decimal | None = None
-    fee: Decimal | None = None
-    fee_asset: str = ""
     account_position_quantity: Decimal | None = None
     synthesized: bool = False
 

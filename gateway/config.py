@@ -1,0 +1,81 @@
+"""Settings: every GATEWAY_* variable, with unit, default and reason.
+
+Flags of the command line win over the environment. Credentials are read under GATEWAY_* or Alpaca's own
+names, live in `SecretStr` and are never logged.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from gateway.domain.types import DataFeed, Venue
+
+
+class Settings(BaseSettings):
+    """How one gateway process runs. Unknown GATEWAY_* names are refused by `trading-gateway serve`."""
+
+    model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="forbid", populate_by_name=True)
+
+    listen: str = "127.0.0.1:50051"
+    """HOST:PORT. Nothing beyond loopback is served without TLS, which this build does not have."""
+    venue: Venue = Venue.EMULATOR
+    """Where orders go. `live` is refused by this build."""
+    venue_url: str = ""
+    """Base address of an emulator that runs by itself, as http://127.0.0.1:8700; empty starts one as a child."""
+    data_dir: Path | None = None
+    """Where the emulator's ledger and the locks live; none: a temporary folder, gone at exit."""
+    stock_feed: DataFeed = DataFeed.IEX
+    """The feed that "the best that the account has" means for stocks: stocks:iex is the free one."""
+
+    api_key: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=AliasChoices("GATEWAY_API_KEY", "ALPACA_API_KEY", "APCA_API_KEY_ID", "api_key"),
+    )
+    """Alpaca's key id. The emulator takes any."""
+    api_secret: SecretStr = Field(
+        default=SecretStr(""),
+        validation_alias=AliasChoices("GATEWAY_API_SECRET", "ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY", "api_secret"),
+    )
+    """Alpaca's secret."""
+
+    submit_wait_ms: int = Field(default=2_000, ge=1, le=60_000)
+    """How long SubmitOrder waits for the venue's answer before it says where the order stands."""
+    default_staleness_ms: int = Field(default=1_000, ge=0, le=60_000)
+    """How old a cached read may be when the caller does not say."""
+    settle_window_ms: int = Field(default=60_000, ge=30_000, le=600_000)
+    """How long an order without an answer is looked for before it may be called absent."""
+    venue_connect_timeout_ms: int = Field(default=2_000, ge=1, le=30_000)
+    """To open a connection to the venue."""
+    venue_read_timeout_ms: int = Field(default=5_000, ge=1, le=60_000)
+    """To wait for the venue's answer; the caller's deadline may cut it shorter, for reads."""
+    venue_threads: int = Field(default=32, ge=1, le=128)
+    """Requests to the venue at once: worker threads and pooled connections (32-64 is where requests peaks)."""
+    venue_requests_per_minute: int = Field(default=200, ge=0, le=100_000)
+    """Alpaca's limit for one key; 0 for none. The venue's own headers correct it."""
+
+    orders_max: int = Field(default=200_000, ge=1)
+    """Orders kept in memory; at the limit new ones are refused (JOURNAL_UNAVAILABLE), never old ones dropped."""
+    journal_events_max: int = Field(default=1_000_000, ge=1)
+    """Events kept for resuming readers; older ones are compacted."""
+    streams_max: int = Field(default=1_000, ge=1)
+    """Open streams, all clients together."""
+    symbols_per_stream_max: int = Field(default=500, ge=1, le=10_000)
+    """Symbols in one subscription."""
+    concurrent_rpcs_max: int = Field(default=2_000, ge=1)
+    """Calls and streams at once; more are RESOURCE_EXHAUSTED."""
+    request_bytes_max: int = Field(default=65_536, ge=1_024)
+    """The largest request; none of this contract is near it."""
+    deadline_default_ms: int = Field(default=10_000, ge=100, le=600_000)
+    """For calls without a deadline, and the longest that one is honoured (streams have none)."""
+    drain_timeout_ms: int = Field(default=20_000, ge=0, le=300_000)
+    """How long a draining server waits for orders in flight."""
+
+    log_level: str = "info"
+    """debug, info, warning or error."""
+    log_format: str = "auto"
+    """json, console, or auto: console on a terminal."""
+    otlp_endpoint: str = ""
+    """Base address of an OTLP/HTTP collector; empty: no spans and metrics leave the process."""
