@@ -292,6 +292,14 @@ class RequestGate(Protocol):
         ...
 
 
+class PriceSource(Protocol):
+    """Where a risk check gets its price."""
+
+    async def reference_price(self, symbol: str, call: CallContext) -> Quote | None:
+        """The newest quote that the gateway can vouch for; None when none can be had in time. Never raises."""
+        ...
+
+
 class VenueControl(Protocol):
     """Faults on request at the emulator. Never bound for paper or live."""
 

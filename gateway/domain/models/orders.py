@@ -261,6 +261,8 @@ class Order:
         venue_orders: Every order that the venue knew this one as, oldest first; the last is the present one.
         leaves_quantity: Ordered less filled; 0 when terminal; None for notional orders.
         version: 1, 2, 3, ... with each change.
+        pending_replace: What a replace of ours asked for, until the venue has settled it.
+        pending_replace_id: The client order id which that replace was sent under.
         cancel_request_time_ns: A cancel is owed since then.
     """
 
@@ -292,6 +294,8 @@ class Order:
     expiry_time_ns: int | None = None
     expire_time_ns: int | None = None
     venue_request_id: str = ""
+    pending_replace: OrderChanges | None = None
+    pending_replace_id: str = ""
 
     @property
     def venue_order(self) -> VenueOrder | None:
@@ -307,6 +311,34 @@ class Order:
     def venue_status(self) -> str:
         """The venue's status, verbatim; empty until known."""
         return self.venue_orders[-1].venue_status if self.venue_orders else ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderRef:
+    """Names one order by exactly one of its ids; `strategy_id` goes with `client_order_id` alone."""
+
+    order_id: str = ""
+    client_order_id: str = ""
+    venue_order_id: str = ""
+    strategy_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OrderFilter:
+    """Which orders to list; filters combine, an empty set is no filter.
+
+    Attributes:
+        strategy_id: None for every strategy and orders from outside.
+        start_time_ns, end_time_ns: Bounds of create_time, both included.
+    """
+
+    strategy_id: str | None
+    states: frozenset[OrderState] = frozenset()
+    symbols: frozenset[str] = frozenset()
+    side: OrderSide | None = None
+    start_time_ns: int | None = None
+    end_time_ns: int | None = None
+    oldest_first: bool = False
 
 
 class OrderEventKind(StrEnum):

@@ -1,0 +1,1 @@
+"""DECIDE: commands, anything that can cost money; and the truth about orders."""
