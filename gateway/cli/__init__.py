@@ -1,0 +1,11 @@
+"""What a person types: `trading-gateway serve`, `doctor`, `quotes --follow` and the rest.
+
+Exit codes: 0 done, 1 it failed and stderr says why and what to do, 2 the command line itself is wrong.
+"""
+
+
+def main() -> None:
+    """Run the command line."""
+    from gateway.cli.app import app  # noqa: PLC0415 - typer only when a person is there
+
+    app()

@@ -1,0 +1,179 @@
+"""Every command and its options, in one place; what a command does stands in the module of its name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from gateway.cli.connection import DEFAULT_TARGET, fail
+
+app = typer.Typer(
+    help="One Alpaca account, many programs: the gateway, its emulator, and a look at both.",
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+)
+
+Target = Annotated[str, typer.Option("--target", envvar="GATEWAY_TARGET", help="HOST:PORT of a running gateway.")]
+Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+DataDir = Annotated[Path | None, typer.Option(help="Keeps account, positions and orders; none: a temporary folder.")]
+Seed = Annotated[int | None, typer.Option(help="Of the synthetic market.")]
+Session = Annotated[str | None, typer.Option(help="always: never closes; nyse: the real calendar.")]
+Tape = Annotated[Path | None, typer.Option(help="A folder of recorded quotes and trades to replay.")]
+TapeSpeed = Annotated[float | None, typer.Option(help="How many times faster than recorded.")]
+TapeStart = Annotated[str | None, typer.Option(help="on-subscribe: at the first subscription; now: at once.")]
+TapeLoop = Annotated[bool, typer.Option("--tape-loop", help="Begin again at the end.")]
+Cash = Annotated[str | None, typer.Option(help="US dollars that a new account starts with.")]
+RateLimit = Annotated[int | None, typer.Option(help="REST requests a minute for one key; 0: no limit.")]
+Key = Annotated[str | None, typer.Option(help="The only key id that is accepted; none: any.", envvar="EMULATOR_KEY")]
+Secret = Annotated[str | None, typer.Option(help="The secret that goes with it.", envvar="EMULATOR_SECRET")]
+
+
+@app.command()
+def serve(
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT; default 127.0.0.1:50051.")] = None,
+    venue: Annotated[str | None, typer.Option(help="emulator (default), paper or live.")] = None,
+    venue_url: Annotated[str | None, typer.Option(help="An emulator that runs by itself.")] = None,
+    data_dir: DataDir = None,
+    seed: Seed = None,
+    session: Session = None,
+    tape: Tape = None,
+    tape_speed: TapeSpeed = None,
+    tape_start: TapeStart = None,
+    tape_loop: TapeLoop = False,
+    cash: Cash = None,
+    rate_limit: RateLimit = None,
+    key: Key = None,
+    secret: Secret = None,
+) -> None:
+    """Serve the gateway. With the venue 'emulator' it starts one as a child and ends it with itself."""
+    from gateway.cli import serve as command
+
+    settings = {"listen": listen, "venue": venue, "venue_url": venue_url, "data_dir": data_dir}
+    emulator_options = _given(
+        seed=seed,
+        session=session,
+        tape=tape,
+        tape_speed=tape_speed,
+        tape_start=tape_start,
+        tape_loop=tape_loop or None,
+        cash=cash,
+        rate_limit=rate_limit,
+        key=key,
+        secret=secret,
+    )
+    raise typer.Exit(command.serve(_given(**settings), emulator_options))
+
+
+@app.command()
+def emulator(
+    listen: Annotated[str | None, typer.Option(help="HOST:PORT; default 127.0.0.1:8700.")] = None,
+    data_dir: DataDir = None,
+    seed: Seed = None,
+    session: Session = None,
+    tape: Tape = None,
+    tape_speed: TapeSpeed = None,
+    tape_start: TapeStart = None,
+    tape_loop: TapeLoop = False,
+    cash: Cash = None,
+    rate_limit: RateLimit = None,
+    key: Key = None,
+    secret: Secret = None,
+    until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
+) -> None:
+    """Run the emulator by itself: Alpaca's wire for unmodified alpaca-py, no keys, no network."""
+    from gateway.cli import emulate
+
+    options = _given(
+        listen=listen,
+        data_dir=data_dir,
+        seed=seed,
+        session=session,
+        tape=tape,
+        tape_speed=tape_speed,
+        tape_start=tape_start,
+        tape_loop=tape_loop or None,
+        cash=cash,
+        rate_limit=rate_limit,
+        key=key,
+        secret=secret,
+    )
+    raise typer.Exit(emulate.emulate(options, until_stdin_closes=until_stdin_closes))
+
+
+@app.command()
+def doctor(target: Target = DEFAULT_TARGET, data_dir: DataDir = None, json: Json = False) -> None:
+    """Look at address, keys, clock, data directory and venue, and say what to do."""
+    from gateway.cli import doctor as command
+
+    raise typer.Exit(command.doctor(target, data_dir, json))
+
+
+@app.command()
+def health(target: Target = DEFAULT_TARGET, service: Annotated[str, typer.Option()] = "") -> None:
+    """Ask a running gateway for its health; exit code 0 means SERVING."""
+    from gateway.cli import show
+
+    show.health(target, service)
+
+
+@app.command()
+def quotes(
+    symbols: Annotated[list[str], typer.Argument(help="AAPL, BTC/USD, ...: one asset class.")],
+    follow: Annotated[bool, typer.Option("--follow", help="A live table until Ctrl-C.")] = False,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Show the newest quotes, once or as they come."""
+    from gateway.cli import watch
+
+    (watch.follow if follow else watch.latest)(target, symbols, json)
+
+
+@app.command()
+def orders(
+    strategy: Annotated[str, typer.Option(help="Only this strategy's.")] = "",
+    symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Show the newest orders."""
+    from gateway.cli import show
+
+    show.orders(target, strategy, symbol or [], limit, json)
+
+
+@app.command()
+def positions(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
+    """Show what the account holds."""
+    from gateway.cli import show
+
+    show.positions(target, json)
+
+
+@app.command()
+def account(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
+    """Show cash, equity and buying power."""
+    from gateway.cli import show
+
+    show.account(target, json)
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version."""
+    from importlib.metadata import PackageNotFoundError, version as installed
+
+    try:
+        number = installed("trading-gateway")
+    except PackageNotFoundError:
+        fail("trading-gateway is not installed: 'make setup' does it")
+    typer.echo(f'{{"version": "{number}"}}' if json else f"trading-gateway {number}")
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    """Only the options that were given, so that defaults have one owner: the settings."""
+    return {name: value for name, value in options.items() if value is not None}
