@@ -1,0 +1,100 @@
+"""One table: method → what a caller must hold, and how the doors treat it.
+
+The server refuses to start on a method without a row, so that no rpc is ever open by oversight. This build
+has one scope, `local`: it serves loopback alone, and whoever reaches it may do everything.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Final
+
+from gateway.domain.types import BudgetLane
+
+
+class Scope(StrEnum):
+    """What a caller must hold."""
+
+    LOCAL = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class MethodRule:
+    """How one method is treated.
+
+    Attributes:
+        scope: What the caller must hold.
+        lane: The part of the venue's request budget that the call draws on.
+        refused_in_drain: The call could add risk: a draining server refuses it.
+        carries_key: The request has a client_order_id, so every definite error says what becomes of it.
+    """
+
+    scope: Scope = Scope.LOCAL
+    lane: BudgetLane = BudgetLane.READ
+    refused_in_drain: bool = False
+    carries_key: bool = False
+
+
+READ: Final = MethodRule()
+ORDER: Final = MethodRule(lane=BudgetLane.ORDER, refused_in_drain=True, carries_key=True)
+ORDERS: Final = MethodRule(lane=BudgetLane.ORDER, refused_in_drain=True)
+CANCEL: Final = MethodRule(lane=BudgetLane.CANCEL)
+LOOKUP: Final = MethodRule(lane=BudgetLane.LOOKUP)
+
+_TRADING = "/trading_gateway.v1.TradingService/"
+_MARKET_DATA = "/trading_gateway.v1.MarketDataService/"
+_ACCOUNT = "/trading_gateway.v1.AccountService/"
+_REFERENCE = "/trading_gateway.v1.ReferenceDataService/"
+_HEALTH = "/grpc.health.v1.Health/"
+
+METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
+    {
+        _TRADING + "SubmitOrder": ORDER,
+        _TRADING + "PreviewOrder": READ,
+        _TRADING + "ReplaceOrder": ORDER,
+        _TRADING + "CancelOrder": CANCEL,
+        _TRADING + "CancelOrders": CANCEL,
+        _TRADING + "GetOrder": LOOKUP,
+        _TRADING + "ListOrders": READ,
+        _TRADING + "ClosePosition": ORDER,
+        _TRADING + "ClosePositions": ORDERS,
+        _TRADING + "StreamOrderUpdates": READ,
+        _MARKET_DATA + "GetLatestQuotes": READ,
+        _MARKET_DATA + "GetLatestTrades": READ,
+        _MARKET_DATA + "GetLatestBars": READ,
+        _MARKET_DATA + "GetSnapshots": READ,
+        _MARKET_DATA + "ListBars": READ,
+        _MARKET_DATA + "StreamQuotes": READ,
+        _MARKET_DATA + "StreamTrades": READ,
+        _MARKET_DATA + "StreamBars": READ,
+        _ACCOUNT + "GetAccount": READ,
+        _ACCOUNT + "ListPositions": READ,
+        _ACCOUNT + "GetPosition": READ,
+        _REFERENCE + "GetAsset": READ,
+        _REFERENCE + "ListAssets": READ,
+        _REFERENCE + "GetMarketClock": READ,
+        _REFERENCE + "ListMarketDays": READ,
+        _HEALTH + "Check": READ,
+        _HEALTH + "Watch": READ,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": READ,
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": READ,
+    }
+)
+
+
+class MethodWithoutPermission(Exception):
+    """A registered method has no row in the table: a mistake of the build, so the server does not start."""
+
+
+def require_rules(methods: Iterable[str], table: Mapping[str, MethodRule] = METHODS) -> None:
+    """Refuse to go on unless every method has a row.
+
+    Raises:
+        MethodWithoutPermission: Naming the methods.
+    """
+    missing = sorted(set(methods) - set(table))
+    if missing:
+        raise MethodWithoutPermission(f"no row in the permission table for {', '.join(missing)}")
