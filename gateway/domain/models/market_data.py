@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Generic, TypeVar
 
-from gateway.domain.types import Channel, DataFeed, FeedState
+from gateway.domain.errors import GatewayError
+from gateway.domain.types import AssetClass, Channel, ConflationPolicy, DataFeed, FeedState
 
 
 @dataclass(slots=True)
@@ -177,3 +178,73 @@ class SubscriptionSet:
     """The symbols that the venue acknowledged, channel by channel."""
 
     symbols: Mapping[Channel, frozenset[str]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which symbols of which feed; what is None is told by the symbols, or is the best that the account has."""
+
+    symbols: tuple[str, ...]
+    asset_class: AssetClass | None = None
+    feed: DataFeed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamRequest:
+    """A subscription to live market data.
+
+    Attributes:
+        conflation: None takes the channel's own: the newest per symbol for quotes, every value for the rest.
+        heartbeat_interval_ms: Silence after which the stream says that it lives.
+        max_batch_delay_ms: How long values may wait to travel together.
+    """
+
+    channel: Channel
+    selection: Selection
+    skip_snapshot: bool = False
+    conflation: ConflationPolicy | None = None
+    heartbeat_interval_ms: int = 5_000
+    max_batch_delay_ms: int = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SubscriptionAck:
+    """What became of one symbol that was asked for; `refusal` is None when it is subscribed."""
+
+    channel: Channel
+    symbol: str
+    asset_class: AssetClass
+    feed: DataFeed
+    refusal: GatewayError | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamStatus:
+    """Where a stream stands; the fields are those of the contract's message of this name."""
+
+    feeds: tuple[FeedStatus, ...] = ()
+    acks: tuple[SubscriptionAck, ...] = ()
+    stale_symbols: tuple[str, ...] = ()
+    gaps: tuple[Gap, ...] = ()
+    conflated_total: int = 0
+    snapshot_end: bool = False
+    heartbeat: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Latest(Generic[T]):
+    """The newest values of some symbols.
+
+    Attributes:
+        values: One per symbol that has one, in the order of the request.
+        stale: The symbols whose value the gateway cannot vouch for.
+        missing: Symbols without a value.
+        read_time_ns: When the oldest of these was read from the venue.
+        from_stream: All come from the live stream: no request was spent.
+    """
+
+    values: tuple[T, ...]
+    stale: frozenset[str]
+    missing: tuple[str, ...]
+    read_time_ns: int
+    from_stream: bool
