@@ -1,0 +1,160 @@
+"""The trading floor: joins clock, market and exchange, and tells listeners what happened.
+
+Promises: whatever was due happens before anything is asked. A command first catches up: every quote and print up to
+now reaches the exchange in order, session boundaries are passed, and only then is the command carried out at now.
+Time never runs backwards here. Listeners hear market events and order updates in the order in which they happened.
+
+Leaves what to say on which wire to `rest/` and `streams/`, and memory to the ledger behind `exchange`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Final, Protocol
+
+from gateway.domain.models.market_data import Quote, Trade
+from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND
+from gateway.emulator.exchange import SimulatedExchange, TradeUpdate
+from gateway.emulator.market import Event, Market
+
+CATCH_UP_NS_MAX: Final = 60 * NANOS_PER_SECOND
+"""A market that was not watched for longer (the process slept, a test moved its clock) is joined where it is now."""
+
+EVENTS_PER_TURN_MAX: Final = 512
+"""Events told to listeners at once; between turns requests are answered."""
+
+EVENTS_AT_ONCE_MAX: Final = 4096
+"""Events told at once when a command must not wait; what is due is never more than a minute or a tape."""
+
+_TURN_MS_MIN: Final = 2  # a burst is sent in batches: at most one turn per two milliseconds
+_TURN_MS_MAX: Final = 50  # the clock may be moved at any time, so look again
+
+
+class Listener(Protocol):
+    """Somebody who wants to know."""
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Market events, in order."""
+        ...
+
+    def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
+        """Order updates, in order."""
+        ...
+
+
+class TradingFloor:
+    """One account at one market.
+
+    Args:
+        exchange: The exchange, or its recorded owner.
+        clock: Nanoseconds since the Unix epoch.
+    """
+
+    def __init__(self, exchange: SimulatedExchange, market: Market, clock: Callable[[], int]) -> None:
+        self.exchange = exchange
+        self.market = market
+        self._clock = clock
+        self._seen_ns = 0
+        self._listeners: list[Listener] = []
+
+    def listen(self, listener: Listener) -> None:
+        """Tell somebody from now on."""
+        self._listeners.append(listener)
+
+    def open(self) -> None:
+        """Show the exchange the quotes that stand, and let the market begin."""
+        self._seen_ns = now_ns = self._clock()
+        self.market.open(now_ns + 1)
+        self._show_standing_prices(now_ns)
+        self.exchange.advance(now_ns)
+        self.publish_updates()
+
+    def now(self) -> int:
+        """The present instant, ns, after everything that was due by then has happened."""
+        now_ns = max(self._clock(), self._seen_ns)
+        if now_ns - self._seen_ns > CATCH_UP_NS_MAX:
+            self._seen_ns = now_ns - CATCH_UP_NS_MAX
+            self._show_standing_prices(self._seen_ns)
+        while self._seen_ns < now_ns:
+            self._happen(self._due(now_ns, EVENTS_AT_ONCE_MAX))
+        self.exchange.advance(now_ns)
+        self.publish_updates()
+        return now_ns
+
+    def begin(self) -> None:
+        """Somebody subscribed to market data; a tape that waits for that begins right after what was seen."""
+        self.market.start(self.now() + 1)
+
+    @contextmanager
+    def command(self) -> Iterator[int]:
+        """The instant of a command; what the command did to orders is told when it is done, refused or not."""
+        try:
+            yield self.now()
+        finally:
+            self.publish_updates()
+
+    def publish_updates(self) -> None:
+        """Tell listeners what a command has done to orders."""
+        updates = self.exchange.drain_updates()
+        if updates:
+            for listener in self._listeners:
+                listener.on_updates(updates)
+
+    async def run(self) -> None:
+        """Keep up with the clock until canceled."""
+        while True:
+            self._turn()
+            await asyncio.sleep(self._pause_s())
+
+    def _turn(self) -> None:
+        """One step of keeping up, as long as EVENTS_PER_TURN_MAX allows."""
+        clock_ns = self._clock()
+        if clock_ns - self._seen_ns > CATCH_UP_NS_MAX:
+            self.now()
+            return
+        self._happen(self._due(clock_ns, EVENTS_PER_TURN_MAX))
+        self.exchange.advance(self._seen_ns)
+        self.publish_updates()
+
+    def _due(self, until_ns: int, limit: int) -> list[Event]:
+        """The next events up to an instant, which are seen from then on; equal times are never parted."""
+        batch: list[Event] = []
+        last_ns = self._seen_ns
+        for due_ns, event in self.market.events(self._seen_ns, until_ns):
+            if len(batch) >= limit and due_ns != last_ns:
+                self._seen_ns = last_ns
+                return batch
+            batch.append(event)
+            last_ns = due_ns
+        self._seen_ns = max(self._seen_ns, until_ns)
+        return batch
+
+    def _happen(self, events: list[Event]) -> None:
+        for event in events:
+            if isinstance(event, Quote):
+                self.exchange.on_quote(
+                    event.time_ns, event.symbol, event.bid_price, event.bid_size, event.ask_price, event.ask_size
+                )
+            elif isinstance(event, Trade) and self.market.is_regular(event):
+                self.exchange.on_trade(event.time_ns, event.symbol, event.price, event.size)
+        if events:
+            for listener in self._listeners:
+                listener.on_events(events)
+        self.publish_updates()
+
+    def _show_standing_prices(self, now_ns: int) -> None:
+        """What a trader sees who looks up: the quote and the last print of every symbol."""
+        for symbol in self.market.symbols:
+            trade = self.market.latest_trade(symbol, now_ns)
+            if trade is not None:
+                self.exchange.on_trade(now_ns, symbol, trade.price, trade.size)
+            quote = self.market.latest_quote(symbol, now_ns)
+            if quote is not None:
+                self.exchange.on_quote(now_ns, symbol, quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size)
+
+    def _pause_s(self) -> float:
+        due_ns = self.market.next_event_ns(self._seen_ns)
+        wait_ms = _TURN_MS_MAX if due_ns is None else (due_ns - self._clock()) / NANOS_PER_MS
+        return min(max(wait_ms, _TURN_MS_MIN), _TURN_MS_MAX) / 1000

@@ -1,0 +1,1 @@
+"""Alpaca's REST routes: trading, market data, and the emulator's own control routes."""

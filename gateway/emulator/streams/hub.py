@@ -1,0 +1,200 @@
+"""Who listens to which market data, and the sending of it in batches.
+
+Promises: every subscriber gets every event of its symbols, in order, exactly once; a message is encoded once per
+encoding; many messages share a frame, of at most MESSAGES_PER_FRAME_MAX and FRAME_BYTES_MAX (alpaca-py takes no frame
+above 1 MiB). A session that reads too slowly is ended with 407. Leaves the conversation to `data`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
+from gateway.emulator.bars import date_of, midnight_ns, zone_of
+from gateway.emulator.exchange import TradeUpdate
+from gateway.emulator.market import Event, Market
+from gateway.emulator.streams.codec import Codec, bar_message, event_message
+from gateway.emulator.streams.outbox import Outbox
+from gateway.emulator.wire import JsonObject
+
+MESSAGES_PER_FRAME_MAX: Final = 500
+FRAME_BYTES_MAX: Final = 256 * 1024
+SLOW_CLIENT: Final = 407
+POLICY_VIOLATION: Final = 1008
+
+STOCKS: Final = "stocks"
+CRYPTO: Final = "crypto"
+EVERYTHING: Final = "*"
+_DAY: Final = Timeframe(1, TimeframeUnit.DAY)
+
+
+@dataclass(eq=False, slots=True)
+class DataSession:
+    """One authenticated socket of market data.
+
+    Attributes:
+        path: The endpoint, such as /v2/iex.
+        kind: STOCKS or CRYPTO.
+        subscriptions: Channel → symbols, in order of subscription.
+        pending: Messages encoded in this batch and not yet framed.
+    """
+
+    session_id: int
+    path: str
+    kind: str
+    codec: Codec
+    outbox: Outbox
+    key: str = ""
+    subscriptions: dict[str, dict[str, None]] = field(default_factory=dict)
+    pending: list[bytes] = field(default_factory=list)
+
+    def say(self, message: JsonObject) -> None:
+        """Send a control message, alone in its array."""
+        if not self.outbox.put(self.codec.frame([self.codec.encode(message)])):
+            self.end_slow()
+
+    def flush(self) -> None:
+        """Frame what is pending."""
+        messages, self.pending = self.pending, []
+        for frame_messages in _frames(messages):
+            if not self.outbox.put(self.codec.frame(frame_messages)):
+                self.end_slow()
+                return
+
+    def end_slow(self) -> None:
+        """Tell a slow client that it is slow, and hang up."""
+        words = {"T": "error", "code": SLOW_CLIENT, "msg": "slow client"}
+        self.outbox.finish(self.codec.frame([self.codec.encode(words)]), POLICY_VIOLATION)
+
+
+class DataHub:
+    """All sessions of market data.
+
+    Attributes:
+        delivered: Messages put into frames, since the start.
+    """
+
+    def __init__(self, market: Market) -> None:
+        self._market = market
+        self._index: dict[tuple[str, str, str], dict[DataSession, None]] = defaultdict(dict)
+        self.sessions: dict[int, DataSession] = {}
+        self.delivered = 0
+
+    def count(self, path: str, key: str) -> int:
+        """Sessions of one key at one endpoint."""
+        return sum(1 for session in self.sessions.values() if (session.path, session.key) == (path, key))
+
+    def join(self, session: DataSession) -> None:
+        """Count a session from now on."""
+        self.sessions[session.session_id] = session
+
+    def leave(self, session: DataSession) -> None:
+        """Forget a session."""
+        self.sessions.pop(session.session_id, None)
+        for channel, symbols in session.subscriptions.items():
+            for symbol in symbols:
+                self._unlink(session, channel, symbol)
+        session.subscriptions.clear()
+
+    def subscribe(self, session: DataSession, channel: str, symbols: Iterable[str]) -> None:
+        """Add symbols to a channel."""
+        for symbol in symbols:
+            session.subscriptions.setdefault(channel, {})[symbol] = None
+            self._index[session.kind, channel, symbol][session] = None
+
+    def unsubscribe(self, session: DataSession, channel: str, symbols: Iterable[str]) -> None:
+        """Take symbols from a channel; unknown ones are no error."""
+        for symbol in symbols:
+            session.subscriptions.get(channel, {}).pop(symbol, None)
+            self._unlink(session, channel, symbol)
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Encode and queue a batch."""
+        touched: dict[DataSession, None] = {}
+        for event in events:
+            kind = CRYPTO if "/" in event.symbol else STOCKS
+            if isinstance(event, Quote):
+                self._tell(kind, "quotes", event, touched)
+                if kind == CRYPTO:
+                    self._tell_book(event, touched)
+            elif isinstance(event, Trade):
+                self._tell(kind, "trades", event, touched)
+            else:
+                self._tell(kind, "bars", event, touched)
+                self._tell_day(kind, event, touched)
+        for session in touched:
+            session.flush()
+
+    def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
+        """Orders are no market data."""
+
+    def _readers(self, kind: str, channel: str, symbol: str) -> dict[DataSession, None]:
+        index = self._index
+        named, all_symbols = index.get((kind, channel, symbol)), index.get((kind, channel, EVERYTHING))
+        if named and all_symbols:
+            return named | all_symbols
+        return named or all_symbols or {}
+
+    def _tell(self, kind: str, channel: str, event: Event, touched: dict[DataSession, None]) -> None:
+        readers = self._readers(kind, channel, event.symbol)
+        if not readers:
+            return
+        encoded: dict[str, bytes] = {}
+        for session in readers:
+            name = session.codec.name
+            if name not in encoded:
+                encoded[name] = session.codec.encode(event_message(event, session.codec))
+            session.pending.append(encoded[name])
+            touched[session] = None
+        self.delivered += len(readers)
+
+    def _tell_book(self, quote: Quote, touched: dict[DataSession, None]) -> None:
+        """The order book of a pair is its best bid and offer, sent whole each time."""
+        for session in self._readers(CRYPTO, "orderbooks", quote.symbol):
+            message = {
+                "T": "o",
+                "S": quote.symbol,
+                "t": session.codec.time(quote.time_ns),
+                "b": [{"p": quote.bid_price, "s": quote.bid_size}],
+                "a": [{"p": quote.ask_price, "s": quote.ask_size}],
+                "r": True,
+            }
+            session.pending.append(session.codec.encode(message))
+            touched[session] = None
+
+    def _tell_day(self, kind: str, bar: Bar, touched: dict[DataSession, None]) -> None:
+        """With each minute's bar, the day's bar so far; it is computed only when somebody listens."""
+        readers = self._readers(kind, "dailyBars", bar.symbol)
+        if not readers:
+            return
+        zone, end_ns = zone_of(bar.symbol), bar.start_time_ns + 60_000_000_000
+        midnight = midnight_ns(date_of(bar.start_time_ns, zone), zone)
+        for day in self._market.bars(bar.symbol, _DAY, midnight, bar.start_time_ns, end_ns):
+            for session in readers:
+                session.pending.append(session.codec.encode(bar_message("d", day, session.codec)))
+                touched[session] = None
+
+    def _unlink(self, session: DataSession, channel: str, symbol: str) -> None:
+        place = (session.kind, channel, symbol)
+        readers = self._index.get(place)
+        if readers is not None:
+            readers.pop(session, None)
+            if not readers:
+                del self._index[place]
+
+
+def _frames(messages: list[bytes]) -> Iterable[list[bytes]]:
+    """Cut messages into frames within both limits."""
+    frame: list[bytes] = []
+    size = 0
+    for message in messages:
+        if frame and (len(frame) == MESSAGES_PER_FRAME_MAX or size + len(message) > FRAME_BYTES_MAX):
+            yield frame
+            frame, size = [], 0
+        frame.append(message)
+        size += len(message) + 1
+    if frame:
+        yield frame

@@ -1,0 +1,152 @@
+"""The order socket, `/stream`: JSON in binary frames, as Alpaca's paper venue sends it.
+
+Messages are `{"stream":...,"data":...}`, one per frame. The client authenticates, then listens; `listen` replaces the
+set of streams. Several connections per key are allowed. There are no sequence numbers and no replay, as at Alpaca:
+who was away has missed what happened. msgpack is spoken to a client whose request says so.
+
+Source: Alpaca's page on websocket streaming of account updates.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from starlette.websockets import WebSocket, WebSocketDisconnect
+
+from gateway.emulator.exchange import TradeUpdate
+from gateway.emulator.market import Event
+from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE, Codec
+from gateway.emulator.streams.data import StreamSettings
+from gateway.emulator.streams.hub import POLICY_VIOLATION
+from gateway.emulator.streams.outbox import Outbox
+from gateway.emulator.wire import JsonObject
+from gateway.emulator.wire_trading import trade_update_json
+
+ORDERS_PATH: Final = "/stream"
+TRADE_UPDATES: Final = "trade_updates"
+
+
+@dataclass(eq=False, slots=True)
+class OrderSession:
+    """One order socket."""
+
+    session_id: int
+    codec: Codec
+    outbox: Outbox
+    path: str = ORDERS_PATH
+    key: str = ""
+    listening: bool = False
+
+    def say(self, stream: str, data: JsonObject) -> None:
+        """Send one message; who is too slow for it is cut off."""
+        if not self.outbox.put(self.codec.encode({"stream": stream, "data": data})):
+            self.outbox.finish(b"", POLICY_VIOLATION)
+
+
+class OrderEndpoint:
+    """Serves the order sockets and tells them of updates.
+
+    Args:
+        alter: May change an update on its way out (a fault); it is given the update's JSON.
+
+    Attributes:
+        on_joined: Called with a session that has authenticated.
+    """
+
+    def __init__(
+        self,
+        settings: StreamSettings,
+        credentials_accepted: Callable[[str, str], bool],
+        alter: Callable[[JsonObject], JsonObject],
+    ) -> None:
+        self._settings = settings
+        self._credentials_accepted = credentials_accepted
+        self._alter = alter
+        self.on_joined: Callable[[OrderSession], None] | None = None
+        self._next_id = 1
+        self.sessions: dict[int, OrderSession] = {}
+        self.delivered = 0
+
+    def on_events(self, events: Sequence[Event]) -> None:
+        """Market data goes elsewhere."""
+
+    def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
+        """Tell everybody who listens."""
+        listeners = [session for session in self.sessions.values() if session.listening]
+        if not listeners:
+            return
+        for update in updates:
+            data = self._alter(trade_update_json(update))
+            for session in listeners:
+                session.say(TRADE_UPDATES, data)
+            self.delivered += len(listeners)
+
+    async def serve(self, socket: WebSocket) -> None:
+        """One connection, from accept to the end."""
+        await socket.accept()
+        codec = MSGPACK if socket.headers.get("content-type") == MSGPACK_CONTENT_TYPE else JSON
+        outbox = Outbox(socket, binary=True, bytes_max=self._settings.outgoing_bytes_max)
+        session = OrderSession(self._next_id, codec, outbox)
+        self._next_id += 1
+        sender = asyncio.create_task(outbox.run())
+        try:
+            async with asyncio.timeout(self._settings.auth_timeout_s):
+                while not session.key:
+                    self._handle(session, await _receive(socket, session))
+            while True:
+                self._handle(session, await _receive(socket, session))
+        except TimeoutError:
+            outbox.finish(b"", POLICY_VIOLATION)
+            await asyncio.wait([sender], timeout=self._settings.auth_timeout_s)
+        except WebSocketDisconnect:
+            pass
+        finally:
+            self.sessions.pop(session.session_id, None)
+            sender.cancel()
+
+    def _handle(self, session: OrderSession, message: Mapping[str, Any]) -> None:
+        action = message.get("action")
+        if action in ("authenticate", "auth"):
+            self._authenticate(session, message, str(action))
+        elif action == "listen":
+            self._listen(session, message)
+        else:
+            session.say("error", {"error": "invalid action"})
+
+    def _authenticate(self, session: OrderSession, message: Mapping[str, Any], action: str) -> None:
+        given = message.get("data") if action == "authenticate" else message
+        names = ("key_id", "secret_key") if action == "authenticate" else ("key", "secret")
+        key, secret = (given.get(name) if isinstance(given, dict) else None for name in names)
+        accepted = isinstance(key, str) and isinstance(secret, str) and self._credentials_accepted(key, secret)
+        if accepted:
+            session.key = str(key)
+            self.sessions[session.session_id] = session
+        session.say("authorization", {"status": "authorized" if accepted else "unauthorized", "action": action})
+        if accepted and self.on_joined is not None:
+            self.on_joined(session)
+
+    def _listen(self, session: OrderSession, message: Mapping[str, Any]) -> None:
+        if not session.key:
+            session.say("authorization", {"status": "unauthorized", "action": "listen"})
+            return
+        given = message.get("data")
+        streams = given.get("streams") if isinstance(given, dict) else None
+        wanted = streams if isinstance(streams, list) else []
+        session.listening = TRADE_UPDATES in wanted
+        session.say("listening", {"streams": [TRADE_UPDATES] if session.listening else []})
+
+
+async def _receive(socket: WebSocket, session: OrderSession) -> Mapping[str, Any]:
+    event = await socket.receive()
+    if event["type"] == "websocket.disconnect":
+        raise WebSocketDisconnect(event.get("code", 1005))
+    text, data = event.get("text"), event.get("bytes")
+    codec = JSON if text is not None else session.codec
+    try:
+        message = codec.decode(text.encode() if text is not None else data or b"")
+    except ValueError:
+        return {}
+    return message if isinstance(message, dict) else {}
