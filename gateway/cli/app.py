@@ -22,7 +22,7 @@ DataDir = Annotated[Path | None, typer.Option(help="Keeps account, positions and
 Seed = Annotated[int | None, typer.Option(help="Of the synthetic market.")]
 Session = Annotated[str | None, typer.Option(help="always: never closes; nyse: the real calendar.")]
 Tape = Annotated[Path | None, typer.Option(help="A folder of recorded quotes and trades to replay.")]
-TapeSpeed = Annotated[float | None, typer.Option(help="How many times faster than recorded.")]
+TapeSpeed = Annotated[str | None, typer.Option(help="How many times faster than recorded.")]
 TapeStart = Annotated[str | None, typer.Option(help="on-subscribe: at the first subscription; now: at once.")]
 TapeLoop = Annotated[bool, typer.Option("--tape-loop", help="Begin again at the end.")]
 Cash = Annotated[str | None, typer.Option(help="US dollars that a new account starts with.")]

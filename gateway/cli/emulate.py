@@ -1,0 +1,45 @@
+"""`emulator`: Alpaca's wire over a simulated exchange, by itself, for alpaca-py in anybody's project."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from decimal import Decimal, InvalidOperation
+from fractions import Fraction
+from typing import Any, Final
+
+import typer
+
+from gateway.cli.embedded_emulator import READY
+from gateway.emulator.server import EmulatorOptions, run
+
+DEFAULT_LISTEN: Final = "127.0.0.1:8700"
+
+_READERS: Final = {"tape_speed": Fraction, "cash": Decimal}
+"""Options whose text is an exact number."""
+
+
+def emulate(flags: Mapping[str, Any], *, until_stdin_closes: bool) -> int:
+    """Serve until a signal, or until the parent that holds our standard input dies; the exit code."""
+    try:
+        options = EmulatorOptions(**({"listen": DEFAULT_LISTEN} | _read(flags)))
+        return run(options, ready=_announce, parent_fd=sys.stdin.fileno() if until_stdin_closes else None)
+    except (ValueError, OSError) as error:
+        typer.echo(f"the emulator cannot start: {error}", err=True)
+        return 2 if isinstance(error, ValueError) else 1
+
+
+def _read(flags: Mapping[str, Any]) -> dict[str, Any]:
+    options = dict(flags)
+    for name, reader in _READERS.items():
+        if name in options:
+            try:
+                options[name] = reader(options[name])
+            except (ValueError, ZeroDivisionError, InvalidOperation):
+                raise ValueError(f"--{name.replace('_', '-')} must be a number") from None
+    return options
+
+
+def _announce(url: str) -> None:
+    typer.echo(f"{READY}{url}")
+    sys.stdout.flush()

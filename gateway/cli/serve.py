@@ -1,0 +1,172 @@
+"""`serve`: the gateway, and with the venue `emulator` the emulator as its child.
+
+Promises: one gateway for one data directory and one port; a signal drains it; what it started it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import AsyncExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+import typer
+from pydantic import ValidationError
+
+from gateway.cli.embedded_emulator import EmbeddedEmulator
+from gateway.config import Settings
+from gateway.domain.types import Venue
+
+EXIT_CONFIG: Final = 78
+"""sysexits.h EX_CONFIG: what was asked for is not allowed; starting again does not help."""
+
+_LIVE_REFUSAL: Final = (
+    "--venue live is refused: this build has no durable journal, no identities, no TLS and no risk limits.\n"
+    "Use --venue paper to rehearse with real market data."
+)
+_PAPER_WARNING: Final = (
+    "paper: a restart of this gateway forgets the replies to earlier keys and the resume tokens of order streams;\n"
+    "orders themselves are found again at the venue."
+)
+_OWN_NAMES: Final = frozenset({"GATEWAY_TARGET"})
+_log = structlog.get_logger(__name__)
+
+
+class Refused(Exception):
+    """The gateway will not start; the text says why and what to do."""
+
+    def __init__(self, problem: str, code: int = EXIT_CONFIG) -> None:
+        super().__init__(problem)
+        self.code = code
+
+
+def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
+    """Run until a signal; the exit code."""
+    try:
+        settings = read_settings(flags)
+        check_venue(settings, emulator_options)
+        with data_directory(settings.data_dir) as folder:
+            return asyncio.run(_run(settings, folder, emulator_options))
+    except Refused as refusal:
+        typer.echo(str(refusal), err=True)
+        return refusal.code
+
+
+def read_settings(flags: Mapping[str, Any]) -> Settings:
+    """Flags over environment; a misspelt GATEWAY_ name is refused instead of ignored."""
+    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | _OWN_NAMES
+    unknown = sorted(name for name in os.environ if name.startswith("GATEWAY_") and name not in known)
+    if unknown:
+        raise Refused(f"unknown settings in the environment: {', '.join(unknown)}")
+    try:
+        return Settings(**flags)
+    except ValidationError as error:
+        lines = [f"{'.'.join(map(str, part['loc']))}: {part['msg']}" for part in error.errors(include_input=False)]
+        raise Refused("settings are wrong:\n  " + "\n  ".join(lines)) from None
+
+
+def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None:
+    """Refuse what this build must not do, and options that would be ignored."""
+    if settings.venue is Venue.LIVE:
+        raise Refused(_LIVE_REFUSAL)
+    embedded = settings.venue is Venue.EMULATOR and not settings.venue_url
+    if emulator_options and not embedded:
+        names = ", ".join(f"--{name.replace('_', '-')}" for name in emulator_options)
+        raise Refused(f"{names}: for the emulator that 'serve' starts itself, and it starts none here", code=2)
+    if settings.venue is Venue.PAPER:
+        if settings.venue_url:
+            raise Refused("--venue-url points at an emulator; paper has Alpaca's own address", code=2)
+        if not (settings.api_key.get_secret_value() and settings.api_secret.get_secret_value()):
+            raise Refused("paper needs keys: set GATEWAY_API_KEY and GATEWAY_API_SECRET (or Alpaca's own names)")
+        typer.echo(_PAPER_WARNING, err=True)
+
+
+@contextmanager
+def data_directory(folder: Path | None) -> Iterator[Path]:
+    """The folder, made if need be and locked for this process; without one a temporary folder."""
+    if folder is None:
+        temporary = Path(tempfile.mkdtemp(prefix="trading-gateway-"))
+        try:
+            yield temporary
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+        return
+    import fcntl  # noqa: PLC0415 - POSIX alone; --data-dir is what needs it
+
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = (folder / "gateway.lock").open("w")
+    except OSError as error:
+        raise Refused(f"--data-dir {folder}: {error.strerror}") from None
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Refused(f"another gateway runs on the data directory {folder}", code=1) from None
+        yield folder
+
+
+async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
+    from gateway.container import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
+
+    stop = asyncio.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    async with AsyncExitStack() as stack:
+        emulator = None
+        if settings.venue is Venue.EMULATOR and not settings.venue_url:
+            emulator = EmbeddedEmulator(folder / "emulator", emulator_options)
+            stack.push_async_callback(emulator.stop)
+            try:
+                settings = settings.model_copy(update={"venue_url": await emulator.start()} | _limit(emulator_options))
+            except RuntimeError as error:
+                raise Refused(str(error), code=1) from None
+        gateway = Gateway(settings)
+        try:
+            address = await gateway.start()
+        except OSError as error:
+            raise Refused(f"cannot serve on {settings.listen}: {error}", code=1) from None
+        stack.push_async_callback(gateway.stop)
+        _announce(settings, address, embedded=emulator is not None)
+        return await _until_stopped(stop, emulator)
+
+
+def _limit(emulator_options: Mapping[str, Any]) -> dict[str, Any]:
+    """An emulator without a limit sends no headers that would say so: the budget must be told."""
+    limit = emulator_options.get("rate_limit")
+    return {} if limit is None else {"venue_requests_per_minute": limit}
+
+
+async def _until_stopped(stop: asyncio.Event, emulator: EmbeddedEmulator | None) -> int:
+    waiting = {asyncio.create_task(stop.wait())}
+    if emulator is not None:
+        waiting.add(asyncio.create_task(emulator.wait()))
+    _, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    for task in pending:
+        task.cancel()
+    if stop.is_set():
+        typer.echo("stopping: new orders are refused, those in flight are finished", err=True)
+        # A second signal is a crash: whoever sends it wants the process gone.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            asyncio.get_running_loop().remove_signal_handler(number)
+        return 0
+    _log.error("the emulator ended by itself; a gateway without its venue is of no use")
+    return 1
+
+
+def _announce(settings: Settings, address: str, *, embedded: bool) -> None:
+    where = f"{settings.venue} at {settings.venue_url}" if settings.venue_url else str(settings.venue)
+    typer.echo(f"trading-gateway: venue {where}{' (started here)' if embedded else ''}, serving on {address}")
+    typer.echo("Try, in another terminal:")
+    typer.echo(f"  grpcurl -plaintext {address} list")
+    typer.echo(
+        f"""  grpcurl -plaintext -d '{{"symbols": ["AAPL", "MSFT"]}}' {address} """
+        "trading_gateway.v1.MarketDataService/StreamQuotes"
+    )
+    typer.echo("  .venv/bin/trading-gateway quotes --follow AAPL MSFT")
