@@ -1,0 +1,205 @@
+"""The asyncio client: the methods of `client.Client`, to await or to iterate over with `async for`.
+
+One event loop uses one `AsyncClient`. An iterator that is left early is closed with `contextlib.aclosing`,
+or when it is collected.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import functools
+import math
+import time
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import aclosing
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+
+import grpc
+
+from trading_gateway import account, market_data, order_updates, reference, trading
+from trading_gateway.call import Call, Pages
+from trading_gateway.errors import GatewayError
+from trading_gateway.order_updates import OrderWait, is_terminal
+from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
+from trading_gateway.streams import Stream, stream_ended
+from trading_gateway.transport import CHANNEL_OPTIONS, DEFAULT_TIMEOUT_S, Connection, resolve_target
+from trading_gateway.v1 import trading_pb2
+
+T = TypeVar("T")
+P = ParamSpec("P")
+AnyMessage = TypeVar("AnyMessage", bound=Any)
+
+
+def _calling(build: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
+    """The method that carries out a call."""
+
+    async def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return await self.run(build(*args, **kwargs))
+
+    functools.update_wrapper(method, build)
+    return method
+
+
+def _listing(build: Callable[P, Pages[T]]) -> Callable[Concatenate[AsyncClient, P], AsyncGenerator[T]]:
+    """The method that iterates over a list, fetching its pages as they are needed."""
+
+    def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
+        return self._items(build(*args, **kwargs))
+
+    functools.update_wrapper(method, build)
+    return method
+
+
+def _following(build: Callable[P, Stream[T]]) -> Callable[Concatenate[AsyncClient, P], AsyncGenerator[T]]:
+    """The method that iterates over a stream, across connections."""
+
+    def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
+        return self._messages(build(*args, **kwargs))
+
+    functools.update_wrapper(method, build)
+    return method
+
+
+class AsyncClient:
+    """A connection to the gateway, opened at the first call; an asynchronous context manager.
+
+    Args:
+        target: HOST:PORT; None: GATEWAY_TARGET, else 127.0.0.1:50051.
+        timeout_s: Seconds for one call, its repetitions included.
+        retry: Bounds of repeating.
+        credentials: TLS; None: a plain connection, as the gateway serves on loopback.
+        channel: An open channel to use instead; its owner closes it.
+    """
+
+    submit_order = _calling(trading.submit_order)
+    preview_order = _calling(trading.preview_order)
+    replace_order = _calling(trading.replace_order)
+    cancel_order = _calling(trading.cancel_order)
+    cancel_orders = _calling(trading.cancel_orders)
+    get_order = _calling(trading.get_order)
+    list_orders = _listing(trading.list_orders)
+    close_position = _calling(trading.close_position)
+    close_positions = _calling(trading.close_positions)
+    stream_order_updates = _following(order_updates.stream_order_updates)
+
+    get_latest_quotes = _calling(market_data.get_latest_quotes)
+    get_latest_trades = _calling(market_data.get_latest_trades)
+    get_latest_bars = _calling(market_data.get_latest_bars)
+    get_snapshots = _calling(market_data.get_snapshots)
+    list_bars = _listing(market_data.list_bars)
+    stream_quotes = _following(market_data.stream_quotes)
+    stream_trades = _following(market_data.stream_trades)
+    stream_bars = _following(market_data.stream_bars)
+
+    get_account = _calling(account.get_account)
+    list_positions = _calling(account.list_positions)
+    get_position = _calling(account.get_position)
+
+    get_asset = _calling(reference.get_asset)
+    list_assets = _listing(reference.list_assets)
+    get_market_clock = _calling(reference.get_market_clock)
+    list_market_days = _calling(reference.list_market_days)
+
+    def __init__(
+        self,
+        target: str | None = None,
+        *,
+        timeout_s: float = DEFAULT_TIMEOUT_S,
+        retry: RetryPolicy | None = None,
+        credentials: grpc.ChannelCredentials | None = None,
+        channel: grpc.aio.Channel | None = None,
+    ) -> None:
+        self._timeout_s = timeout_s
+        self._retry = retry or RetryPolicy()
+        self._owns_channel = channel is None
+        self._connection = Connection(channel or _open(resolve_target(target), credentials))
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the connection; iterators end, calls in flight fail."""
+        self._connection.closed = True
+        if self._owns_channel:
+            await self._connection.channel.close()
+
+    def with_timeout(self, timeout_s: float) -> Self:
+        """This client with another timeout, on the same connection."""
+        view = copy.copy(self)
+        view._timeout_s = timeout_s
+        return view
+
+    async def run(self, call: Call[T]) -> T:
+        """As `Client.run`."""
+        timeout_s = self._timeout_s + call.wait_s
+        attempts = Attempts(self._retry, repeatable=call.repeatable, timeout_s=timeout_s)
+        while True:
+            try:
+                return call.pick(await self._connection.unary(call)(call.request, timeout=attempts.remaining_s))
+            except grpc.RpcError as error:
+                pause_s = attempts.pause_after(GatewayError.from_call(error), call.path)
+            await asyncio.sleep(pause_s)
+
+    async def wait_for(
+        self,
+        order: trading_pb2.Order,
+        *,
+        until: Callable[[trading_pb2.Order], bool] = is_terminal,
+        timeout_s: float = 60.0,
+    ) -> trading_pb2.Order:
+        """As `Client.wait_for`."""
+        wait = OrderWait(order, until)
+        if not wait.is_over:
+            async with aclosing(self._messages(wait.updates(), time.monotonic() + timeout_s)) as updates:
+                async for update in updates:
+                    if wait.see(update):
+                        wait.take(await self.get_order(wait.order))
+                    if wait.is_over:
+                        break
+        return wait.result()
+
+    async def _items(self, pages: Pages[T]) -> AsyncGenerator[T]:
+        call: Call[Any] | None = pages.first()
+        while call is not None:
+            page = await self.run(call)
+            for item in pages.items(page):
+                yield item
+            call = pages.after(page)
+
+    async def _messages(self, stream: Stream[AnyMessage], end_s: float = math.inf) -> AsyncGenerator[AnyMessage]:
+        """Follow a stream across connections, until an instant of the monotonic clock."""
+        reconnects = Reconnects(self._retry, end_s=end_s)
+        while not (self._connection.closed or reconnects.is_over):
+            call = self._connection.stream(stream)(stream.request(), timeout=reconnects.remaining_s)
+            failure = stream_ended()
+            try:
+                async for message in call:
+                    reconnects.received()
+                    if stream.accept(message):
+                        yield message
+            except grpc.RpcError as error:
+                failure = GatewayError.from_call(error)
+            except asyncio.CancelledError:
+                # grpc.aio says the same for a closed channel as for a cancelled task.
+                if not self._connection.closed or _is_cancelled():
+                    raise
+            finally:
+                call.cancel()
+            if not self._connection.closed:
+                stream.broken(failure)
+                await asyncio.sleep(reconnects.pause_after(failure, stream.path))
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.aio.Channel:
+    if credentials is None:
+        return grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
+    return grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)

@@ -1,0 +1,160 @@
+"""MarketDataService: one function per rpc. Prices and sizes are doubles, as the venue sent them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
+
+from trading_gateway.call import Call, Pages, read, whole
+from trading_gateway.streams import MarketDataStream
+from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
+from trading_gateway.values import Instant, calendar_date, duration, number, symbol_list, timestamp
+
+if TYPE_CHECKING:
+    AssetClass: TypeAlias = Literal["us_equity", "crypto"] | common_pb2.AssetClass.ValueType
+    DataFeed: TypeAlias = Literal["iex", "sip", "crypto_us"] | common_pb2.DataFeed.ValueType
+    Conflation: TypeAlias = Literal["none", "latest_per_symbol"] | pb.ConflationPolicy.ValueType
+    TimeframeUnit: TypeAlias = Literal["minute", "hour", "day", "week", "month"] | common_pb2.Timeframe.Unit.ValueType
+    Adjustment: TypeAlias = Literal["raw", "split", "dividend", "spin_off", "all"] | pb.Adjustment.ValueType
+
+
+class LatestOptions(TypedDict, total=False):
+    """How the newest values are read. max_staleness_s: None: 1 s, or the live stream's; 0: ask the venue."""
+
+    asset_class: AssetClass
+    feed: DataFeed
+    max_staleness_s: float | None
+
+
+class StreamOptions(TypedDict, total=False):
+    """How a live stream behaves; seconds where the contract has a Duration, its defaults where left out."""
+
+    asset_class: AssetClass
+    feed: DataFeed
+    skip_snapshot: bool
+    conflation: Conflation
+    heartbeat_interval_s: float
+    max_batch_delay_s: float
+
+
+def get_latest_quotes(
+    symbols: str | Iterable[str], **options: Unpack[LatestOptions]
+) -> Call[pb.GetLatestQuotesResponse]:
+    """The newest quote of each symbol, and the symbols that have none."""
+    request = pb.GetLatestQuotesRequest(symbols=symbol_list(symbols), **_latest(options))
+    return read("MarketDataService/GetLatestQuotes", request, pb.GetLatestQuotesResponse, whole)
+
+
+def get_latest_trades(
+    symbols: str | Iterable[str], **options: Unpack[LatestOptions]
+) -> Call[pb.GetLatestTradesResponse]:
+    """The newest trade of each symbol, and the symbols that have none."""
+    request = pb.GetLatestTradesRequest(symbols=symbol_list(symbols), **_latest(options))
+    return read("MarketDataService/GetLatestTrades", request, pb.GetLatestTradesResponse, whole)
+
+
+def get_latest_bars(symbols: str | Iterable[str], **options: Unpack[LatestOptions]) -> Call[pb.GetLatestBarsResponse]:
+    """The newest minute bar of each symbol, and the symbols that have none."""
+    request = pb.GetLatestBarsRequest(symbols=symbol_list(symbols), **_latest(options))
+    return read("MarketDataService/GetLatestBars", request, pb.GetLatestBarsResponse, whole)
+
+
+def get_snapshots(symbols: str | Iterable[str], **options: Unpack[LatestOptions]) -> Call[pb.GetSnapshotsResponse]:
+    """The newest trade and quote, and the minute and daily bars, of each symbol."""
+    request = pb.GetSnapshotsRequest(symbols=symbol_list(symbols), **_latest(options))
+    return read("MarketDataService/GetSnapshots", request, pb.GetSnapshotsResponse, whole)
+
+
+def list_bars(
+    symbols: str | Iterable[str],
+    *,
+    amount: int = 1,
+    unit: TimeframeUnit,
+    start_time: Instant | None = None,
+    end_time: Instant | None = None,
+    adjustments: Iterable[Adjustment] = (),
+    as_of_date: date | None = None,
+    newest_first: bool = False,
+    asset_class: AssetClass = common_pb2.ASSET_CLASS_UNSPECIFIED,
+    feed: DataFeed = common_pb2.DATA_FEED_UNSPECIFIED,
+    page_size: int = 0,
+) -> Pages[pb.Bar]:
+    """Past bars by symbol, then by time, page after page as they are taken.
+
+    Args:
+        symbols: 1 to 500.
+        amount: Units in one bar.
+        unit: "minute", "hour", "day", "week" or "month".
+        start_time: Bars that begin at or after; None: start of the current trading day.
+        end_time: Bars that begin at or before; None: now.
+        adjustments: Which corporate actions to adjust for; empty: none.
+        as_of_date: Read the symbols as they were named on this day.
+        newest_first: Within a symbol, from new to old.
+        asset_class: UNSPECIFIED: told by the symbols.
+        feed: UNSPECIFIED: the best that the account has.
+        page_size: Bars fetched at once; 0: 1000, at most 10000.
+    """
+    request = pb.ListBarsRequest(
+        symbols=symbol_list(symbols),
+        asset_class=number(common_pb2.AssetClass, asset_class),
+        timeframe=common_pb2.Timeframe(amount=amount, unit=number(common_pb2.Timeframe.Unit, unit)),
+        start_time=timestamp("start_time", start_time),
+        end_time=timestamp("end_time", end_time),
+        adjustments=[number(pb.Adjustment, one) for one in adjustments],
+        feed=number(common_pb2.DataFeed, feed),
+        as_of_date=calendar_date(as_of_date),
+        newest_first=newest_first,
+        page_size=page_size,
+    )
+    return Pages("MarketDataService/ListBars", request, pb.ListBarsResponse, lambda page: page.bars)
+
+
+def stream_quotes(
+    symbols: str | Iterable[str], **options: Unpack[StreamOptions]
+) -> MarketDataStream[pb.StreamQuotesResponse]:
+    """Live quotes in batches, for as long as they are taken; a lost connection is opened again.
+
+    Holes are told in `status.gaps` of a batch: those of the venue's feed, and under the feed name "gateway"
+    those of the connection to the gateway. `lag_s(batch)` measures how far behind this reader is; values that
+    come more than 2 s late are flagged stale.
+    """
+    request = pb.StreamQuotesRequest(symbols=symbol_list(symbols), **_stream(options))
+    return MarketDataStream("MarketDataService/StreamQuotes", request, pb.StreamQuotesResponse, lambda b: b.quotes)
+
+
+def stream_trades(
+    symbols: str | Iterable[str], **options: Unpack[StreamOptions]
+) -> MarketDataStream[pb.StreamTradesResponse]:
+    """Live trades, as `stream_quotes`; without conflation unless asked for."""
+    request = pb.StreamTradesRequest(symbols=symbol_list(symbols), **_stream(options))
+    return MarketDataStream("MarketDataService/StreamTrades", request, pb.StreamTradesResponse, lambda b: b.trades)
+
+
+def stream_bars(
+    symbols: str | Iterable[str], **options: Unpack[StreamOptions]
+) -> MarketDataStream[pb.StreamBarsResponse]:
+    """Live minute bars, as `stream_quotes`; without conflation unless asked for."""
+    request = pb.StreamBarsRequest(symbols=symbol_list(symbols), **_stream(options))
+    return MarketDataStream("MarketDataService/StreamBars", request, pb.StreamBarsResponse, lambda b: b.bars)
+
+
+def _latest(options: LatestOptions) -> dict[str, Any]:
+    """The fields that the four requests for newest values share."""
+    return {
+        "asset_class": number(common_pb2.AssetClass, options.get("asset_class", 0)),
+        "feed": number(common_pb2.DataFeed, options.get("feed", 0)),
+        "max_staleness": duration(options.get("max_staleness_s")),
+    }
+
+
+def _stream(options: StreamOptions) -> dict[str, Any]:
+    """The fields that the three subscriptions share."""
+    return {
+        "asset_class": number(common_pb2.AssetClass, options.get("asset_class", 0)),
+        "feed": number(common_pb2.DataFeed, options.get("feed", 0)),
+        "skip_snapshot": options.get("skip_snapshot", False),
+        "conflation": number(pb.ConflationPolicy, options.get("conflation", 0)),
+        "heartbeat_interval": duration(options.get("heartbeat_interval_s")),
+        "max_batch_delay": duration(options.get("max_batch_delay_s")),
+    }

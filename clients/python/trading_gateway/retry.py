@@ -1,0 +1,153 @@
+"""When to try again, and when to stop: no I/O, and time is an argument.
+
+Only ambiguous codes are tried again, and only calls that may be repeated: reads, and commands under their
+own client_order_id. Definite errors are the caller's to judge.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from trading_gateway.errors import GatewayError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """Bounds of repeating.
+
+    Attributes:
+        attempts_max: Tries of one call, the first included; all within the call's own timeout.
+        reconnects_max: Tries to reopen a stream without a message in between.
+        backoff_initial_s: The first pause, in seconds; it doubles, and a random half of it is waited less.
+        backoff_max_s: The longest pause, in seconds.
+    """
+
+    attempts_max: int = 4
+    reconnects_max: int = 20
+    backoff_initial_s: float = 0.1
+    backoff_max_s: float = 5.0
+
+    def pause_s(self, failures: int, error: GatewayError | None, chance: Callable[[], float]) -> float:
+        """Seconds to wait after so many failures in a row; never less than the error asks for."""
+        ceiling = min(self.backoff_max_s, self.backoff_initial_s * 2.0 ** min(failures - 1, 30))
+        asked = error.retry_after_s if error else None
+        return max(ceiling * (1 - chance() / 2), asked or 0.0)
+
+
+class Attempts:
+    """The tries of one call.
+
+    Args:
+        policy: How often.
+        repeatable: Whether the call may be repeated at all.
+        timeout_s: Seconds for all tries together.
+        now_s: A monotonic clock, in seconds.
+        chance: Random numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        repeatable: bool,
+        timeout_s: float,
+        now_s: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._policy = policy
+        self._repeatable = repeatable
+        self._now_s = now_s
+        self._chance = chance
+        self._end_s = now_s() + timeout_s
+        self._failures = 0
+        self._may_have_arrived = False
+
+    @property
+    def remaining_s(self) -> float:
+        """Seconds left: the deadline of the next try."""
+        return max(0.0, self._end_s - self._now_s())
+
+    def pause_after(self, error: GatewayError, what: str) -> float:
+        """Seconds to wait before the next try.
+
+        Args:
+            error: How this one failed.
+            what: The call, for the log.
+
+        Raises:
+            GatewayError: The same one, when there is no next try. Its outcome is unknown as well when an
+                earlier try may have arrived and this error says nothing about the key.
+        """
+        self._failures += 1
+        error.outcome_unknown = error.key is None and (error.outcome_unknown or self._may_have_arrived)
+        self._may_have_arrived = self._may_have_arrived or error.outcome_unknown
+        if not (self._repeatable and error.ambiguous) or self._failures >= self._policy.attempts_max:
+            raise error
+        pause_s = self._policy.pause_s(self._failures, error, self._chance)
+        if pause_s >= self.remaining_s:
+            raise error
+        _log.info("%s is repeated in %.2f s: %s", what, pause_s, error)
+        return pause_s
+
+
+class Reconnects:
+    """The tries to reopen one stream; a message in between starts the count anew.
+
+    Args:
+        policy: How often.
+        end_s: An instant of the clock after which the stream is not wanted any more.
+        now_s: A monotonic clock, in seconds.
+        chance: Random numbers in [0, 1).
+    """
+
+    def __init__(
+        self,
+        policy: RetryPolicy,
+        *,
+        end_s: float = math.inf,
+        now_s: Callable[[], float] = time.monotonic,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        self._policy = policy
+        self._end_s = end_s
+        self._now_s = now_s
+        self._chance = chance
+        self._failures = 0
+
+    @property
+    def remaining_s(self) -> float | None:
+        """Seconds left: the deadline of the next try; None: no end."""
+        return None if math.isinf(self._end_s) else max(0.0, self._end_s - self._now_s())
+
+    @property
+    def is_over(self) -> bool:
+        """The end has come."""
+        return self._now_s() >= self._end_s
+
+    def received(self) -> None:
+        """A message came: the stream works."""
+        self._failures = 0
+
+    def pause_after(self, error: GatewayError, what: str) -> float:
+        """Seconds to wait before the stream is opened again.
+
+        Args:
+            error: How it broke.
+            what: The stream, for the log.
+
+        Raises:
+            GatewayError: The same one, after `reconnects_max` failures in a row.
+        """
+        self._failures += 1
+        if self._failures > self._policy.reconnects_max:
+            raise error
+        pause_s = min(self._policy.pause_s(self._failures, error, self._chance), self._end_s - self._now_s())
+        _log.info("%s is opened again in %.2f s: %s", what, max(0.0, pause_s), error)
+        return max(0.0, pause_s)
