@@ -83,6 +83,9 @@ class ExchangeOrder:
         leg_ids: Of a parent; take-profit first.
         triggered: A stop that was set off, and works as a market or limit order since.
         carried_quantity: What the orders that it replaced had filled and it does not count itself.
+        is_resting: Stands in the matching of its symbol now.
+        reserve_rate: Margin bound per share, or per dollar of a notional order; zero where a position is closed.
+        reserved: Margin bound now, US dollars.
     """
 
     id: str
@@ -125,6 +128,9 @@ class ExchangeOrder:
     leg_ids: tuple[str, ...] = ()
     triggered: bool = False
     carried_quantity: Decimal = ZERO
+    is_resting: bool = False
+    reserve_rate: Decimal = ZERO
+    reserved: Decimal = ZERO
 
     @property
     def is_open(self) -> bool:
