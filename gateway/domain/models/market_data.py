@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import date
 from enum import StrEnum
 from typing import Generic, TypeVar
 
@@ -187,6 +188,27 @@ class Selection:
     symbols: tuple[str, ...]
     asset_class: AssetClass | None = None
     feed: DataFeed | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class BarsRequest:
+    """Which past bars.
+
+    Attributes:
+        start_ns: None: the start of the current trading day.
+        end_ns: None: now.
+        as_of_date: Read the symbols as they were named then; None: today.
+    """
+
+    selection: Selection
+    timeframe: Timeframe
+    start_ns: int | None = None
+    end_ns: int | None = None
+    adjustments: tuple[Adjustment, ...] = ()
+    as_of_date: date | None = None
+    newest_first: bool = False
+    page_size: int = 1_000
+    page_token: str = ""
 
 
 @dataclass(frozen=True, slots=True)

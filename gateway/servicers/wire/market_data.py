@@ -1,0 +1,344 @@
+"""market_data.proto: values, streams and reads, message to noun and back.
+
+What a symbol list means for a stream (a bad one is told in an ack) and for a read (a bad one refuses the
+request) differs, and is decided here and in the services; the feed's class is the services' to check.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from google.rpc import code_pb2, status_pb2
+
+from gateway.domain.models.market_data import (
+    Adjustment,
+    Bar,
+    BarsRequest,
+    Latest,
+    Page,
+    Quote,
+    Selection,
+    Snapshot,
+    StreamRequest,
+    StreamStatus,
+    SubscriptionAck,
+    Timeframe,
+    TimeframeUnit,
+    Trade,
+)
+from gateway.domain.types import Channel, ConflationPolicy, TwoWay
+from gateway.servicers.wire.common import (
+    ASSET_CLASS,
+    DATA_FEED,
+    RequestReader,
+    feed_status_to_proto,
+    gap_to_proto,
+    timestamp_to_proto,
+)
+from gateway.servicers.wire.errors import error_to_proto
+from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
+
+CHANNEL: Final = TwoWay(
+    {
+        Channel.QUOTES: pb.CHANNEL_QUOTES,
+        Channel.TRADES: pb.CHANNEL_TRADES,
+        Channel.BARS: pb.CHANNEL_BARS,
+    }
+)
+CONFLATION_POLICY: Final = TwoWay(
+    {
+        ConflationPolicy.NONE: pb.CONFLATION_POLICY_NONE,
+        ConflationPolicy.LATEST_PER_SYMBOL: pb.CONFLATION_POLICY_LATEST_PER_SYMBOL,
+    }
+)
+ADJUSTMENT: Final = TwoWay(
+    {
+        Adjustment.RAW: pb.ADJUSTMENT_RAW,
+        Adjustment.SPLIT: pb.ADJUSTMENT_SPLIT,
+        Adjustment.DIVIDEND: pb.ADJUSTMENT_DIVIDEND,
+        Adjustment.SPIN_OFF: pb.ADJUSTMENT_SPIN_OFF,
+        Adjustment.ALL: pb.ADJUSTMENT_ALL,
+    }
+)
+TIMEFRAME_UNIT: Final = TwoWay(
+    {
+        TimeframeUnit.MINUTE: common_pb2.Timeframe.UNIT_MINUTE,
+        TimeframeUnit.HOUR: common_pb2.Timeframe.UNIT_HOUR,
+        TimeframeUnit.DAY: common_pb2.Timeframe.UNIT_DAY,
+        TimeframeUnit.WEEK: common_pb2.Timeframe.UNIT_WEEK,
+        TimeframeUnit.MONTH: common_pb2.Timeframe.UNIT_MONTH,
+    }
+)
+
+READ_SYMBOLS_MAX: Final = 500
+HEARTBEAT_INTERVAL_MIN_MS: Final = 500
+HEARTBEAT_INTERVAL_MAX_MS: Final = 60_000
+HEARTBEAT_INTERVAL_DEFAULT_MS: Final = 5_000
+BATCH_DELAY_MAX_MS: Final = 1_000
+BATCH_DELAY_DEFAULT_MS: Final = 5
+STALENESS_MAX_MS: Final = 24 * 3_600_000
+"""A read that may be older than a day wants history."""
+BARS_PAGE_SIZE_DEFAULT: Final = 1_000
+BARS_PAGE_SIZE_MAX: Final = 10_000
+
+
+def quote_to_proto(quote: Quote, *, snapshot: bool = False, stale: bool = False) -> pb.Quote:
+    """A quote; `frames` writes the same bytes faster."""
+    return pb.Quote(
+        symbol=quote.symbol,
+        time=timestamp_to_proto(quote.time_ns),
+        bid_price=quote.bid_price,
+        bid_size=quote.bid_size,
+        bid_exchange=quote.bid_exchange,
+        ask_price=quote.ask_price,
+        ask_size=quote.ask_size,
+        ask_exchange=quote.ask_exchange,
+        conditions=quote.conditions,
+        tape=quote.tape,
+        feed=DATA_FEED[quote.feed],
+        receive_time=timestamp_to_proto(quote.receive_time_ns),
+        snapshot=snapshot,
+        stale=stale,
+    )
+
+
+def trade_to_proto(trade: Trade, *, snapshot: bool = False, stale: bool = False) -> pb.Trade:
+    """A print."""
+    return pb.Trade(
+        symbol=trade.symbol,
+        time=timestamp_to_proto(trade.time_ns),
+        price=trade.price,
+        size=trade.size,
+        exchange=trade.exchange,
+        trade_id=trade.trade_id,
+        conditions=trade.conditions,
+        tape=trade.tape,
+        taker_side=trade.taker_side,
+        update=trade.update,
+        feed=DATA_FEED[trade.feed],
+        receive_time=timestamp_to_proto(trade.receive_time_ns),
+        snapshot=snapshot,
+        stale=stale,
+    )
+
+
+def bar_to_proto(bar: Bar, *, snapshot: bool = False, stale: bool = False) -> pb.Bar:
+    """A bar."""
+    return pb.Bar(
+        symbol=bar.symbol,
+        start_time=timestamp_to_proto(bar.start_time_ns),
+        open=bar.open,
+        high=bar.high,
+        low=bar.low,
+        close=bar.close,
+        volume=bar.volume,
+        trade_count=bar.trade_count,
+        vwap=bar.vwap,
+        final=bar.final,
+        feed=DATA_FEED[bar.feed],
+        receive_time=timestamp_to_proto(bar.receive_time_ns),
+        snapshot=snapshot,
+        stale=stale,
+    )
+
+
+def snapshot_to_proto(snapshot: Snapshot, *, stale: bool = False) -> pb.Snapshot:
+    """The state of a symbol; `stale` is said by each of its values."""
+    return pb.Snapshot(
+        symbol=snapshot.symbol,
+        latest_trade=None if snapshot.latest_trade is None else trade_to_proto(snapshot.latest_trade, stale=stale),
+        latest_quote=None if snapshot.latest_quote is None else quote_to_proto(snapshot.latest_quote, stale=stale),
+        minute_bar=_bar(snapshot.minute_bar, stale),
+        daily_bar=_bar(snapshot.daily_bar, stale),
+        previous_daily_bar=None
+        if snapshot.previous_daily_bar is None
+        else bar_to_proto(snapshot.previous_daily_bar, stale=stale),
+    )
+
+
+def ack_to_proto(ack: SubscriptionAck) -> pb.SubscriptionAck:
+    """What became of one symbol."""
+    return pb.SubscriptionAck(
+        channel=CHANNEL[ack.channel],
+        symbol=ack.symbol,
+        asset_class=ASSET_CLASS[ack.asset_class],
+        feed=DATA_FEED[ack.feed],
+        status=status_pb2.Status(code=code_pb2.OK)
+        if ack.refusal is None
+        else error_to_proto(ack.refusal, carries_key=False),
+    )
+
+
+def stream_status_to_proto(status: StreamStatus) -> pb.StreamStatus:
+    """Where a stream stands."""
+    return pb.StreamStatus(
+        feeds=map(feed_status_to_proto, status.feeds),
+        acks=map(ack_to_proto, status.acks),
+        stale_symbols=status.stale_symbols,
+        gaps=map(gap_to_proto, status.gaps),
+        conflated_total=status.conflated_total,
+        snapshot_end=status.snapshot_end,
+        heartbeat=status.heartbeat,
+    )
+
+
+StreamMessage = pb.StreamQuotesRequest | pb.StreamTradesRequest | pb.StreamBarsRequest
+ReadMessage = pb.GetLatestQuotesRequest | pb.GetLatestTradesRequest | pb.GetLatestBarsRequest | pb.GetSnapshotsRequest
+
+
+def stream_request_from_proto(request: StreamMessage, channel: Channel) -> StreamRequest:
+    """A subscription. Its symbols are taken as they are: a bad one is told in an ack.
+
+    Raises:
+        FieldInvalid: With every violation.
+    """
+    reader = RequestReader()
+    if not request.symbols:
+        reader.refuse("symbols", "is required")
+    heartbeat_interval_ms = HEARTBEAT_INTERVAL_DEFAULT_MS
+    if request.HasField("heartbeat_interval"):
+        heartbeat_interval_ms = reader.duration_ms(
+            "heartbeat_interval",
+            request.heartbeat_interval,
+            least_ms=HEARTBEAT_INTERVAL_MIN_MS,
+            most_ms=HEARTBEAT_INTERVAL_MAX_MS,
+        )
+    max_batch_delay_ms = BATCH_DELAY_DEFAULT_MS
+    if request.HasField("max_batch_delay"):
+        max_batch_delay_ms = reader.duration_ms(
+            "max_batch_delay", request.max_batch_delay, least_ms=0, most_ms=BATCH_DELAY_MAX_MS
+        )
+    wanted = StreamRequest(
+        channel=channel,
+        selection=Selection(
+            symbols=tuple(request.symbols),
+            asset_class=reader.optional_choice("asset_class", ASSET_CLASS, request.asset_class),
+            feed=reader.optional_choice("feed", DATA_FEED, request.feed),
+        ),
+        skip_snapshot=request.skip_snapshot,
+        conflation=reader.optional_choice("conflation", CONFLATION_POLICY, request.conflation),
+        heartbeat_interval_ms=heartbeat_interval_ms,
+        max_batch_delay_ms=max_batch_delay_ms,
+    )
+    reader.finish()
+    return wanted
+
+
+def read_request_from_proto(request: ReadMessage) -> tuple[Selection, int | None]:
+    """What to read, and how old it may be, in milliseconds; None when the request does not say.
+
+    Raises:
+        FieldInvalid: With every violation.
+    """
+    reader = RequestReader()
+    max_staleness_ms = None
+    if request.HasField("max_staleness"):
+        max_staleness_ms = reader.duration_ms(
+            "max_staleness", request.max_staleness, least_ms=0, most_ms=STALENESS_MAX_MS
+        )
+    selection = _read_selection(reader, request)
+    reader.finish()
+    return selection, max_staleness_ms
+
+
+def bars_request_from_proto(request: pb.ListBarsRequest) -> BarsRequest:
+    """Which past bars.
+
+    Raises:
+        FieldInvalid: With every violation of form; ranges are the service's to check.
+    """
+    reader = RequestReader()
+    selection = _read_selection(reader, request)
+    timeframe = Timeframe(
+        request.timeframe.amount, reader.choice("timeframe.unit", TIMEFRAME_UNIT, request.timeframe.unit)
+    )
+    start_ns = reader.timestamp("start_time", request.start_time) if request.HasField("start_time") else None
+    end_ns = reader.timestamp("end_time", request.end_time) if request.HasField("end_time") else None
+    wanted = BarsRequest(
+        selection=selection,
+        timeframe=timeframe,
+        start_ns=start_ns,
+        end_ns=end_ns,
+        adjustments=_adjustments(reader, request.adjustments),
+        as_of_date=reader.date("as_of_date", request.as_of_date) if request.HasField("as_of_date") else None,
+        newest_first=request.newest_first,
+        page_size=reader.page_size(
+            "page_size", request.page_size, default=BARS_PAGE_SIZE_DEFAULT, most=BARS_PAGE_SIZE_MAX
+        ),
+        page_token=reader.token("page_token", request.page_token),
+    )
+    reader.finish()
+    return wanted
+
+
+def latest_quotes_to_proto(latest: Latest[Quote]) -> pb.GetLatestQuotesResponse:
+    """The newest quotes."""
+    return pb.GetLatestQuotesResponse(
+        quotes=[quote_to_proto(value, stale=value.symbol in latest.stale) for value in latest.values],
+        missing_symbols=latest.missing,
+        read_time=timestamp_to_proto(latest.read_time_ns),
+        from_stream=latest.from_stream,
+    )
+
+
+def latest_trades_to_proto(latest: Latest[Trade]) -> pb.GetLatestTradesResponse:
+    """The newest trades."""
+    return pb.GetLatestTradesResponse(
+        trades=[trade_to_proto(value, stale=value.symbol in latest.stale) for value in latest.values],
+        missing_symbols=latest.missing,
+        read_time=timestamp_to_proto(latest.read_time_ns),
+        from_stream=latest.from_stream,
+    )
+
+
+def latest_bars_to_proto(latest: Latest[Bar]) -> pb.GetLatestBarsResponse:
+    """The newest minute bars."""
+    return pb.GetLatestBarsResponse(
+        bars=[bar_to_proto(value, stale=value.symbol in latest.stale) for value in latest.values],
+        missing_symbols=latest.missing,
+        read_time=timestamp_to_proto(latest.read_time_ns),
+        from_stream=latest.from_stream,
+    )
+
+
+def snapshots_to_proto(latest: Latest[Snapshot]) -> pb.GetSnapshotsResponse:
+    """The state of some symbols."""
+    return pb.GetSnapshotsResponse(
+        snapshots=[snapshot_to_proto(value, stale=value.symbol in latest.stale) for value in latest.values],
+        missing_symbols=latest.missing,
+        read_time=timestamp_to_proto(latest.read_time_ns),
+        from_stream=latest.from_stream,
+    )
+
+
+def bars_page_to_proto(page: Page[Bar]) -> pb.ListBarsResponse:
+    """One page of bars."""
+    return pb.ListBarsResponse(bars=map(bar_to_proto, page.items), next_page_token=page.next_page_token)
+
+
+def _bar(bar: Bar | None, stale: bool) -> pb.Bar | None:
+    return None if bar is None else bar_to_proto(bar, stale=stale)
+
+
+def _read_selection(reader: RequestReader, request: ReadMessage | pb.ListBarsRequest) -> Selection:
+    if not request.symbols:
+        reader.refuse("symbols", "is required")
+    return Selection(
+        symbols=reader.symbols("symbols", request.symbols, at_most=READ_SYMBOLS_MAX),
+        asset_class=reader.optional_choice("asset_class", ASSET_CLASS, request.asset_class),
+        feed=reader.optional_choice("feed", DATA_FEED, request.feed),
+    )
+
+
+def _adjustments(reader: RequestReader, numbers: Sequence[pb.Adjustment.ValueType]) -> tuple[Adjustment, ...]:
+    """UNSPECIFIED is RAW. RAW and ALL stand alone."""
+    read = [
+        reader.optional_choice(f"adjustments[{position}]", ADJUSTMENT, number) or Adjustment.RAW
+        for position, number in enumerate(numbers)
+    ]
+    if len(set(read)) != len(read):
+        reader.refuse("adjustments", "names one twice")
+    elif len(read) > 1 and not {Adjustment.RAW, Adjustment.ALL}.isdisjoint(read):
+        reader.refuse("adjustments", "RAW and ALL do not combine")
+    return tuple(read)
