@@ -15,10 +15,14 @@ from starlette.types import ASGIApp
 from gateway.emulator.exchange import Refusal
 from gateway.emulator.faults import FaultKind, Faults, with_unknown_status
 from gateway.emulator.floor import TradingFloor
+from gateway.emulator.rest.account import AccountRoutes
 from gateway.emulator.rest.answers import HttpError, answer, refused
 from gateway.emulator.rest.control import ControlRoutes
 from gateway.emulator.rest.gate import Credentials, Gate, RateLimit
+from gateway.emulator.rest.market_data import MarketDataRoutes
 from gateway.emulator.rest.orders import OrderRoutes
+from gateway.emulator.rest.positions import PositionRoutes
+from gateway.emulator.rest.reference import ReferenceRoutes
 from gateway.emulator.sockets import Sockets
 from gateway.emulator.streams.data import DataEndpoint, StreamSettings
 from gateway.emulator.streams.hub import DataHub
@@ -44,6 +48,7 @@ def make_app(
     credentials: Credentials,
     rate_limit: int,
     settings: StreamSettings,
+    legacy_fields: bool,
     clock: Callable[[], int],
 ) -> App:
     """Join everything."""
@@ -59,6 +64,10 @@ def make_app(
     starlette = Starlette(
         routes=[
             *OrderRoutes(floor).routes(),
+            *PositionRoutes(floor).routes(),
+            *AccountRoutes(floor, legacy=legacy_fields).routes(),
+            *ReferenceRoutes(floor).routes(),
+            *MarketDataRoutes(floor).routes(),
             *control.routes(),
             *(WebSocketRoute(path, data.serve) for path in DATA_PATHS),
             WebSocketRoute(ORDERS_PATH, orders.serve),

@@ -21,6 +21,8 @@ NEW_YORK: Final = ZoneInfo("America/New_York")
 MINUTE_NS: Final = 60 * NANOS_PER_SECOND
 DAY_NS: Final = 86_400 * NANOS_PER_SECOND
 VWAP_DECIMALS: Final = 6
+SIZE_DECIMALS: Final = 9
+"""Sums of sizes are rounded to what Alpaca's quantities carry: sums of doubles leave dust behind."""
 
 _TIMEFRAME = re.compile(r"([0-9]{0,2})(Min|T|Hour|H|Day|D|Week|W|Month|M)", re.ASCII)
 _SHORT_UNITS: Final = {"T": "Min", "H": "Hour", "D": "Day", "W": "Week", "M": "Month"}
@@ -92,7 +94,7 @@ def aggregate(bars: Iterable[Bar], timeframe: Timeframe) -> Iterator[Bar]:
 
 
 def _merged(group: list[Bar], start_ns: int) -> Bar:
-    volume = sum(bar.volume for bar in group)
+    volume = round(sum(bar.volume for bar in group), SIZE_DECIMALS)
     vwap: float | None = None
     if volume and all(bar.vwap is not None for bar in group):
         vwap = round(sum((bar.vwap or 0.0) * bar.volume for bar in group) / volume, VWAP_DECIMALS)

@@ -86,6 +86,10 @@ class Market(Protocol):
         """The last print at an instant."""
         ...
 
+    def latest_bar(self, symbol: str, now_ns: int) -> Bar | None:
+        """The bar of the last minute that is over and had trades."""
+        ...
+
     def is_regular(self, trade: Trade) -> bool:
         """Whether a print may trigger stops and set the last price; prints off the market may not."""
         ...
@@ -154,6 +158,11 @@ class SyntheticMarket:
         """The last print."""
         return next(self.trades(symbol, now_ns - _QUIET_NS_MAX, now_ns, descending=True), None)
 
+    def latest_bar(self, symbol: str, now_ns: int) -> Bar | None:
+        """The bar of the last minute that is over."""
+        minute = next(self._minutes(symbol, now_ns - _QUIET_NS_MAX, now_ns - MINUTE_NS, descending=True), None)
+        return None if minute is None else self._bar_of(symbol, minute)
+
     def bars(
         self, symbol: str, timeframe: Timeframe, start_ns: int, end_ns: int, now_ns: int, *, descending: bool = False
     ) -> Iterator[Bar]:
@@ -219,7 +228,8 @@ class SyntheticMarket:
         found: list[tuple[int, int, Event]] = []
         start_ns = minute * MINUTE_NS
         for symbol in self.symbols:
-            found += [(start_ns, 0, bar) for bar in self._bars_at(symbol, start_ns)]
+            if self._is_open(symbol, (minute - 1) // 60):
+                found.append((start_ns, 0, self._bar_of(symbol, minute - 1)))
             if self._is_open(symbol, minute // 60):
                 market = self._markets[symbol]
                 found += [(quote.time_ns, 1, quote) for quote in market.quotes(minute)]
@@ -227,14 +237,9 @@ class SyntheticMarket:
         found.sort(key=itemgetter(0, 1))
         return [entry[0] for entry in found], [entry[2] for entry in found]
 
-    def _bars_at(self, symbol: str, now_ns: int) -> Iterator[Bar]:
-        """What is published when a minute ends: its bar."""
-        minute = now_ns // MINUTE_NS - 1
-        if not self._is_open(symbol, minute // 60):
-            return
+    def _bar_of(self, symbol: str, minute: int) -> Bar:
         sums = self._markets[symbol].hour(minute // 60)
-        bar = self._markets[symbol].minute_bars(minute - minute % 60, sums)[minute % 60]
-        yield bar
+        return self._markets[symbol].minute_bars(minute - minute % 60, sums)[minute % 60]
 
 
 def _dates(first: date, last: date) -> list[date]:

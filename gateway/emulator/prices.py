@@ -34,13 +34,15 @@ _SLOT_STEPS: Final = (60, 16)
 """Steps of the fast lattices, slots: 15 s and 4 s. Both divide a minute."""
 
 _DAY_AMPLITUDE: Final = 0.008
-"""Relative amplitude of the lattice whose step is a day; the others follow by the square root of their steps."""
+"""Relative amplitude of the lattice whose step is a day; the others follow by the roots of their steps."""
 
 _GOLDEN: Final = np.uint64(0x9E3779B97F4A7C15)
 _MIX_1: Final = np.uint64(0xBF58476D1CE4E5B9)
 _MIX_2: Final = np.uint64(0x94D049BB133111EB)
-_ROOT: Final = {1: 1.0, 4: 2.0, 15: 3.875, 60: 7.75, 240: 15.5, 1440: 37.95, 5760: 75.9, 23040: 151.8, 92160: 303.6}
-_DAY_ROOT: Final = 37.95
+_SLOW_STEPS: Final = np.array(_MINUTE_STEPS)[:, None]
+_SLOW_AMPLITUDES: Final = tuple(
+    _DAY_AMPLITUDE * factor for factor in (1 / 38, 2 / 38, 4 / 38, 8 / 38, 16 / 38, 1.0, 2.0, 4.0, 8.0)
+)
 _FAST_AMPLITUDES: Final = (0.00012, 0.00006)
 
 
@@ -50,7 +52,7 @@ def key_of(seed: int, symbol: str, purpose: str) -> np.uint64:
     return np.uint64(int.from_bytes(digest[:8], "little"))
 
 
-def hash64(key: np.uint64, index: Ints) -> Hashes:
+def hash64(key: np.uint64 | Hashes, index: Ints) -> Hashes:
     """64 well-mixed bits for every index (the finalizer of splitmix64).
 
     Source: Steele, Lea, Flood (2014), "Fast splittable pseudorandom number generators".
@@ -67,34 +69,34 @@ class PricePath:
 
     def __init__(self, seed: int, symbol: str, base_price: float) -> None:
         self._base_price = base_price
-        self._slow = tuple(
-            (step, _DAY_AMPLITUDE * _ROOT[step] / _DAY_ROOT, key_of(seed, symbol, f"minutes:{step}"))
-            for step in _MINUTE_STEPS
-        )
+        self._slow_keys = np.array([key_of(seed, symbol, f"minutes:{step}") for step in _MINUTE_STEPS])[:, None]
         self._fast = tuple(
             (step, amplitude, key_of(seed, symbol, f"slots:{step}"))
             for step, amplitude in zip(_SLOT_STEPS, _FAST_AMPLITUDES, strict=True)
         )
 
-    def mid(self, minutes: Ints, offsets: Ints) -> Floats:
+    def mid(self, minutes: range, offsets: Ints) -> Floats:
         """Midpoints, shaped (minutes, offsets); offsets are slots within the minute, 0 to 239."""
-        here, after = self._at_minute(minutes), self._at_minute(minutes + 1)
-        total = here[:, None] + (after - here)[:, None] * (offsets / SLOTS_PER_MINUTE)[None, :]
+        nodes = self._at_minute(np.arange(minutes.start, minutes.stop + 1))
+        here, after = nodes[:-1, None], nodes[1:, None]
+        total = here + (after - here) * (offsets / SLOTS_PER_MINUTE)[None, :]
         for step, amplitude, key in self._fast:
-            total = total + amplitude * _between(key, minutes, offsets, step)
+            total = total + amplitude * _between(key, np.arange(minutes.start, minutes.stop), offsets, step)
         mid: Floats = self._base_price * (1.0 + total)
         return mid
 
     def _at_minute(self, minutes: Ints) -> Floats:
+        """The sum of the slow lattices, all of them hashed at once and added in a fixed order."""
+        node, rest = np.divmod(minutes[None, :], _SLOW_STEPS)
+        a, b = _unit(self._slow_keys, node), _unit(self._slow_keys, node + 1)
+        noise = a + (b - a) * (rest / _SLOW_STEPS)
         total = np.zeros(len(minutes))
-        for step, amplitude, key in self._slow:
-            node, rest = minutes // step, minutes % step
-            a, b = _unit(key, node), _unit(key, node + 1)
-            total = total + amplitude * (a + (b - a) * (rest / step))
+        for amplitude, row in zip(_SLOW_AMPLITUDES, noise, strict=True):
+            total = total + amplitude * row
         return total
 
 
-def _unit(key: np.uint64, index: Ints) -> Floats:
+def _unit(key: np.uint64 | Hashes, index: Ints) -> Floats:
     """Noise between -1 and 1 at lattice nodes."""
     return (hash64(key, index) >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0
 

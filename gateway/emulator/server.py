@@ -112,6 +112,7 @@ class Emulator:
             credentials=Credentials(options.key, options.secret),
             rate_limit=options.rate_limit,
             settings=options.streams,
+            legacy_fields=config.legacy_pdt_fields,
             clock=clock,
         )
         self.url = ""
@@ -140,6 +141,7 @@ class Emulator:
             ws_per_message_deflate=False,
             server_header=False,
             date_header=False,
+            proxy_headers=False,
             timeout_keep_alive=60,
         )
         config.load()

@@ -131,9 +131,9 @@ class SymbolMarket:
             bars.append(Bar(symbol, start_ns, *prices, volume / unit, feed, start_ns, count, vwap))
         return bars
 
-    def _quote_arrays(self, minutes: Ints, slots: Ints) -> tuple[Ints, Ints, Ints, Ints, Hashes]:
+    def _quote_arrays(self, minutes: range, slots: Ints) -> tuple[Ints, Ints, Ints, Ints, Hashes]:
         """Bid and ask in cents, their sizes in steps, and the hash they came from; shaped (minutes, slots)."""
-        noise = hash64(self._quote_key, minutes[:, None] * SLOTS_PER_MINUTE + slots[None, :])
+        noise = hash64(self._quote_key, np.array(minutes)[:, None] * SLOTS_PER_MINUTE + slots[None, :])
         mid = np.floor(self._path.mid(minutes, slots) * _CENTS).astype(np.int64)
         narrow, steps = self._listing.spread_cents, np.uint64(self._listing.size_steps_max)
         bid = mid - (narrow // 2) - (noise & np.uint64(1)).astype(np.int64)
@@ -142,10 +142,10 @@ class SymbolMarket:
         ask_size = ((noise >> np.uint64(22)) & np.uint64(0xFFFFF)) % steps
         return bid, ask, bid_size.astype(np.int64) + 1, ask_size.astype(np.int64) + 1, noise
 
-    def _trade_arrays(self, minutes: Ints) -> tuple[Ints, Ints, Ints, Hashes]:
+    def _trade_arrays(self, minutes: range) -> tuple[Ints, Ints, Ints, Hashes]:
         """Whether each second has a trade, its price in cents and size in steps, and its hash."""
         bid, ask, bid_size, ask_size, _ = self._quote_arrays(minutes, _TRADE_SLOTS)
-        noise = hash64(self._trade_key, minutes[:, None] * 60 + np.arange(60)[None, :])
+        noise = hash64(self._trade_key, np.array(minutes)[:, None] * 60 + np.arange(60)[None, :])
         present = (noise & np.uint64(3)) != 0
         present[:, 0] = True  # so that no minute is without a bar
         buys = (noise & np.uint64(4)) != 0
@@ -154,7 +154,7 @@ class SymbolMarket:
         return present.astype(np.int64), np.where(buys, ask, bid), size, noise
 
     def _make_quotes(self, minute: int) -> list[Quote]:
-        bid, ask, bid_size, ask_size, noise = self._quote_arrays(np.array([minute]), _ALL_SLOTS)
+        bid, ask, bid_size, ask_size, noise = self._quote_arrays(range(minute, minute + 1), _ALL_SLOTS)
         jitter = ((noise[0] >> np.uint64(42)) * _QUOTE_JITTER_NS) >> np.uint64(22)
         times = (minute * SLOTS_PER_MINUTE + _ALL_SLOTS) * SLOT_NS + jitter.astype(np.int64)
         symbol, feed, unit = self._listing.symbol, self._feed, self._listing.steps_per_unit
@@ -170,7 +170,7 @@ class SymbolMarket:
         ]  # fmt: skip
 
     def _make_trades(self, minute: int) -> list[Trade]:
-        present, price, size, noise = self._trade_arrays(np.array([minute]))
+        present, price, size, noise = self._trade_arrays(range(minute, minute + 1))
         jitter = ((noise[0] >> np.uint64(42)) * _TRADE_JITTER_NS) >> np.uint64(22)
         times = (minute * SLOTS_PER_MINUTE + _TRADE_SLOTS) * SLOT_NS + _TRADE_OFFSET_NS + jitter.astype(np.int64)
         symbol, feed, unit = self._listing.symbol, self._feed, self._listing.steps_per_unit
@@ -190,7 +190,7 @@ class SymbolMarket:
         return trades
 
     def _make_hour(self, hour: int) -> MinuteSums:
-        present, price, size, _ = self._trade_arrays(np.arange(hour * 60, hour * 60 + 60))
+        present, price, size, _ = self._trade_arrays(range(hour * 60, hour * 60 + 60))
         first = present.argmax(axis=1)
         last = 59 - present[:, ::-1].argmax(axis=1)
         rows = np.arange(60)

@@ -135,6 +135,14 @@ class Tape:
         """The last regular print that was due."""
         return next(filter(self.is_regular, self.trades(symbol, 0, now_ns, descending=True)), None)
 
+    def latest_bar(self, symbol: str, now_ns: int) -> Bar | None:
+        """The last bar that was due."""
+        series = self._series[symbol]
+        for number, first, last in self._ranges(series.bar_ends, 0, now_ns, descending=True):
+            if last > first:
+                return self._stamped_bar(series.bars[last - 1], number)
+        return None
+
     def _offset_ns(self, recorded_ns: int) -> int:
         """Replayed time from the first row to a recorded instant."""
         return (recorded_ns - self.first_ns) * self.speed.denominator // self.speed.numerator

@@ -18,7 +18,7 @@ from typing import Final
 
 from gateway.domain.models.market_data import Bar, Quote, Trade
 from gateway.domain.types import DataFeed
-from gateway.emulator.bars import MINUTE_NS, VWAP_DECIMALS
+from gateway.emulator.bars import MINUTE_NS, SIZE_DECIMALS, VWAP_DECIMALS
 
 INELIGIBLE_FOR_PRICE: Final = frozenset("CGHIMNPQRTUVWZ479")
 """Sale conditions of prints that set no open, high, low or close, and trigger nothing: odd lots, extended hours,
@@ -26,9 +26,6 @@ average and derivative prices, official opens and closes and the like."""
 
 INELIGIBLE_FOR_VOLUME: Final = frozenset("MQ9")
 """Sale conditions of prints that repeat volume already reported."""
-
-SIZE_DECIMALS: Final = 9
-"""Sums of sizes are rounded to what Alpaca's quantities carry: sums of doubles leave dust behind."""
 
 ROWS_MAX: Final = 5_000_000
 """A tape is held in memory; a file with more rows is refused."""
