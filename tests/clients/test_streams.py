@@ -1,0 +1,291 @@
+"""Both clients' streams against a scripted server: what survives a break, what is told, what ends."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import grpc
+import pytest
+
+from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
+from trading_gateway import Client, GatewayError, SequenceGap, lag_s
+from trading_gateway.streams import GATEWAY_FEED, MarketDataStream
+from trading_gateway.v1 import market_data_pb2 as md, trading_pb2 as pb
+
+LOST = Refusal(grpc.StatusCode.UNAVAILABLE)
+EPOCH_CHANGED = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "EPOCH_CHANGED")
+BEGIN, END = "begin", "end"
+
+
+def update(sequence: int, what: str = "event", **order: Any) -> pb.StreamOrderUpdatesResponse:
+    """One message of an order stream; its token names its sequence."""
+    message = pb.StreamOrderUpdatesResponse(sequence=sequence, resume_token=f"t-{sequence}")
+    if what == BEGIN:
+        message.snapshot_begin.count = 1
+    elif what == END:
+        message.snapshot_end.count = 1
+    elif what == "snapshot_order":
+        message.snapshot_order.CopyFrom(pb.Order(**order))
+    elif what == "heartbeat":
+        message.heartbeat.upstream_connected = True
+    else:
+        message.event.kind = pb.OrderEvent.KIND_WORKING
+        message.event.order.CopyFrom(pb.Order(**order))
+    return message
+
+
+def batch(sequence: int, *symbols: str, send_time_ns: int | None = None) -> md.StreamQuotesResponse:
+    """One batch of a quote stream."""
+    message = md.StreamQuotesResponse(batch_sequence=sequence, quotes=[md.Quote(symbol=symbol) for symbol in symbols])
+    message.send_time.FromNanoseconds(time.time_ns() if send_time_ns is None else send_time_ns)
+    return message
+
+
+def take(iterator: Any, count: int) -> list[Any]:
+    """So many messages, then leave."""
+    taken = [next(iterator) for _ in range(count)]
+    iterator.close()
+    return taken
+
+
+def test_an_order_stream_resumes_where_it_broke_and_drops_what_comes_twice(
+    client: Any, scripted: ScriptedGateway
+) -> None:
+    requests = scripted.script(
+        "StreamOrderUpdates",
+        [update(7, BEGIN), update(7, "snapshot_order"), update(7, END), update(8), LOST],
+        [LOST],
+        [update(8), update(9), OPEN],
+    )
+    taken = take(client.stream_order_updates(strategy_id="momentum"), 5)
+    assert [message.sequence for message in taken] == [7, 7, 7, 8, 9]
+    assert [(one.WhichOneof("start"), one.resume_token) for one in requests] == [
+        (None, ""),
+        ("resume_token", "t-8"),
+        ("resume_token", "t-8"),
+    ]
+    assert {one.strategy_id for one in requests} == {"momentum"}
+
+
+def test_a_snapshot_that_broke_begins_again(client: Any, scripted: ScriptedGateway) -> None:
+    """Its tokens would resume after orders that were never delivered."""
+    requests = scripted.script(
+        "StreamOrderUpdates",
+        [update(7, BEGIN), update(7, "snapshot_order"), LOST],
+        [update(7, BEGIN), update(7, "snapshot_order"), update(7, END), OPEN],
+    )
+    taken = take(client.stream_order_updates(), 5)
+    assert [message.WhichOneof("payload") for message in taken].count("snapshot_begin") == 2
+    assert [one.WhichOneof("start") for one in requests] == [None, None]
+
+
+def test_another_life_of_the_gateway_begins_with_a_snapshot(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script(
+        "StreamOrderUpdates",
+        [update(41), LOST],
+        [EPOCH_CHANGED],
+        [update(3, BEGIN), update(3, END), update(4), OPEN],
+    )
+    taken = take(client.stream_order_updates(resume_token="t-40"), 4)
+    assert [(message.sequence, message.WhichOneof("payload")) for message in taken] == [
+        (41, "event"),
+        (3, "snapshot_begin"),
+        (3, "snapshot_end"),
+        (4, "event"),
+    ]
+    assert [one.resume_token for one in requests] == ["t-40", "t-41", ""]
+
+
+def test_a_reader_told_that_it_is_slow_resumes(client: Any, scripted: ScriptedGateway) -> None:
+    slow = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "SLOW_CONSUMER", {"resume_token": "t-1"})
+    requests = scripted.script("StreamOrderUpdates", [update(1), slow], [update(2), OPEN])
+    assert [message.sequence for message in take(client.stream_order_updates(live_only=True), 2)] == [1, 2]
+    assert [one.WhichOneof("start") for one in requests] == ["live_only", "resume_token"]
+
+
+@pytest.mark.parametrize("skipping", [update(3), update(2, "heartbeat")])
+def test_a_missing_event_is_never_passed_over(client: Any, scripted: ScriptedGateway, skipping: Any) -> None:
+    scripted.script("StreamOrderUpdates", [update(1), skipping, OPEN])
+    updates = client.stream_order_updates(live_only=True)
+    next(updates)
+    with pytest.raises(SequenceGap, match="sequence 2"):
+        next(updates)
+
+
+@pytest.mark.parametrize("rpc", ["StreamOrderUpdates", "StreamQuotes"])
+def test_a_stream_that_is_refused_for_good_raises(client: Any, scripted: ScriptedGateway, rpc: str) -> None:
+    requests = scripted.script(rpc, [Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")])
+    stream = client.stream_order_updates() if rpc == "StreamOrderUpdates" else client.stream_quotes(["AAPL"])
+    with pytest.raises(GatewayError, match="TOO_MANY_STREAMS"):
+        next(stream)
+    assert len(requests) == 1
+
+
+def test_reopening_has_an_end(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script("StreamQuotes", [batch(1), LOST], [LOST])
+    quotes = client.stream_quotes("AAPL")
+    next(quotes)
+    with pytest.raises(GatewayError, match="UNAVAILABLE"):
+        next(quotes)
+    assert len(requests) == 1 + 3
+
+
+def test_quotes_are_subscribed_again_and_the_hole_is_told(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script(
+        "StreamQuotes",
+        [batch(1, "AAPL", send_time_ns=1_000), batch(2, "MSFT", send_time_ns=2_000), LOST],
+        [batch(1, "AAPL", send_time_ns=9_000), batch(2, send_time_ns=9_500), OPEN],
+    )
+    taken = take(client.stream_quotes(["AAPL", "MSFT"], conflation="none", heartbeat_interval_s=0.5), 4)
+    assert [len(one.status.gaps) for one in taken] == [0, 0, 1, 0]
+    gap = taken[2].status.gaps[0]
+    assert (gap.feed, list(gap.symbols), gap.backfilled) == (GATEWAY_FEED, ["AAPL", "MSFT"], False)
+    assert (gap.from_time.ToNanoseconds(), gap.to_time.ToNanoseconds()) == (2_000, 9_000)
+    assert [list(one.symbols) for one in requests] == [["AAPL", "MSFT"]] * 2
+    assert requests[0].conflation == md.CONFLATION_POLICY_NONE
+    assert requests[0].heartbeat_interval.ToMilliseconds() == 500
+
+
+def test_a_stream_that_ends_without_an_error_is_opened_again(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script("StreamQuotes", [batch(1)], [batch(1), OPEN])
+    assert len(take(client.stream_quotes("AAPL"), 2)) == 2
+    assert len(requests) == 2
+
+
+def test_a_missing_batch_is_never_passed_over(client: Any, scripted: ScriptedGateway) -> None:
+    scripted.script("StreamQuotes", [batch(1), batch(3), OPEN])
+    with pytest.raises(SequenceGap, match="sequence 2"):
+        list(client.stream_quotes("AAPL"))
+
+
+def test_trades_and_bars_are_streams_of_the_same_kind(client: Any, scripted: ScriptedGateway) -> None:
+    scripted.script("StreamTrades", [md.StreamTradesResponse(batch_sequence=1, trades=[md.Trade(size=3)]), OPEN])
+    scripted.script("StreamBars", [md.StreamBarsResponse(batch_sequence=1, bars=[md.Bar(close=2.5)]), OPEN])
+    assert [trade.size for trade in take(client.stream_trades("AAPL"), 1)[0].trades] == [3]
+    assert [bar.close for bar in take(client.stream_bars("AAPL"), 1)[0].bars] == [2.5]
+
+
+def test_what_comes_late_is_flagged_stale() -> None:
+    """A batch is late against this machine's clock, and against the quickest one when that clock is slow."""
+    now_ns = 10_000_000_000
+    stream = MarketDataStream(
+        "MarketDataService/StreamQuotes", None, md.StreamQuotesResponse, lambda b: b.quotes, lambda: now_ns
+    )
+    in_time, late = batch(1, "AAPL", send_time_ns=8_000_000_000), batch(2, "AAPL", send_time_ns=7_999_999_999)
+    ahead, late_again = batch(3, "AAPL", send_time_ns=15_000_000_000), batch(4, "AAPL", send_time_ns=12_900_000_000)
+    for one in (in_time, late, ahead, late_again):
+        stream.accept(one)
+    assert [one.quotes[0].stale for one in (in_time, late, ahead, late_again)] == [False, True, False, True]
+    assert lag_s(late, lambda: now_ns) == pytest.approx(2.0)
+
+
+def order(state: Any, version: int, **fields: Any) -> pb.Order:
+    """The order that the waits below wait for."""
+    return pb.Order(order_id="o-1", strategy_id="momentum", state=state, version=version, **fields)
+
+
+def test_waiting_ends_with_the_event(client: Any, scripted: ScriptedGateway) -> None:
+    working, filled = order(pb.ORDER_STATE_WORKING, 2), order(pb.ORDER_STATE_FILLED, 3)
+    scripted.script("GetOrder", pb.GetOrderResponse(order=working))
+    requests = scripted.script(
+        "StreamOrderUpdates",
+        [update(5, BEGIN), update(5, END), update(6, order_id="another", state=pb.ORDER_STATE_FILLED), LOST],
+        [update(7, order_id="o-1", state=pb.ORDER_STATE_FILLED, version=3, strategy_id="momentum"), OPEN],
+    )
+    assert client.wait_for(working) == filled
+    assert [(one.strategy_id, one.resume_token) for one in requests] == [("momentum", ""), ("momentum", "t-6")]
+
+
+def test_waiting_for_what_already_happened_ends_at_once(client: Any, scripted: ScriptedGateway) -> None:
+    filled = order(pb.ORDER_STATE_FILLED, 3)
+    assert client.wait_for(filled) is filled
+    scripted.script("GetOrder", pb.GetOrderResponse(order=filled))
+    scripted.script("StreamOrderUpdates", [update(5, BEGIN), update(5, END), OPEN])
+    assert client.wait_for(order(pb.ORDER_STATE_SUBMITTING, 1)) == filled
+
+
+def test_waiting_ends_in_time_and_says_where_the_order_stands(client: Any, scripted: ScriptedGateway) -> None:
+    working = order(pb.ORDER_STATE_WORKING, 2)
+    scripted.script("GetOrder", pb.GetOrderResponse(order=working))
+    scripted.script("StreamOrderUpdates", [update(5, BEGIN), update(5, END), OPEN])
+    with pytest.raises(TimeoutError, match="still working"):
+        client.wait_for(working, timeout_s=0.2)
+
+
+def test_waiting_takes_any_condition(client: Any, scripted: ScriptedGateway) -> None:
+    partly = {"order_id": "o-1", "version": 4, "filled_quantity": "2"}
+    scripted.script("StreamOrderUpdates", [update(5, BEGIN), update(5, "snapshot_order", **partly), OPEN])
+    waited = client.wait_for(
+        order(pb.ORDER_STATE_WORKING, 2, external=True), until=lambda one: one.filled_quantity == "2"
+    )
+    assert waited.version == 4
+    assert scripted.requests["StreamOrderUpdates"][0].all_strategies
+
+
+def test_closing_the_client_ends_its_streams(scripted: ScriptedGateway) -> None:
+    scripted.script("StreamQuotes", [batch(1), OPEN])
+    client = Client(scripted.target)
+    quotes = client.stream_quotes("AAPL")
+    next(quotes)
+    closer = threading.Timer(0.05, client.close)
+    closer.start()
+    assert list(quotes) == []
+    closer.join()
+
+
+async def test_closing_the_asyncio_client_ends_its_streams(scripted: ScriptedGateway) -> None:
+    import asyncio
+
+    from trading_gateway import AsyncClient
+
+    scripted.script("StreamQuotes", [batch(1), OPEN])
+    client = AsyncClient(scripted.target)
+    quotes = client.stream_quotes("AAPL")
+    await anext(quotes)
+    rest = asyncio.create_task(anext(quotes, None))
+    await asyncio.sleep(0)
+    await client.close()
+    assert await rest is None
+
+
+async def test_cancelling_a_task_is_not_mistaken_for_a_closed_client(scripted: ScriptedGateway) -> None:
+    import asyncio
+
+    from trading_gateway import AsyncClient
+
+    scripted.script("StreamQuotes", [batch(1), OPEN])
+    async with AsyncClient(scripted.target) as client:
+        quotes = client.stream_quotes("AAPL")
+        await anext(quotes)
+        rest = asyncio.create_task(anext(quotes, None))
+        await asyncio.sleep(0)
+        rest.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await rest
+
+
+def test_a_reader_that_stops_is_noticed_by_the_server(scripted: ScriptedGateway) -> None:
+    """The small window: a client that stands still leaves far less in the transport than grpc's default."""
+    count = 20_000
+    written: list[int] = []
+
+    class Counting(list):
+        def __iter__(self):
+            for sequence in range(1, count + 1):
+                written.append(sequence)
+                yield batch(sequence, "AAPL")
+
+    scripted.scripts["StreamQuotes"] = [Counting()]
+    with Client(scripted.target) as client:
+        quotes = client.stream_quotes("AAPL")
+        next(quotes)
+        settled = 0
+        for _ in range(100):
+            time.sleep(0.05)
+            if len(written) == settled:
+                break
+            settled = len(written)
+        assert settled < 5_000
+        quotes.close()
