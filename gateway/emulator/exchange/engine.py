@@ -37,7 +37,6 @@ from gateway.emulator.exchange.sessions import Phase
 from gateway.emulator.exchange.state import State
 from gateway.emulator.exchange.validation import is_whole
 
-_AUCTIONS: Final = (TimeInForce.OPG, TimeInForce.CLS)
 _AT_ONCE: Final = (TimeInForce.IOC, TimeInForce.FOK)
 _ENDED_AT: Final = {
     OrderStatus.CANCELED: "canceled_ns",
@@ -68,7 +67,7 @@ class Engine:
             self._tell("accepted", order)
         if order.order_class is OrderClass.OCO and begins:
             for leg in legs:
-                self._rest(leg)
+                self.rest(leg)
         self.settle()
         return answer if self._state.config.answer_pending_new else self._state.nested(order)
 
@@ -80,7 +79,7 @@ class Engine:
             return True
         phase = self._state.phase
         if order.time_in_force is TimeInForce.OPG:
-            return False  # it begins when its session opens, which is `open_session`'s business
+            return False  # it begins when its session opens, which is `day`'s business
         if order.time_in_force is TimeInForce.CLS or not order.extended_hours:
             return phase is Phase.REGULAR
         return phase is not Phase.CLOSED
@@ -106,20 +105,22 @@ class Engine:
         elif order.time_in_force in _AT_ONCE:
             self._fill_at_once(order)
         else:
-            self._rest(order)
+            self.rest(order)
 
     def _start_trailing(self, order: ExchangeOrder) -> None:
         price = self._state.book(order.symbol).session_price
         if price is not None:
             order.hwm, order.stop_price = price, trail_stop(order, price)
 
-    def _rest(self, order: ExchangeOrder) -> None:
+    def rest(self, order: ExchangeOrder) -> None:
+        """Let an order stand in the matching of its symbol; `settle` follows."""
         if not order.is_resting:
             order.is_resting = True
             self._state.resting(order.symbol).add(order, self._limit(order))
         self._queue(order.symbol)
 
-    def _unrest(self, order: ExchangeOrder) -> None:
+    def unrest(self, order: ExchangeOrder) -> None:
+        """Take it out of the matching."""
         if order.is_resting:
             order.is_resting = False
             self._state.resting(order.symbol).remove(order, self._limit(order))
@@ -129,26 +130,39 @@ class Engine:
 
     # Market data.
 
+    def quote_matters(self, symbol: str) -> bool:
+        """Whether the newest quote of a symbol changes any order."""
+        if not self._state.has_resting(symbol):
+            return False
+        config = self._state.config
+        return self._state.resting(symbol).quote_matters(
+            self._state.book(symbol), config.stop_trigger, buy_stop_collar=config.buy_stop_collar
+        )
+
+    def trade_matters(self, symbol: str) -> bool:
+        """Whether the last price of a symbol, of this session, changes any order."""
+        price = self._state.book(symbol).session_price
+        if price is None or not self._state.has_resting(symbol):
+            return False
+        return self._state.resting(symbol).trade_matters(price, self._state.config.stop_trigger)
+
     def on_quote(self, symbol: str) -> None:
-        """A new quote stands in the book."""
+        """A new quote that matters stands in the book."""
         resting = self._state.resting(symbol)
-        if not resting:
-            return
         if resting.waiting_auction:
             price = self._state.book(symbol).mark()
             if price is not None:
-                self._hold_auction(list(resting.waiting_auction.values()), price)
+                self.hold_auction(list(resting.waiting_auction.values()), price)
         self._queue(symbol)
         self.settle()
 
     def on_trade(self, symbol: str) -> None:
-        """A new price of this session stands in the book."""
+        """A new price of this session that matters stands in the book."""
         resting = self._state.resting(symbol)
         price = self._state.book(symbol).session_price
-        if not resting or price is None:
-            return
+        assert price is not None
         if resting.waiting_auction:
-            self._hold_auction(list(resting.waiting_auction.values()), price)
+            self.hold_auction(list(resting.waiting_auction.values()), price)
         for order in resting.trailing():
             moved = trailed(order, price)
             if moved is not None:
@@ -187,16 +201,16 @@ class Engine:
 
     def _set_off(self, order: ExchangeOrder) -> None:
         """A stop works as a market or limit order from now on; its sibling gives way."""
-        self._unrest(order)
+        self.unrest(order)
         order.triggered = True
         order.updated_ns = self._state.now_ns
         sibling = sibling_of(self._state, order)
         if sibling is not None:
-            self._end(sibling, OrderStatus.CANCELED)
+            self.end(sibling, OrderStatus.CANCELED)
         if order.status is OrderStatus.HELD:
             order.status = OrderStatus.NEW
             self._tell("new", order)
-        self._rest(order)
+        self.rest(order)
 
     def _match(self, symbol: str, side: OrderSide) -> None:
         resting, book = self._state.resting(symbol), self._state.book(symbol)
@@ -227,7 +241,7 @@ class Engine:
                 book.take(order.side, quantity)
                 self._fill(order, quantity, price)
         if order.is_open:
-            self._end(order, OrderStatus.CANCELED)
+            self.end(order, OrderStatus.CANCELED)
 
     # Filling.
 
@@ -246,7 +260,7 @@ class Engine:
         before_fee = state.holdings.quantity(order.symbol)
         is_done = not leaves or (order.notional is not None and self._sold_out(order))
         if is_done:
-            self._unrest(order)
+            self.unrest(order)
             order.status, order.filled_ns = OrderStatus.FILLED, now_ns
             state.store.close(order)
         else:
@@ -325,7 +339,7 @@ class Engine:
             if is_done:
                 self._start_legs(order)
         elif sibling is not None and is_done:
-            self._end(sibling, OrderStatus.CANCELED)
+            self.end(sibling, OrderStatus.CANCELED)
         elif sibling is not None and order.leaves_quantity is not None:
             set_leaves(sibling, order.leaves_quantity, self._state.now_ns)
 
@@ -336,7 +350,7 @@ class Engine:
             leg.quantity = covered_quantity(parent)
         for leg in legs:
             if leg.leg_role is LegRole.STOP_LOSS and sibling_of(self._state, leg) is not None:
-                self._rest(leg)
+                self.rest(leg)
             elif leg.is_open:
                 self.begin(leg)
 
@@ -365,7 +379,7 @@ class Engine:
 
     def end_family(self, order: ExchangeOrder, status: OrderStatus) -> None:
         """End an order with its legs or its sibling; with a leg, by a setting, the rest of its group."""
-        self._end(order, status)
+        self.end(order, status)
         related = legs_of(self._state, order)
         sibling = sibling_of(self._state, order)
         if order.parent_id is not None and self._state.config.leg_cancel_cancels_group:
@@ -373,11 +387,12 @@ class Engine:
             related += [] if sibling is None else [sibling]
         for other in related:
             if other.is_open:
-                self._end(other, status)
+                self.end(other, status)
 
-    def _end(self, order: ExchangeOrder, status: OrderStatus) -> None:
+    def end(self, order: ExchangeOrder, status: OrderStatus) -> None:
+        """Cancel or expire this one order."""
         now_ns = self._state.now_ns
-        self._unrest(order)
+        self.unrest(order)
         order.status, order.updated_ns = status, now_ns
         setattr(order, _ENDED_AT[status], now_ns)
         self._state.store.close(order)
@@ -396,7 +411,7 @@ class Engine:
         if state.config.announce_pending_replace:
             old.status, old.updated_ns = OrderStatus.PENDING_REPLACE, now_ns
             self._tell("pending_replace", old)
-        self._unrest(old)
+        self.unrest(old)
         old.status, old.updated_ns, old.replaced_ns = OrderStatus.REPLACED, now_ns, now_ns
         old.replaced_by = new.id
         state.store.close(old)
@@ -409,7 +424,7 @@ class Engine:
         answer = state.nested(new)
         if held:
             if self.may_work(new):
-                self._rest(new)
+                self.rest(new)
         elif self.may_work(new):
             self.begin(new)
         else:
@@ -417,51 +432,9 @@ class Engine:
         self.settle()
         return answer if state.config.answer_pending_new else state.nested(new)
 
-    # Sessions.
+    # Auctions.
 
-    def close_session(self, boundary_ns: int) -> None:
-        """The closing auction of the equities."""
-        for order in self._state.store.open_orders():
-            if order.is_open and order.time_in_force is TimeInForce.CLS and _ends(order, boundary_ns):
-                price = self._state.price(order.symbol)
-                if price is None or order.status is OrderStatus.ACCEPTED:
-                    self._end(order, self._unfilled())
-                else:
-                    self._hold_auction([order], price)
-        for order in self._state.store.open_orders():
-            if order.is_open and order.time_in_force is TimeInForce.OPG and _ends(order, boundary_ns):
-                self._end(order, self._unfilled())
-        self.settle()
-
-    def expire(self, boundary_ns: int) -> None:
-        """End what is only good until now."""
-        for order in self._state.store.open_orders():
-            if order.is_open and _ends(order, boundary_ns):
-                self.end_family(order, OrderStatus.EXPIRED)
-
-    def resume(self, *, opening: bool) -> None:
-        """The phase has changed: equities' orders begin, go on or rest from now on."""
-        state = self._state
-        if opening:
-            for asset in state.assets:
-                if asset.asset_class is not AssetClass.CRYPTO:
-                    state.book(asset.symbol).start_session()
-        for order in state.store.open_orders():
-            if not order.is_open or order.asset_class is AssetClass.CRYPTO:
-                continue
-            if opening and order.time_in_force is TimeInForce.OPG and order.status is OrderStatus.ACCEPTED:
-                if order.expires_ns is None or order.expires_ns <= state.hours.current(state.now_ns).close_time_ns:
-                    self.begin(order)
-            elif not self.may_work(order):
-                if order.time_in_force not in _AUCTIONS:
-                    self._unrest(order)
-            elif order.status is OrderStatus.ACCEPTED:
-                self.begin(order)
-            elif order.time_in_force not in _AUCTIONS:
-                self._rest(order)
-        self.settle()
-
-    def _hold_auction(self, orders: list[ExchangeOrder], price: Decimal) -> None:
+    def hold_auction(self, orders: list[ExchangeOrder], price: Decimal) -> None:
         """Everybody trades at one price, whatever is displayed; who does not want it ends."""
         for order in orders:
             if crosses(order.side, order.limit_price, price):
@@ -469,9 +442,10 @@ class Engine:
                 if quantity > 0:
                     self._fill(order, quantity, price)
             if order.is_open:
-                self._end(order, self._unfilled())
+                self.end(order, self.unfilled_status())
 
-    def _unfilled(self) -> OrderStatus:
+    def unfilled_status(self) -> OrderStatus:
+        """How an order ends whose auction did not fill it."""
         is_expiry = self._state.config.unfilled_auction is UnfilledAuction.EXPIRED
         return OrderStatus.EXPIRED if is_expiry else OrderStatus.CANCELED
 
@@ -499,7 +473,3 @@ class Engine:
                 position_quantity=position_quantity,
             )
         )
-
-
-def _ends(order: ExchangeOrder, boundary_ns: int) -> bool:
-    return order.expires_ns is not None and order.expires_ns <= boundary_ns

@@ -22,6 +22,7 @@ from gateway.emulator.exchange.activities import ActivityQuery
 from gateway.emulator.exchange.admission import check_account, check_hours
 from gateway.emulator.exchange.assets import position_symbol
 from gateway.emulator.exchange.config import CONFIGURATION_WORDS, AccountConfiguration, ExchangeConfig
+from gateway.emulator.exchange.day import TradingDay
 from gateway.emulator.exchange.engine import Engine
 from gateway.emulator.exchange.families import make_legs
 from gateway.emulator.exchange.history import PortfolioHistory
@@ -36,7 +37,7 @@ from gateway.emulator.exchange.orders import (
     TradeUpdate,
 )
 from gateway.emulator.exchange.replacing import adopt_family, make_successor
-from gateway.emulator.exchange.sessions import Phase, new_york_date
+from gateway.emulator.exchange.sessions import Phase, make_hours, new_york_date
 from gateway.emulator.exchange.state import State
 from gateway.emulator.exchange.statements import account_statement, position_statement
 from gateway.emulator.exchange.store import OrderQuery
@@ -62,6 +63,7 @@ class SimulatedExchange:
     def __init__(self, config: ExchangeConfig, assets: Iterable[Asset], created_ns: int) -> None:
         self._state = State(config, assets, created_ns)
         self._engine = Engine(self._state)
+        self._day = TradingDay(self._state, self._engine)
 
     @property
     def config(self) -> ExchangeConfig:
@@ -72,7 +74,7 @@ class SimulatedExchange:
 
     def submit(self, now_ns: int, order: NewOrder) -> ExchangeOrder:
         """Take an order. The answer shows it as it was accepted, with its legs; what follows at once is in updates."""
-        self._pass_time(now_ns)
+        self._day.pass_time(now_ns)
         try:
             return self._submit(order)
         except refusals.Refusal:
@@ -84,7 +86,7 @@ class SimulatedExchange:
         self, now_ns: int, order_id: str, changes: OrderChanges, client_order_id: str | None = None
     ) -> ExchangeOrder:
         """Put a new order, which is the answer, in the place of an open one."""
-        self._pass_time(now_ns)
+        self._day.pass_time(now_ns)
         old = self._state.store.get(order_id)
         if client_order_id:
             self._check_client_order_id(client_order_id)
@@ -97,7 +99,7 @@ class SimulatedExchange:
 
     def cancel(self, now_ns: int, order_id: str) -> None:
         """End an open order, with its legs or its sibling."""
-        self._pass_time(now_ns)
+        self._day.pass_time(now_ns)
         order = self._state.store.get(order_id)
         if order.status is OrderStatus.CANCELED and self._state.config.repeat_cancel_succeeds:
             return
@@ -107,12 +109,8 @@ class SimulatedExchange:
 
     def cancel_all(self, now_ns: int) -> list[OrderCanceled]:
         """End every open order; one that ends with another of its family is listed as well."""
-        self._pass_time(now_ns)
-        orders = self._state.store.open_orders()
-        for order in orders:
-            if order.is_open:
-                self._engine.cancel(order)
-        return [OrderCanceled(order.id, _OK) for order in orders]
+        self._day.pass_time(now_ns)
+        return self._cancel_all()
 
     def close_position(
         self, now_ns: int, symbol_or_id: str, *, quantity: Decimal | None = None, percentage: Decimal | None = None
@@ -125,29 +123,18 @@ class SimulatedExchange:
             quantity: Shares to close; not together with percentage.
             percentage: More than 0, at most 100; whole shares stay whole.
         """
-        self._pass_time(now_ns)
-        asset = self._state.assets.find(symbol_or_id)
-        held = ZERO if asset is None else self._state.holdings.quantity(asset.symbol)
-        if asset is None or not held:
-            raise refusals.position_not_found()
-        spec = OrderSpec(
-            symbol=asset.symbol,
-            side=OrderSide.SELL if held > 0 else OrderSide.BUY,
-            order_type=OrderType.MARKET,
-            time_in_force=TimeInForce.GTC if asset.asset_class is AssetClass.CRYPTO else TimeInForce.DAY,
-            quantity=_closing_quantity(abs(held), quantity, percentage),
-        )
-        return self._submit(NewOrder(spec))
+        self._day.pass_time(now_ns)
+        return self._close_position(symbol_or_id, quantity, percentage)
 
     def close_positions(self, now_ns: int, *, cancel_orders: bool = False) -> list[PositionClosed]:
         """Order the end of every position."""
+        self._day.pass_time(now_ns)
         if cancel_orders:
-            self.cancel_all(now_ns)
+            self._cancel_all()
         closed: list[PositionClosed] = []
-        self._pass_time(now_ns)
         for symbol in [holding.symbol for holding in self._state.holdings]:
             try:
-                order = self.close_position(now_ns, symbol)
+                order = self._close_position(symbol)
                 closed.append(PositionClosed(position_symbol(symbol), _OK, order=order))
             except refusals.Refusal as refusal:
                 closed.append(PositionClosed(position_symbol(symbol), refusal.http_status, refusal=refusal))
@@ -155,7 +142,7 @@ class SimulatedExchange:
 
     def configure(self, now_ns: int, **changes: Any) -> AccountConfiguration:
         """Set switches of the account by their Alpaca names; the answer is the whole configuration."""
-        self._pass_time(now_ns)
+        self._day.pass_time(now_ns)
         present = self._state.configuration
         names = {field.name for field in fields(present)}
         for name, value in changes.items():
@@ -172,22 +159,22 @@ class SimulatedExchange:
         self, now_ns: int, symbol: str, bid_price: float, bid_size: float, ask_price: float, ask_size: float
     ) -> None:
         """The best bid and offer, and what is displayed there: fills what can be filled."""
-        self._pass_time(now_ns)
+        self._day.pass_time(now_ns)
         self._state.book(symbol).set_quote(bid_price, bid_size, ask_price, ask_size)
-        if self._state.has_resting(symbol):
-            self._engine.on_quote(symbol)
+        if self._engine.quote_matters(symbol):
+            self._react_to_quote(symbol)
 
     def on_trade(self, now_ns: int, symbol: str, price: float, size: float) -> None:  # noqa: ARG002 - a trade's shape
         """A regular-way print: sets off stops, moves trailing stops, is the last price."""
-        self._pass_time(now_ns)
+        self._day.pass_time(now_ns)
         in_session = self._in_session(symbol)
         self._state.book(symbol).set_last(price, in_session=in_session)
-        if in_session and self._state.has_resting(symbol):
-            self._engine.on_trade(symbol)
+        if in_session and self._engine.trade_matters(symbol):
+            self._react_to_trade(symbol)
 
     def advance(self, now_ns: int) -> None:
         """Pass the session boundaries up to an instant: orders begin, expire and meet their auctions."""
-        self._pass_time(now_ns)
+        self._day.pass_time(now_ns)
 
     def next_advance_ns(self) -> int:
         """When `advance` has something to do next."""
@@ -197,6 +184,20 @@ class SimulatedExchange:
         """The messages of trade_updates since the last call, in order."""
         updates, self._state.updates = self._state.updates, []
         return updates
+
+    def reconfigure(self, now_ns: int, config: ExchangeConfig) -> None:
+        """Other settings from now on.
+
+        Raises:
+            ValueError: The account's id, cash or seed are what it began with, for ever.
+        """
+        self._day.pass_time(now_ns)
+        former = self._state.config
+        if (config.account_id, config.cash, config.seed) != (former.account_id, former.cash, former.seed):
+            raise ValueError("an account keeps its id, its first cash and its seed")
+        self._state.config = config
+        self._state.hours = make_hours(config.session)
+        self._day.change_phase(self._state.now_ns)
 
     def set_assets(self, assets: Iterable[Asset]) -> None:
         """These are the assets now; former ones stay known, inactive."""
@@ -328,6 +329,37 @@ class SimulatedExchange:
 
     # Inside.
 
+    def _react_to_quote(self, symbol: str) -> None:
+        """The newest quote changes orders."""
+        self._engine.on_quote(symbol)
+
+    def _react_to_trade(self, symbol: str) -> None:
+        """The last price changes orders."""
+        self._engine.on_trade(symbol)
+
+    def _cancel_all(self) -> list[OrderCanceled]:
+        orders = self._state.store.open_orders()
+        for order in orders:
+            if order.is_open:
+                self._engine.cancel(order)
+        return [OrderCanceled(order.id, _OK) for order in orders]
+
+    def _close_position(
+        self, symbol_or_id: str, quantity: Decimal | None = None, percentage: Decimal | None = None
+    ) -> ExchangeOrder:
+        asset = self._state.assets.find(symbol_or_id)
+        held = ZERO if asset is None else self._state.holdings.quantity(asset.symbol)
+        if asset is None or not held:
+            raise refusals.position_not_found()
+        spec = OrderSpec(
+            symbol=asset.symbol,
+            side=OrderSide.SELL if held > 0 else OrderSide.BUY,
+            order_type=OrderType.MARKET,
+            time_in_force=TimeInForce.GTC if asset.asset_class is AssetClass.CRYPTO else TimeInForce.DAY,
+            quantity=_closing_quantity(abs(held), quantity, percentage),
+        )
+        return self._submit(NewOrder(spec))
+
     def _submit(self, order: NewOrder) -> ExchangeOrder:
         state = self._state
         if state.configuration.suspend_trade:
@@ -406,41 +438,6 @@ class SimulatedExchange:
     def _symbols(self, spellings: Collection[str]) -> set[str]:
         found = (self._state.assets.find(spelling) for spelling in spellings)
         return {asset.symbol for asset in found if asset is not None}
-
-    def _pass_time(self, now_ns: int) -> None:
-        state = self._state
-        while state.next_boundary_ns <= now_ns:
-            self._pass_boundary(state.next_boundary_ns)
-        state.now_ns = max(state.now_ns, now_ns)
-        if state.next_sample_ns <= state.now_ns:
-            state.history.add(state.now_ns, state.valuation().equity)
-            state.schedule_sample()
-
-    def _pass_boundary(self, boundary_ns: int) -> None:
-        """A session opens or closes: auctions, expiries, a new day, and who works from now on."""
-        state = self._state
-        state.now_ns = max(state.now_ns, boundary_ns)
-        ended = state.hours.day(new_york_date(boundary_ns - 1))
-        closing = ended is not None and ended.close_time_ns == boundary_ns
-        if closing:
-            self._engine.close_session(boundary_ns)
-        self._engine.expire(boundary_ns)
-        if closing:
-            self._end_day(boundary_ns)
-        state.phase = state.hours.phase(boundary_ns)
-        self._engine.resume(opening=state.hours.current(boundary_ns).open_time_ns == boundary_ns)
-        state.next_boundary_ns = state.hours.next_boundary_ns(boundary_ns)
-
-    def _end_day(self, close_ns: int) -> None:
-        """The day's closing numbers, which tomorrow's profits count from."""
-        state = self._state
-        valuation = state.valuation()
-        state.last_equity, state.last_maintenance_margin = valuation.equity, valuation.maintenance_margin
-        state.last_close_ns = close_ns
-        state.holdings.start_day(state.price)
-        for asset in state.assets:
-            book = state.book(asset.symbol)
-            book.lastday_price = book.mark()
 
 
 def _resolved(spec: OrderSpec, asset: Asset) -> OrderSpec:
