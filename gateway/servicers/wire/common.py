@@ -182,7 +182,12 @@ class RequestReader:
             self.refuse(path, "is required")
         elif not is_symbol(text):
             right = _right_spelling(text)
-            self.refuse(path, f"is spelled {right}" if right else "must be a symbol, as AAPL, BRK.B or BTC/USD")
+            self.refuse(
+                path,
+                f"is not spelled as symbols are here; perhaps {right}"
+                if right
+                else "must be a symbol, as AAPL, BRK.B or BTC/USD",
+            )
         return text
 
     def symbols(self, path: str, texts: Iterable[str], *, at_most: int = FILTER_SYMBOLS_MAX) -> tuple[str, ...]:

@@ -73,6 +73,12 @@ def internal_to_proto(error_id: str) -> status_pb2.Status:
     return _status(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, INTERNAL_REASON, {ERROR_ID_METADATA: error_id})
 
 
+def deadline_to_proto(limit_s: float) -> status_pb2.Status:
+    """The server's own limit of a call's time passed. Ambiguous, so it says nothing of a key, and has no reason."""
+    number: int = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+    return status_pb2.Status(code=number, message=f"no answer within {limit_s:g} s; ask again with the same key")
+
+
 def failure_to_proto(failure: Failure) -> status_pb2.Status:
     """Why an order never came to be, with the code that the call's own error has."""
     return _status(_failure_code(failure), failure.message, failure.reason, failure.metadata)

@@ -1,0 +1,54 @@
+"""The key is looked up before anything else of a request is judged.
+
+A request whose content is malformed, under a key whose order may be live, must not be told that the key is
+free: the order is there. Everything that is well formed is the application room's to compare.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from gateway.application.order_manager import OrderManager
+from gateway.domain.errors import ClientOrderIdReused, InvalidRequest, OrderNotFound
+from gateway.domain.models.orders import OrderRef
+from gateway.domain.types import Caller, is_client_order_id, is_strategy_id
+from trading_gateway.v1 import trading_pb2 as pb
+
+Keyed = pb.SubmitOrderRequest | pb.ReplaceOrderRequest | pb.ClosePositionRequest
+
+
+class KeyFirst:
+    """Looks keys up for requests that cannot be read.
+
+    Args:
+        orders: Knows every key that was ever recorded.
+    """
+
+    def __init__(self, orders: OrderManager) -> None:
+        self._orders = orders
+
+    @contextmanager
+    def known_before_refusal(self, request: Keyed, caller: Caller) -> Iterator[None]:
+        """Around the reading of a request: its refusal stands only if no order holds its key.
+
+        Raises:
+            ClientOrderIdReused: An order holds the key, so this request's content is another one.
+        """
+        try:
+            yield
+        except InvalidRequest:
+            if self._is_taken(request, caller):
+                raise ClientOrderIdReused("another order holds this key") from None
+            raise
+
+    def _is_taken(self, request: Keyed, caller: Caller) -> bool:
+        named = request.order.strategy_id if isinstance(request, pb.ReplaceOrderRequest) else request.strategy_id
+        strategy_id = named or caller.strategy_id
+        if not is_client_order_id(request.client_order_id) or not is_strategy_id(strategy_id):
+            return False
+        try:
+            self._orders.get(OrderRef(client_order_id=request.client_order_id, strategy_id=strategy_id))
+        except OrderNotFound:
+            return False
+        return True

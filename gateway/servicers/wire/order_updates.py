@@ -1,0 +1,132 @@
+"""The stream of trading.proto: what to follow, and each step of it."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from gateway.application.order_updates import (
+    Book,
+    Heartbeat,
+    SnapshotBegin,
+    SnapshotEnd,
+    SnapshotOrder,
+    StartAfter,
+    StartLive,
+    StartSnapshot,
+    Step,
+    StreamStart,
+)
+from gateway.domain.models.market_data import FeedStatus, Gap
+from gateway.domain.models.orders import Fill, OrderEvent, OrderEventKind
+from gateway.domain.types import Caller, TwoWay, format_decimal
+from gateway.servicers.wire.common import (
+    RequestReader,
+    duration_to_proto,
+    feed_status_to_proto,
+    gap_to_proto,
+    optional_decimal_to_proto,
+    timestamp_to_proto,
+)
+from gateway.servicers.wire.orders import ORDER_SIDE, order_to_proto
+from trading_gateway.v1 import common_pb2, trading_pb2 as pb
+
+HEARTBEAT_DEFAULT_MS: Final = 15_000
+HEARTBEAT_MIN_MS: Final = 1_000
+HEARTBEAT_MAX_MS: Final = 120_000
+
+EVENT_KIND: Final = TwoWay(
+    {kind: pb.OrderEvent.Kind.Value(f"KIND_{kind.name}") for kind in OrderEventKind},
+)
+"""Kinds have one name on both sides; importing this module fails where one is missing."""
+
+
+def follow_from_proto(request: pb.StreamOrderUpdatesRequest, caller: Caller) -> tuple[Book, StreamStart, int]:
+    """Which book to follow, from where, and the heartbeat in milliseconds; FieldInvalid with every bad field."""
+    reader = RequestReader()
+    strategy_id = reader.strategy_or_all(
+        "strategy_id", request.strategy_id, caller.strategy_id, all_strategies=request.all_strategies
+    )
+    start: StreamStart = StartSnapshot()
+    match request.WhichOneof("start"):
+        case "resume_token":
+            start = StartAfter(reader.token("resume_token", request.resume_token))
+            if not request.resume_token:
+                reader.refuse("resume_token", "must not be empty; leave it out to begin with a snapshot")
+        case "live_only":
+            start = StartLive()
+            if not request.live_only:
+                reader.refuse("live_only", "must be true; leave it out to begin with a snapshot")
+    heartbeat_ms = HEARTBEAT_DEFAULT_MS
+    if request.HasField("heartbeat_interval"):
+        heartbeat_ms = reader.duration_ms(
+            "heartbeat_interval", request.heartbeat_interval, least_ms=HEARTBEAT_MIN_MS, most_ms=HEARTBEAT_MAX_MS
+        )
+    reader.finish()
+    return Book(strategy_id), start, heartbeat_ms
+
+
+def step_to_proto(step: Step, now_ns: int) -> pb.StreamOrderUpdatesResponse:
+    """One step of the book, sent now."""
+    message = pb.StreamOrderUpdatesResponse(
+        sequence=step.sequence, resume_token=step.resume_token, server_time=timestamp_to_proto(now_ns)
+    )
+    match step.payload:
+        case OrderEvent() as event:
+            message.event.CopyFrom(event_to_proto(event))
+        case SnapshotBegin(count):
+            message.snapshot_begin.count = count
+            message.snapshot_begin.SetInParent()
+        case SnapshotOrder(order):
+            message.snapshot_order.CopyFrom(order_to_proto(order))
+        case SnapshotEnd(count):
+            message.snapshot_end.count = count
+            message.snapshot_end.SetInParent()
+        case Heartbeat() as heartbeat:
+            message.heartbeat.CopyFrom(_heartbeat_to_proto(heartbeat))
+        case FeedStatus() as status:
+            message.feed_status.CopyFrom(feed_status_to_proto(status))
+        case Gap() as gap:
+            message.gap.CopyFrom(gap_to_proto(gap))
+    return message
+
+
+def event_to_proto(event: OrderEvent) -> pb.OrderEvent:
+    """Something that happened to an order, and the order after it."""
+    row = event.event
+    return pb.OrderEvent(
+        kind=EVENT_KIND[row.kind],
+        order=order_to_proto(event.order),
+        fill=None if row.fill is None else _fill_to_proto(row.fill),
+        event_time=timestamp_to_proto(row.event_time_ns),
+        record_time=timestamp_to_proto(row.record_time_ns),
+        venue_event=row.venue_event,
+        venue_event_id=row.venue_event_id,
+        backfill=row.backfill,
+    )
+
+
+def _fill_to_proto(fill: Fill) -> pb.Fill:
+    return pb.Fill(
+        fill_id=fill.fill_id,
+        order_id=fill.order_id,
+        client_order_id=fill.client_order_id,
+        strategy_id=fill.strategy_id,
+        venue_order_id=fill.venue_order_id,
+        symbol=fill.symbol,
+        side=ORDER_SIDE[fill.side],
+        quantity=format_decimal(fill.quantity),
+        price=format_decimal(fill.price),
+        cumulative_quantity=format_decimal(fill.cumulative_quantity),
+        leaves_quantity=optional_decimal_to_proto(fill.leaves_quantity),
+        trade_time=timestamp_to_proto(fill.trade_time_ns),
+        account_position_quantity=optional_decimal_to_proto(fill.account_position_quantity),
+        synthesized=fill.synthesized,
+    )
+
+
+def _heartbeat_to_proto(heartbeat: Heartbeat) -> common_pb2.Heartbeat:
+    age_ms = heartbeat.upstream_age_ms
+    return common_pb2.Heartbeat(
+        upstream_connected=heartbeat.upstream_connected,
+        upstream_age=None if age_ms is None else duration_to_proto(age_ms),
+    )
