@@ -1,0 +1,234 @@
+"""Addresses, credentials and pools: which venue the adapters speak to.
+
+`ClientConfig` says where and how; `ClientFactory` makes the clients of one set of credentials and owns what
+they share: the transport, the threads, the gate. alpaca is imported when the first client is made, because it
+costs a second and 100 MB. Whether live trading is allowed is not decided here.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from gateway.domain.interfaces import RequestGate
+from gateway.domain.types import DataFeed, Venue
+from gateway.infrastructure.alpaca.http import RestClient, RestLimits, RestRoad
+from gateway.infrastructure.alpaca.secret import Secret
+from gateway.infrastructure.alpaca.transport import SecretHeaders, Transport
+
+if TYPE_CHECKING:
+    from gateway.infrastructure.alpaca.data_stream import GatewayDataStream
+    from gateway.infrastructure.alpaca.order_stream import GatewayOrderStream
+
+PAPER_TRADING_URL: Final = "https://paper-api.alpaca.markets"
+LIVE_TRADING_URL: Final = "https://api.alpaca.markets"
+DATA_URL: Final = "https://data.alpaca.markets"
+DATA_STREAM_URL: Final = "wss://stream.data.alpaca.markets"
+EMULATOR_CREDENTIAL: Final = "emulator"
+"""What an emulator is given for a key and a secret when the user has none: it takes any."""
+
+DATA_STREAM_PATHS: Final[Mapping[DataFeed, str]] = {
+    DataFeed.IEX: "/v2/iex",
+    DataFeed.SIP: "/v2/sip",
+    DataFeed.CRYPTO_US: "/v1beta3/crypto/us",
+}
+TRADE_STREAM_PATH: Final = "/stream"
+
+
+@dataclass(frozen=True, slots=True)
+class ClientConfig:
+    """One venue, one set of credentials.
+
+    Attributes:
+        trading_url, data_url: Without a trailing slash and without a version.
+        data_stream_urls: Of each feed, whole.
+        trade_stream_url: Of the order feed, whole.
+        connect_timeout_ms: To open a connection, TLS included, or to get a pooled one.
+        read_timeout_ms: Longest silence while waiting for an answer; a change has no shorter one.
+        threads: Requests at once, and pooled connections per host.
+        queue_max: Requests that may wait for a thread; beyond it they are refused, nothing sent.
+        response_bytes_max: Larger answers are given up.
+    """
+
+    venue: Venue
+    key: Secret
+    secret: Secret
+    trading_url: str
+    data_url: str
+    trade_stream_url: str
+    data_stream_urls: Mapping[DataFeed, str]
+    connect_timeout_ms: int = 2_000
+    read_timeout_ms: int = 5_000
+    threads: int = 32
+    queue_max: int = 256
+    response_bytes_max: int = 32 * 1024 * 1024
+
+    @classmethod
+    def emulator(
+        cls,
+        base_url: str,
+        key: str = EMULATOR_CREDENTIAL,
+        secret: str = EMULATOR_CREDENTIAL,
+        *,
+        connect_timeout_ms: int = 2_000,
+        read_timeout_ms: int = 5_000,
+        threads: int = 32,
+    ) -> ClientConfig:
+        """Everything at one address, such as `http://127.0.0.1:8700`.
+
+        Raises:
+            ValueError: It is no http or https address of a host alone.
+        """
+        base = checked_base_url(base_url)
+        socket_base = "ws" + base.removeprefix("http")
+        return cls(
+            venue=Venue.EMULATOR,
+            key=Secret(key or EMULATOR_CREDENTIAL),
+            secret=Secret(secret or EMULATOR_CREDENTIAL),
+            trading_url=base,
+            data_url=base,
+            trade_stream_url=socket_base + TRADE_STREAM_PATH,
+            data_stream_urls={feed: socket_base + path for feed, path in DATA_STREAM_PATHS.items()},
+            connect_timeout_ms=connect_timeout_ms,
+            read_timeout_ms=read_timeout_ms,
+            threads=threads,
+        )
+
+    @classmethod
+    def paper(
+        cls,
+        key: str,
+        secret: str,
+        *,
+        connect_timeout_ms: int = 2_000,
+        read_timeout_ms: int = 5_000,
+        threads: int = 32,
+    ) -> ClientConfig:
+        """Alpaca's paper hosts, with real market data."""
+        return cls._alpaca(Venue.PAPER, PAPER_TRADING_URL, key, secret, connect_timeout_ms, read_timeout_ms, threads)
+
+    @classmethod
+    def live(
+        cls,
+        key: str,
+        secret: str,
+        *,
+        connect_timeout_ms: int = 2_000,
+        read_timeout_ms: int = 5_000,
+        threads: int = 32,
+    ) -> ClientConfig:
+        """Alpaca's live hosts: real money. The command line decides whether it comes to this."""
+        return cls._alpaca(Venue.LIVE, LIVE_TRADING_URL, key, secret, connect_timeout_ms, read_timeout_ms, threads)
+
+    @classmethod
+    def _alpaca(
+        cls,
+        venue: Venue,
+        trading_url: str,
+        key: str,
+        secret: str,
+        connect_timeout_ms: int,
+        read_timeout_ms: int,
+        threads: int,
+    ) -> ClientConfig:
+        if not key or not secret:
+            raise ValueError(f"venue {venue.value} needs a key and a secret")
+        return cls(
+            venue=venue,
+            key=Secret(key),
+            secret=Secret(secret),
+            trading_url=trading_url,
+            data_url=DATA_URL,
+            trade_stream_url="wss" + trading_url.removeprefix("https") + TRADE_STREAM_PATH,
+            data_stream_urls={feed: DATA_STREAM_URL + path for feed, path in DATA_STREAM_PATHS.items()},
+            connect_timeout_ms=connect_timeout_ms,
+            read_timeout_ms=read_timeout_ms,
+            threads=threads,
+        )
+
+
+def checked_base_url(url: str) -> str:
+    """An address as alpaca-py wants it: scheme and host, no path, no slash at the end, no credentials.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+        raise ValueError("the venue's address must look like http://127.0.0.1:8700")
+    if parts.path not in ("", "/"):
+        raise ValueError("the venue's address must have no path: alpaca-py adds /v2 itself")
+    return f"{parts.scheme}://{parts.netloc}"
+
+
+class ClientFactory:
+    """Makes alpaca-py's clients and streams for one venue, and owns the threads and connections they share.
+
+    Args:
+        config: The venue.
+        gate: Asked before each request to the venue, told its rate-limit headers.
+        clock_s: Unix seconds, to read X-RateLimit-Reset by.
+    """
+
+    def __init__(self, config: ClientConfig, gate: RequestGate, clock_s: Callable[[], float] = time.time) -> None:
+        self.config = config
+        headers = SecretHeaders(
+            {
+                "APCA-API-KEY-ID": config.key.reveal(),
+                "APCA-API-SECRET-KEY": config.secret.reveal(),
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+                "User-Agent": "trading-gateway",
+            }
+        )
+        self._transport = Transport(
+            headers,
+            tuple(secret for secret in (config.key.reveal(), config.secret.reveal()) if secret != EMULATOR_CREDENTIAL),
+            connections_max=config.threads,
+            response_bytes_max=config.response_bytes_max,
+        )
+        limits = RestLimits(config.connect_timeout_ms, config.read_timeout_ms, config.threads, config.queue_max)
+        self.road = RestRoad(gate, limits, clock_s)
+        self._made: dict[str, RestClient] = {}
+
+    def trading(self) -> RestClient:
+        """alpaca-py's TradingClient."""
+        return self._client("trading")
+
+    def stocks(self) -> RestClient:
+        """alpaca-py's StockHistoricalDataClient."""
+        return self._client("stocks")
+
+    def crypto(self) -> RestClient:
+        """alpaca-py's CryptoHistoricalDataClient."""
+        return self._client("crypto")
+
+    def data_stream(self, feed: DataFeed) -> GatewayDataStream:
+        """A new StockDataStream or CryptoDataStream of a feed; nothing connects yet."""
+        from gateway.infrastructure.alpaca.data_stream import GatewayCryptoStream, GatewayStockStream  # noqa: PLC0415
+
+        stream_class = GatewayCryptoStream if feed is DataFeed.CRYPTO_US else GatewayStockStream
+        return stream_class(self.config.data_stream_urls[feed], self.config.key, self.config.secret)
+
+    def order_stream(self) -> GatewayOrderStream:
+        """A new TradingStream; nothing connects yet."""
+        from gateway.infrastructure.alpaca.order_stream import GatewayOrderStream  # noqa: PLC0415
+
+        return GatewayOrderStream(self.config.trade_stream_url, self.config.key, self.config.secret)
+
+    async def close(self) -> None:
+        """Take no more requests, wait for those under way, close every connection."""
+        await self.road.close()
+        self._transport.close()
+
+    def _client(self, name: str) -> RestClient:
+        # One client of a kind for all threads: it holds nothing of a request.
+        if name not in self._made:
+            from gateway.infrastructure.alpaca.rest_clients import new_client  # noqa: PLC0415
+
+            url = self.config.trading_url if name == "trading" else self.config.data_url
+            self._made[name] = new_client(name, url, self._transport)
+        return self._made[name]

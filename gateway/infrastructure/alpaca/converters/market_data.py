@@ -1,0 +1,271 @@
+"""Quotes, trades, bars and snapshots: Alpaca's letters → domain, from REST and from frames of the websocket.
+
+Promises prices and sizes bit for bit, times to the nanosecond, and that a value which is no finite number of
+0 or more raises `Unreadable` instead of becoming one. The road of a whole frame of quotes is written for
+speed: everything in it is checked, most of it by one comparison.
+
+Source: schemas stock_quote, stock_trade, stock_bar and their crypto siblings of Alpaca's market data OpenAPI
+document, which the websocket repeats letter by letter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Final
+
+import msgpack
+import orjson
+
+from gateway.domain.models.market_data import Adjustment, Bar, Quote, Snapshot, Timeframe, Trade
+from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed, TwoWay
+from gateway.infrastructure.alpaca.converters.fields import (
+    TIME_NS_MAX,
+    JsonObject,
+    Unreadable,
+    as_list,
+    as_object,
+    next_page_token_of,
+    parse_time_ns,
+    text_or_empty,
+    texts,
+    whole_or_none,
+)
+
+CHANNEL: Final = TwoWay({Channel.QUOTES: "quotes", Channel.TRADES: "trades", Channel.BARS: "bars"})
+UNSUPPORTED_CHANNELS: Final = frozenset(
+    {"updatedBars", "dailyBars", "statuses", "lulds", "orderbooks", "news", "corrections", "cancelErrors", "imbalances"}
+)
+"""Channels of Alpaca's that this build does not subscribe to."""
+
+STOCK_FEED: Final = TwoWay({DataFeed.IEX: "iex", DataFeed.SIP: "sip"})
+"""The `feed` parameter of the stock routes; crypto has one feed, which its path names."""
+UNSUPPORTED_FEEDS: Final = frozenset({"delayed_sip", "otc", "boats", "overnight"})
+
+ADJUSTMENT: Final = TwoWay(
+    {
+        Adjustment.RAW: "raw",
+        Adjustment.SPLIT: "split",
+        Adjustment.DIVIDEND: "dividend",
+        Adjustment.SPIN_OFF: "spin-off",
+        Adjustment.ALL: "all",
+    }
+)
+
+_INFINITY: Final = float("inf")
+_DAYS_IN: Final = {"Day": 1, "Week": 7, "Month": 31}
+_SECONDS_IN: Final = {"Min": 60, "Hour": 3_600}
+_NO_TEXTS: Final[tuple[str, ...]] = ()
+_TIME_AS_NS: Final = 2
+_PLAUSIBLE_NS_MIN: Final = 946_684_800 * NANOS_PER_SECOND  # the year 2000: older is no market time in ns
+
+
+def unpack_frame(frame: bytes | str) -> list[Any]:
+    """The messages of one frame: msgpack with its timestamps as nanoseconds, or JSON where the venue sends text.
+
+    Raises:
+        Unreadable: It is no array.
+    """
+    try:
+        messages = orjson.loads(frame) if type(frame) is str else msgpack.unpackb(frame, timestamp=_TIME_AS_NS)
+    except (ValueError, TypeError, OverflowError, RecursionError, msgpack.UnpackException) as error:
+        raise Unreadable(f"unreadable frame ({type(error).__name__})") from None
+    if type(messages) is not list:
+        raise Unreadable("a frame that is no array")
+    return messages
+
+
+def market_json(body: bytes) -> Any:
+    """Read JSON of the market data API: fractions become the nearest double; NaN and 1e400 are refused."""
+    try:
+        return orjson.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"no JSON ({type(error).__name__})") from None
+
+
+def quotes_from_frame(messages: Sequence[JsonObject], feed: DataFeed, receive_time_ns: int) -> list[Quote]:
+    """The quotes of one frame, in order; every message must be one.
+
+    Raises:
+        Unreadable: One of them is malformed; the caller then takes them one by one.
+    """
+    quotes: list[Quote] = []
+    append = quotes.append
+    try:
+        for raw in messages:
+            bid, ask, bid_size, ask_size, time_ns = raw["bp"], raw["ap"], raw["bs"], raw["as"], raw["t"]
+            if (
+                type(bid) is float is type(ask)
+                and type(time_ns) is int
+                and 0.0 <= bid < _INFINITY
+                and 0.0 <= ask < _INFINITY
+                and _PLAUSIBLE_NS_MIN <= time_ns < TIME_NS_MAX
+            ):
+                if type(bid_size) is not float or type(ask_size) is not float:
+                    bid_size, ask_size = _number(bid_size, "bs"), _number(ask_size, "as")
+                if not (0.0 <= bid_size < _INFINITY and 0.0 <= ask_size < _INFINITY):
+                    raise Unreadable("a quote of no finite size")
+                conditions = raw.get("c")
+                append(
+                    Quote(
+                        raw["S"],
+                        time_ns,
+                        bid,
+                        bid_size,
+                        ask,
+                        ask_size,
+                        feed,
+                        receive_time_ns,
+                        raw.get("bx", ""),
+                        raw.get("ax", ""),
+                        tuple(conditions) if conditions else _NO_TEXTS,
+                        raw.get("z", ""),
+                    )
+                )
+            else:
+                append(quote_from_alpaca(raw["S"], raw, feed, receive_time_ns))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise Unreadable(f"a malformed quote ({type(error).__name__})") from None
+    return quotes
+
+
+def quote_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_ns: int) -> Quote:
+    """One quote."""
+    quote = as_object(raw, "quote")
+    return Quote(
+        symbol=_symbol(symbol),
+        time_ns=_time(quote),
+        bid_price=_number(quote.get("bp"), "bp"),
+        bid_size=_number(quote.get("bs"), "bs"),
+        ask_price=_number(quote.get("ap"), "ap"),
+        ask_size=_number(quote.get("as"), "as"),
+        feed=feed,
+        receive_time_ns=receive_time_ns,
+        bid_exchange=text_or_empty(quote, "bx"),
+        ask_exchange=text_or_empty(quote, "ax"),
+        conditions=texts(quote.get("c")),
+        tape=text_or_empty(quote, "z"),
+    )
+
+
+def trade_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_ns: int) -> Trade:
+    """One trade."""
+    trade = as_object(raw, "trade")
+    return Trade(
+        symbol=_symbol(symbol),
+        time_ns=_time(trade),
+        price=_number(trade.get("p"), "p"),
+        size=_number(trade.get("s"), "s"),
+        feed=feed,
+        receive_time_ns=receive_time_ns,
+        exchange=text_or_empty(trade, "x"),
+        trade_id=whole_or_none(trade, "i") or 0,
+        conditions=texts(trade.get("c")),
+        tape=text_or_empty(trade, "z"),
+        taker_side=text_or_empty(trade, "tks"),
+        update=text_or_empty(trade, "u"),
+    )
+
+
+def bar_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_ns: int, *, final: bool = True) -> Bar:
+    """One bar. A volume-weighted price of 0 is none: no trade has that price."""
+    bar = as_object(raw, "bar")
+    vwap = bar.get("vw")
+    return Bar(
+        symbol=_symbol(symbol),
+        start_time_ns=_time(bar),
+        open=_number(bar.get("o"), "o"),
+        high=_number(bar.get("h"), "h"),
+        low=_number(bar.get("l"), "l"),
+        close=_number(bar.get("c"), "c"),
+        volume=_number(bar.get("v"), "v"),
+        feed=feed,
+        receive_time_ns=receive_time_ns,
+        trade_count=whole_or_none(bar, "n") or 0,
+        vwap=None if vwap is None else _number(vwap, "vw") or None,
+        final=final,
+    )
+
+
+def snapshot_from_alpaca(symbol: str, raw: object, feed: DataFeed, receive_time_ns: int) -> Snapshot:
+    """The state of one symbol. The daily bar is the running one."""
+    snapshot = as_object(raw, "snapshot")
+    trade, quote = snapshot.get("latestTrade"), snapshot.get("latestQuote")
+    return Snapshot(
+        symbol=symbol,
+        latest_trade=trade_from_alpaca(symbol, trade, feed, receive_time_ns) if trade else None,
+        latest_quote=quote_from_alpaca(symbol, quote, feed, receive_time_ns) if quote else None,
+        minute_bar=_bar_or_none(symbol, snapshot.get("minuteBar"), feed, receive_time_ns, final=True),
+        daily_bar=_bar_or_none(symbol, snapshot.get("dailyBar"), feed, receive_time_ns, final=False),
+        previous_daily_bar=_bar_or_none(symbol, snapshot.get("prevDailyBar"), feed, receive_time_ns, final=True),
+    )
+
+
+def bars_from_alpaca(
+    raw: object, feed: DataFeed, receive_time_ns: int, timeframe: Timeframe, *, newest_first: bool
+) -> tuple[tuple[Bar, ...], str]:
+    """One page of past bars, by symbol, then as they came; and the token of the next page.
+
+    A bar is final when its span is over at `receive_time_ns`; days and longer are over a little late, never early.
+    """
+    page = as_object(raw, "page")
+    by_symbol = as_object(page.get("bars") or {}, "bars")
+    span_ns = span_of(timeframe)
+    bars = []
+    for symbol in sorted(by_symbol):
+        for item in as_list(by_symbol[symbol], "bars"):
+            bar = bar_from_alpaca(symbol, item, feed, receive_time_ns)
+            bar.final = bar.start_time_ns + span_ns <= receive_time_ns
+            bars.append(bar)
+    bars.sort(key=_start, reverse=newest_first)
+    bars.sort(key=_symbol_of)
+    return tuple(bars), next_page_token_of(page)
+
+
+def span_of(timeframe: Timeframe) -> int:
+    """How long a bar lasts at most, in nanoseconds."""
+    unit = timeframe.unit.value
+    seconds = _SECONDS_IN[unit] if unit in _SECONDS_IN else _DAYS_IN[unit] * 86_400
+    return timeframe.amount * seconds * NANOS_PER_SECOND
+
+
+def timeframe_to_alpaca(timeframe: Timeframe) -> str:
+    """`5Min`, `1Day`, ..."""
+    return f"{timeframe.amount}{timeframe.unit.value}"
+
+
+def _start(bar: Bar) -> int:
+    return bar.start_time_ns
+
+
+def _symbol_of(bar: Bar) -> str:
+    return bar.symbol
+
+
+def _bar_or_none(symbol: str, raw: object, feed: DataFeed, receive_time_ns: int, *, final: bool) -> Bar | None:
+    return bar_from_alpaca(symbol, raw, feed, receive_time_ns, final=final) if raw else None
+
+
+def _symbol(value: object) -> str:
+    if type(value) is not str or not value:
+        raise Unreadable("S is no symbol")
+    return value
+
+
+def _number(value: object, name: str) -> float:
+    if type(value) is not float and type(value) is not int:
+        raise Unreadable(f"{name} is no number")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise Unreadable(f"{name} is no finite number") from None
+    if not 0.0 <= number < _INFINITY:
+        raise Unreadable(f"{name} is no finite number of 0 or more")
+    return number
+
+
+def _time(raw: JsonObject) -> int:
+    value = raw.get("t")
+    time_ns = parse_time_ns(value) if type(value) is str else value
+    if type(time_ns) is not int or not _PLAUSIBLE_NS_MIN <= time_ns < TIME_NS_MAX:
+        raise Unreadable("t is no time")
+    return time_ns

@@ -1,0 +1,214 @@
+"""MarketDataRepository on alpaca-py: market data by request, and reference data.
+
+Page by page: alpaca-py's own pagination, which keeps everything and loses all of it on one error, is never
+used. Symbols are checked before any address is built; requests of more symbols than one address should carry
+are split. Symbols without a value are left out of answers, as the venue leaves them out.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import date
+from typing import Final, TypeVar
+
+import structlog
+
+from gateway.domain.errors import FieldInvalid, SymbolUnknown
+from gateway.domain.models.market_data import Adjustment, Bar, Page, Quote, Snapshot, Timeframe, Trade
+from gateway.domain.models.reference import Asset, MarketClock, MarketDay
+from gateway.domain.types import AssetClass, CallContext, DataFeed, asset_class_of, is_symbol
+from gateway.infrastructure.alpaca.clients import ClientFactory
+from gateway.infrastructure.alpaca.converters.fields import JsonObject, as_list, as_object, exact_json, format_time
+from gateway.infrastructure.alpaca.converters.market_data import (
+    ADJUSTMENT,
+    STOCK_FEED,
+    bar_from_alpaca,
+    bars_from_alpaca,
+    market_json,
+    quote_from_alpaca,
+    snapshot_from_alpaca,
+    timeframe_to_alpaca,
+    trade_from_alpaca,
+)
+from gateway.infrastructure.alpaca.converters.orders import ASSET_CLASS
+from gateway.infrastructure.alpaca.converters.reference import (
+    assets_from_alpaca,
+    clock_from_alpaca,
+    market_day_from_alpaca,
+)
+from gateway.infrastructure.alpaca.transport import Answer
+
+SYMBOLS_PER_REQUEST_MAX: Final = 200
+"""Keeps an address under about 2,500 characters."""
+BARS_PER_PAGE_MAX: Final = 10_000
+
+N = TypeVar("N", Quote, Trade, Bar)
+T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
+
+
+class MarketDataAdapter:
+    """Market data and reference data at Alpaca.
+
+    Args:
+        factory: Gives the clients, and the road to them.
+        clock_ns: Nanoseconds since the epoch; the receive time of every value.
+    """
+
+    def __init__(self, factory: ClientFactory, clock_ns: Callable[[], int] = time.time_ns) -> None:
+        self._factory = factory
+        self._road = factory.road
+        self._clock_ns = clock_ns
+
+    async def get_latest_quotes(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Quote]:
+        """GET .../quotes/latest."""
+        return await self._latest(context, feed, symbols, "quotes", quote_from_alpaca)
+
+    async def get_latest_trades(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Trade]:
+        """GET .../trades/latest."""
+        return await self._latest(context, feed, symbols, "trades", trade_from_alpaca)
+
+    async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:
+        """GET .../bars/latest: complete minutes."""
+        return await self._latest(context, feed, symbols, "bars", bar_from_alpaca)
+
+    async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
+        """GET .../snapshots; Alpaca wraps crypto's answer and leaves that of stocks bare."""
+
+        def snapshots_of(answer: Answer) -> list[Snapshot]:
+            body = as_object(market_json(answer.body), "snapshots")
+            by_symbol = as_object(body.get("snapshots") or {}, "snapshots") if feed is DataFeed.CRYPTO_US else body
+            now_ns = self._clock_ns()
+            return [
+                snapshot_from_alpaca(symbol, raw, feed, now_ns)
+                for symbol in symbols
+                if type(raw := by_symbol.get(symbol)) is dict
+            ]
+
+        path = "/crypto/us/snapshots" if feed is DataFeed.CRYPTO_US else "/stocks/snapshots"
+        found: list[Snapshot] = []
+        for part in _parts(feed, symbols):
+            found += await self._read_market(context, feed, path, {"symbols": ",".join(part)}, snapshots_of)
+        return found
+
+    async def list_bars(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        *,
+        start_ns: int,
+        end_ns: int,
+        adjustments: Sequence[Adjustment] = (),
+        as_of_date: date | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Bar]:
+        """GET .../bars: one page, as large as asked."""
+        if len(symbols) > SYMBOLS_PER_REQUEST_MAX:
+            raise FieldInvalid(f"at most {SYMBOLS_PER_REQUEST_MAX} symbols in one request")
+        params: JsonObject = {
+            "symbols": ",".join(_checked(feed, symbols)),
+            "timeframe": timeframe_to_alpaca(timeframe),
+            "start": format_time(start_ns),
+            "end": format_time(end_ns),
+            "limit": str(max(1, min(page_size, BARS_PER_PAGE_MAX))),
+            "sort": "desc" if newest_first else "asc",
+        }
+        if page_token:
+            params["page_token"] = page_token
+        if feed is not DataFeed.CRYPTO_US:
+            if adjustments:
+                params["adjustment"] = ",".join(ADJUSTMENT[adjustment] for adjustment in adjustments)
+            if as_of_date is not None:
+                params["asof"] = as_of_date.isoformat()
+
+        def page_of(answer: Answer) -> Page[Bar]:
+            raw = market_json(answer.body)
+            return Page(*bars_from_alpaca(raw, feed, self._clock_ns(), timeframe, newest_first=newest_first))
+
+        path = "/crypto/us/bars" if feed is DataFeed.CRYPTO_US else "/stocks/bars"
+        return await self._read_market(context, feed, path, params, page_of)
+
+    async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:
+        """GET /v2/assets, of every status; spellings that no request can name are left out and counted."""
+        if asset_class not in ASSET_CLASS:
+            return []
+        params = {"asset_class": ASSET_CLASS[asset_class]}
+
+        def assets_of(answer: Answer) -> tuple[list[Asset], int]:
+            return assets_from_alpaca(exact_json(answer.body))
+
+        assets, left_out = await self._road.read(
+            context, self._factory.trading(), "/assets", params, self._road.reading(assets_of)
+        )
+        if left_out:
+            _log.warning("assets_left_out", asset_class=asset_class.value, count=left_out)
+        return assets
+
+    async def get_market_clock(self, context: CallContext) -> MarketClock:
+        """GET /v2/clock."""
+
+        def clock_of(answer: Answer) -> MarketClock:
+            return clock_from_alpaca(exact_json(answer.body))
+
+        return await self._road.read(context, self._factory.trading(), "/clock", {}, self._road.reading(clock_of))
+
+    async def list_market_days(self, context: CallContext, start: date, end: date) -> list[MarketDay]:
+        """GET /v2/calendar."""
+
+        def days_of(answer: Answer) -> list[MarketDay]:
+            days = [market_day_from_alpaca(day) for day in as_list(exact_json(answer.body), "calendar")]
+            return sorted((day for day in days if start <= day.date <= end), key=lambda day: day.date)
+
+        params = {"start": start.isoformat(), "end": end.isoformat()}
+        return await self._road.read(context, self._factory.trading(), "/calendar", params, self._road.reading(days_of))
+
+    async def _latest(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        noun: str,
+        convert: Callable[[object, object, DataFeed, int], N],
+    ) -> list[N]:
+        def values_of(answer: Answer) -> list[N]:
+            body = as_object(market_json(answer.body), noun)
+            by_symbol = as_object(body.get(noun) or {}, noun)
+            now_ns = self._clock_ns()
+            return [
+                convert(symbol, raw, feed, now_ns) for symbol in symbols if (raw := by_symbol.get(symbol)) is not None
+            ]
+
+        path = f"/crypto/us/latest/{noun}" if feed is DataFeed.CRYPTO_US else f"/stocks/{noun}/latest"
+        found: list[N] = []
+        for part in _parts(feed, symbols):
+            found += await self._read_market(context, feed, path, {"symbols": ",".join(part)}, values_of)
+        return found
+
+    async def _read_market(
+        self, context: CallContext, feed: DataFeed, path: str, params: JsonObject, convert: Callable[[Answer], T]
+    ) -> T:
+        if feed is DataFeed.CRYPTO_US:
+            client = self._factory.crypto()
+        else:
+            client = self._factory.stocks()
+            params = params | {"feed": STOCK_FEED[feed]}
+        return await self._road.read(context, client, path, params, self._road.reading(convert))
+
+
+def _checked(feed: DataFeed, symbols: Sequence[str]) -> Sequence[str]:
+    wanted = AssetClass.CRYPTO if feed is DataFeed.CRYPTO_US else AssetClass.US_EQUITY
+    if not all(is_symbol(symbol) and asset_class_of(symbol) is wanted for symbol in symbols):
+        raise SymbolUnknown(f"a symbol is not spelled as those of {feed.value} are")
+    return symbols
+
+
+def _parts(feed: DataFeed, symbols: Sequence[str]) -> Iterator[Sequence[str]]:
+    checked = _checked(feed, symbols)
+    for start in range(0, len(checked), SYMBOLS_PER_REQUEST_MAX):
+        yield checked[start : start + SYMBOLS_PER_REQUEST_MAX]

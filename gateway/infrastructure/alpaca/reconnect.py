@@ -1,0 +1,156 @@
+"""Keeps one upstream connection up: connect, serve, close, wait, again; and tells every step.
+
+Promises that the socket of one attempt is closed before the next begins (Alpaca counts connections), that the
+waits grow and are jittered, that a successful handshake makes them small again, and that being refused is
+asked about slowly. What the connection carries is left to the streams.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final, Protocol
+
+import structlog
+from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
+
+HANDSHAKE_TIMEOUT_S: Final = 10.0
+"""From the first packet to authenticated; alpaca-py would wait for ever."""
+REFUSED_CODES: Final = frozenset({401, 402, 403, 409, 411})
+"""Key or plan refused: trying again soon cannot help. (403 as an HTTP status; as a frame it cannot come first.)"""
+CROWDED_CODES: Final = frozenset({406, 429})
+"""Connection limit, too many requests: an old connection has to be noticed as gone first."""
+
+_log = structlog.get_logger(__name__)
+
+
+class StreamRefused(Exception):
+    """The venue said no: an error frame in the handshake, or one that ends a connection.
+
+    Args:
+        detail: The venue's text.
+        code: Its code; 0 when it gave none.
+    """
+
+    def __init__(self, detail: str, code: int = 0) -> None:
+        super().__init__(detail)
+        self.detail = detail
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class BackOff:
+    """How long to wait before the next attempt; seconds. Each wait is between a half and the whole of its step.
+
+    Attributes:
+        first_s, max_s: The first step after a connection was lost, doubling with each failure up to the last.
+        spacing_s: Between the beginnings of two attempts at least, so that a venue that takes and drops us at
+            once is not stormed.
+        crowded_s: The first step after 406 or 429: half of it is still a second.
+        refused_s: Every step after the key or the plan was refused.
+    """
+
+    first_s: float = 0.5
+    max_s: float = 30.0
+    spacing_s: float = 1.0
+    crowded_s: float = 2.0
+    refused_s: float = 60.0
+
+    def delay_s(self, failures: int, code: int, since_attempt_s: float, chance: float) -> float:
+        """The wait before the next attempt.
+
+        Args:
+            failures: Attempts that failed since the last successful handshake, this one included: 1 or more.
+            code: The venue's last word, or 0.
+            since_attempt_s: Since the failed attempt began.
+            chance: Between 0 and 1.
+        """
+        first_s = self.crowded_s if code in CROWDED_CODES else self.first_s
+        doublings = min(max(failures - 1, 0), 16)
+        step_s = self.refused_s if code in REFUSED_CODES else min(self.max_s, first_s * 2**doublings)
+        return max(step_s * (0.5 + chance / 2), self.spacing_s - since_attempt_s, 0.0)
+
+
+class Upstream(Protocol):
+    """What is kept up."""
+
+    async def open(self) -> None:
+        """Connect and authenticate."""
+        ...
+
+    async def serve(self) -> None:
+        """Read until the connection ends; ends by raising."""
+        ...
+
+    async def shut(self) -> None:
+        """Close the socket, whatever state it is in; bounded, never raises."""
+        ...
+
+    def on_attempt(self) -> None:
+        """An attempt begins."""
+        ...
+
+    def on_lost(self, detail: str, code: int) -> None:
+        """The attempt failed, or the connection ended."""
+        ...
+
+    @property
+    def last_code(self) -> int:
+        """The code of the last error frame of this connection; 0 when there was none."""
+        ...
+
+
+async def keep_connected(
+    upstream: Upstream,
+    back_off: BackOff,
+    *,
+    rng: random.Random,
+    monotonic: Callable[[], float] = time.monotonic,
+    sleep: Callable[[float], object] = asyncio.sleep,
+) -> None:
+    """Run until canceled; the socket is closed when it ends.
+
+    Args:
+        upstream: The connection.
+        back_off: The waits.
+        rng: For the jitter.
+        monotonic: Seconds.
+        sleep: Waits; awaited.
+    """
+    failures = 0
+    while True:
+        began = monotonic()
+        upstream.on_attempt()
+        try:
+            async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
+                await upstream.open()
+            failures = 0
+            await upstream.serve()
+            detail, code = "ended", upstream.last_code
+        except Exception as error:  # nothing that a venue sends may end this loop
+            detail, code = _describe(error)
+            code = code or upstream.last_code
+        finally:
+            await upstream.shut()
+        failures += 1
+        upstream.on_lost(detail, code)
+        delay_s = back_off.delay_s(failures, code, monotonic() - began, rng.random())
+        await sleep(delay_s)  # type: ignore[misc]  # asyncio.sleep, or a test's
+
+
+def _describe(error: Exception) -> tuple[str, int]:
+    if isinstance(error, StreamRefused):
+        return error.detail, error.code
+    if isinstance(error, InvalidStatus):
+        return f"HTTP {error.response.status_code}", error.response.status_code
+    if isinstance(error, ConnectionClosed):
+        return f"closed ({error.rcvd.code if error.rcvd else 'without a word'})", 0
+    if isinstance(error, TimeoutError):
+        return "no handshake in time", 0
+    if isinstance(error, (OSError, WebSocketException)):
+        return type(error).__name__, 0
+    _log.exception("upstream_failed")
+    return f"failed ({type(error).__name__})", 0

@@ -1,0 +1,348 @@
+"""StreamingRepository on alpaca-py: one socket per feed, kept up, changed by difference, and never silent.
+
+A connection runs as one task. It starts with the first subscription and is gone, socket included, when the
+last one leaves or `close` returns. Listeners hear every step; one that raises is logged and costs nobody else
+anything. What a gap means, and filling it, is left to the services above.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+import structlog
+from websockets.exceptions import ConnectionClosed
+
+from gateway.domain.interfaces import MarketDataListener, OrderUpdateListener
+from gateway.domain.models.market_data import SubscriptionSet
+from gateway.domain.models.orders import VenueOrderUpdate
+from gateway.domain.types import AssetClass, DataFeed, FeedState, asset_class_of, is_symbol
+from gateway.infrastructure.alpaca.clients import ClientFactory
+from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable
+from gateway.infrastructure.alpaca.converters.market_data import (
+    bar_from_alpaca,
+    quote_from_alpaca,
+    quotes_from_frame,
+    trade_from_alpaca,
+)
+from gateway.infrastructure.alpaca.reconnect import BackOff, keep_connected
+from gateway.infrastructure.alpaca.subscriptions import Subscriptions
+
+ANSWERS_TO_A_CHANGE: Final = frozenset({400, 405, 409, 410, 411, 500})
+"""Error frames that answer a subscribe or unsubscribe; 407, say, speaks about the connection."""
+
+_log = structlog.get_logger(__name__)
+
+
+class StreamingAdapter:
+    """What Alpaca says by itself.
+
+    Args:
+        factory: Makes the streams.
+        clock_ns: Nanoseconds since the epoch; the receive time of every value.
+        back_off: Waits between attempts to connect.
+        rng: For their jitter.
+    """
+
+    def __init__(
+        self,
+        factory: ClientFactory,
+        clock_ns: Callable[[], int] = time.time_ns,
+        back_off: BackOff | None = None,
+        rng: random.Random | None = None,
+    ) -> None:
+        self._factory = factory
+        self._clock_ns = clock_ns
+        self._back_off = back_off or BackOff()
+        self._rng = rng or random.Random()  # noqa: S311  # jitter, no secret
+        self._open: dict[DataFeed | None, MarketDataFeed | OrderFeed] = {}
+
+    async def open_market_data(self, feed: DataFeed, listener: MarketDataListener) -> MarketDataFeed:
+        """A connection object; the socket opens with its first subscription.
+
+        Raises:
+            RuntimeError: The feed has one already: Alpaca gives an account one connection per feed.
+        """
+        self._check_free(feed)
+        connection = MarketDataFeed(
+            self._factory, feed, listener, clock_ns=self._clock_ns, back_off=self._back_off, rng=self._rng
+        )
+        self._open[feed] = connection
+        return connection
+
+    async def open_order_updates(self, listener: OrderUpdateListener) -> OrderFeed:
+        """Begin to listen; returns at once, connecting goes on behind.
+
+        Raises:
+            RuntimeError: Somebody listens already.
+        """
+        self._check_free(None)
+        connection = OrderFeed(self._factory, listener, clock_ns=self._clock_ns, back_off=self._back_off, rng=self._rng)
+        self._open[None] = connection
+        connection.start()
+        return connection
+
+    async def close(self) -> None:
+        """Close every connection; their sockets are closed when this returns."""
+        await asyncio.gather(*(connection.close() for connection in self._open.values()))
+
+    def _check_free(self, feed: DataFeed | None) -> None:
+        taken = self._open.get(feed)
+        if taken is not None and not taken.is_closed:
+            raise RuntimeError(f"{feed.value if feed else 'the order feed'} has its connection already")
+
+
+class _Kept:
+    """A connection that runs as one task, and is closed once."""
+
+    _back_off: BackOff
+    _rng: random.Random
+    _task: asyncio.Task[None] | None = None
+    _name: str
+    is_closed = False
+    last_code = 0
+
+    def start(self) -> None:
+        """Begin to connect; nothing happens while it already does."""
+        if self._task is None and not self.is_closed:
+            loop = keep_connected(self, self._back_off, rng=self._rng)  # type: ignore[arg-type]  # by its children
+            self._task = asyncio.create_task(loop, name=f"alpaca-{self._name}")
+
+    async def close(self) -> None:
+        """End it; the socket is closed when this returns. Idempotent."""
+        self.is_closed = True
+        await self._stop()
+
+    async def _stop(self) -> bool:
+        task, self._task = self._task, None
+        if task is None:
+            return False
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+        return True
+
+    def _tell(self, told: Callable[..., None], *facts: Any) -> None:
+        try:
+            told(*facts)
+        except Exception:
+            _log.exception("listener_failed", feed=self._name)
+
+
+class MarketDataFeed(_Kept):
+    """MarketDataConnection of one feed."""
+
+    def __init__(
+        self,
+        factory: ClientFactory,
+        feed: DataFeed,
+        listener: MarketDataListener,
+        *,
+        clock_ns: Callable[[], int],
+        back_off: BackOff,
+        rng: random.Random,
+    ) -> None:
+        self._name = feed.value
+        self._feed = feed
+        self._listener = listener
+        self._back_off = back_off
+        self._rng = rng
+        self._subscriptions = Subscriptions()
+        self._state = FeedState.DISCONNECTED
+        self._is_open = False
+        self._sending = asyncio.Lock()
+        self._stream = factory.data_stream(feed)
+        self._stream.listen(self, clock_ns)
+
+    async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
+        """Change the subscriptions by difference.
+
+        Raises:
+            ValueError: A symbol is not spelled as those of this feed are; nothing changed.
+        """
+        _check_spelling(self._feed, wanted)
+        self._subscriptions.want(wanted)
+        if self.is_closed:
+            return
+        if not self._subscriptions.is_empty:
+            self.start()
+            await self._flush()
+        elif await self._stop():
+            self._set_state(FeedState.DISCONNECTED, "nothing is subscribed", 0)
+
+    # What `keep_connected` asks for.
+
+    async def open(self) -> None:
+        """Connect, authenticate, and ask for everything that is wanted."""
+        await self._stream.open()
+        self._is_open = True
+        self._subscriptions.connected()
+        await self._flush()
+
+    async def serve(self) -> None:
+        """Read until the connection ends."""
+        await self._stream.serve()
+
+    async def shut(self) -> None:
+        """Close the socket."""
+        self._is_open = False
+        await self._stream.close()
+
+    def on_attempt(self) -> None:
+        """An attempt begins."""
+        self.last_code = 0
+        self._set_state(FeedState.CONNECTING, "", 0)
+
+    def on_lost(self, detail: str, code: int) -> None:
+        """The attempt failed, or the connection ended."""
+        _log.warning("feed_disconnected", feed=self._name, detail=detail, venue_error_code=code)
+        self._set_state(FeedState.DISCONNECTED, detail, code)
+
+    # What the stream tells.
+
+    def on_messages(self, messages: Sequence[JsonObject], receive_time_ns: int) -> None:
+        """One frame of market data: one call of the listener for each kind in it."""
+        kinds = {message["T"] for message in messages}
+        if kinds == {"q"}:
+            self._quotes(messages, receive_time_ns)
+            return
+        if "q" in kinds:
+            self._quotes([message for message in messages if message["T"] == "q"], receive_time_ns)
+        if "t" in kinds:
+            trades = self._each(trade_from_alpaca, messages, "t", receive_time_ns)
+            if trades:
+                self._tell(self._listener.on_trades, trades)
+        if "b" in kinds:
+            bars = self._each(bar_from_alpaca, messages, "b", receive_time_ns)
+            if bars:
+                self._tell(self._listener.on_bars, bars)
+
+    def on_acknowledgement(self, message: JsonObject) -> None:
+        """The venue's whole set."""
+        self._subscriptions.acknowledge(message)
+        self._tell(self._listener.on_subscriptions, self._subscriptions.acknowledged)
+
+    def on_error_frame(self, code: int, text: str) -> None:
+        """Told with the state as it is."""
+        self.last_code = code
+        if code in ANSWERS_TO_A_CHANGE:
+            self._subscriptions.refuse()
+        _log.warning("feed_error", feed=self._name, detail=text, venue_error_code=code)
+        self._tell(self._listener.on_state, self._state, text, code)
+
+    def on_unreadable(self, detail: str) -> None:
+        """Told with the state as it is; the stream goes on."""
+        _log.warning("feed_unreadable", feed=self._name, detail=detail)
+        self._tell(self._listener.on_state, self._state, f"unreadable: {detail}", 0)
+
+    async def after_control(self) -> None:
+        """Send what follows, and be live once everything is answered."""
+        await self._flush()
+        if self._state is not FeedState.LIVE and self._subscriptions.is_settled:
+            self._set_state(FeedState.LIVE, "", 0)
+
+    def _quotes(self, messages: Sequence[JsonObject], receive_time_ns: int) -> None:
+        try:
+            quotes = quotes_from_frame(messages, self._feed, receive_time_ns)
+        except Unreadable:
+            quotes = self._each(quote_from_alpaca, messages, "q", receive_time_ns)
+        if quotes:
+            self._tell(self._listener.on_quotes, quotes)
+
+    def _each(self, convert: Callable[..., Any], messages: Sequence[JsonObject], kind: str, now_ns: int) -> list[Any]:
+        values = []
+        for message in messages:
+            if message["T"] == kind:
+                try:
+                    values.append(convert(message.get("S"), message, self._feed, now_ns))
+                except Unreadable as error:
+                    self.on_unreadable(str(error))
+        return values
+
+    async def _flush(self) -> None:
+        async with self._sending:
+            if self._is_open:
+                for change in self._subscriptions.next_changes():
+                    with suppress(ConnectionClosed):  # the reading side notices, and everything is sent anew
+                        await self._stream.send(change.to_alpaca())
+
+    def _set_state(self, state: FeedState, detail: str, code: int) -> None:
+        self._state = state
+        self._tell(self._listener.on_state, state, detail, code)
+
+
+class OrderFeed(_Kept):
+    """OrderUpdateConnection."""
+
+    def __init__(
+        self,
+        factory: ClientFactory,
+        listener: OrderUpdateListener,
+        *,
+        clock_ns: Callable[[], int],
+        back_off: BackOff,
+        rng: random.Random,
+    ) -> None:
+        self._name = "orders"
+        self._listener = listener
+        self._back_off = back_off
+        self._rng = rng
+        self._state = FeedState.DISCONNECTED
+        self._stream = factory.order_stream()
+        self._stream.listen(self, clock_ns)
+
+    async def open(self) -> None:
+        """Connect, authenticate, listen."""
+        await self._stream.open()
+
+    async def serve(self) -> None:
+        """Read until the connection ends."""
+        await self._stream.serve()
+
+    async def shut(self) -> None:
+        """Close the socket."""
+        await self._stream.close()
+
+    def on_attempt(self) -> None:
+        """An attempt begins."""
+        self.last_code = 0
+        self._set_state(FeedState.CONNECTING, "", 0)
+
+    def on_lost(self, detail: str, code: int) -> None:
+        """The attempt failed, or the connection ended."""
+        _log.warning("feed_disconnected", feed=self._name, detail=detail, venue_error_code=code)
+        self._set_state(FeedState.DISCONNECTED, detail, code)
+
+    def on_listening(self) -> None:
+        """Updates come from here on; what came before has to be read another way."""
+        self._set_state(FeedState.RECONCILING, "", 0)
+
+    def on_update(self, update: VenueOrderUpdate) -> None:
+        """One update."""
+        self._tell(self._listener.on_update, update)
+
+    def on_unreadable(self, detail: str, venue_order_id: str) -> None:
+        """A frame that could not be read; the stream goes on."""
+        _log.warning("order_update_unreadable", detail=detail, venue_order_id=venue_order_id)
+        self._tell(self._listener.on_unreadable, detail, venue_order_id)
+
+    def on_error_frame(self, code: int, text: str) -> None:
+        """Told with the state as it is."""
+        self.last_code = code
+        _log.warning("feed_error", feed=self._name, detail=text, venue_error_code=code)
+        self._tell(self._listener.on_state, self._state, text, code)
+
+    def _set_state(self, state: FeedState, detail: str, code: int) -> None:
+        self._state = state
+        self._tell(self._listener.on_state, state, detail, code)
+
+
+def _check_spelling(feed: DataFeed, wanted: SubscriptionSet) -> None:
+    asset_class = AssetClass.CRYPTO if feed is DataFeed.CRYPTO_US else AssetClass.US_EQUITY
+    for symbols in wanted.symbols.values():
+        if not all(is_symbol(symbol) and asset_class_of(symbol) is asset_class for symbol in symbols):
+            raise ValueError(f"a symbol is not spelled as those of {feed.value} are")

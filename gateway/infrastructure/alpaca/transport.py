@@ -1,0 +1,261 @@
+"""Sockets to the venue: one request on one pooled connection, sent at most once.
+
+Promises to tell *nothing was written* from everything else exactly: a connection reports its first byte before
+it leaves, so `NothingSent` is proof, and `AnswerLost` means that the venue may have acted. Nothing is ever sent
+twice: no retry, no redirect, no second try on a connection that turned out to be stale. Nothing of the
+environment (proxies, .netrc, cookies) is read. What an answer means is left to `http`.
+
+urllib3 is what requests itself stands on. It is used directly because requests can neither bound the wait for a
+pooled connection nor say whether the first byte left.
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Final
+from urllib.parse import urlsplit
+
+import certifi
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+
+READ_CHUNK_BYTES: Final = 65_536
+_POOLS_MAX: Final = 4  # trading and data hosts, and room for two more
+
+
+class NothingSent(Exception):
+    """Certainly not one byte of the request left; it had no effect and will have none."""
+
+
+class AnswerLost(Exception):
+    """The request, or a part of it, left, and its answer did not arrive whole: the venue may have acted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: header names in lower case, the body whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+    @property
+    def request_id(self) -> str:
+        """The venue's X-Request-ID; empty when it gave none."""
+        return self.headers.get("x-request-id", "")
+
+
+class Call:
+    """One request under way, shared by the thread that sends it and the loop that waits for it.
+
+    A call is good for one request: a second one under the same call is refused before its first byte. So
+    alpaca-py's own loops (retries, pagination) cannot run away, whatever calls them.
+
+    Args:
+        connect_s: To open a connection, or to get a pooled one, seconds.
+        read_s: Longest silence while waiting for the answer, seconds.
+        deadline: `time.monotonic()` seconds after which reading the answer is given up; None: `read_s` after
+            the first byte left, which is how changes wait.
+    """
+
+    __slots__ = ("_abandoned", "_connection", "_lock", "_taken", "connect_s", "deadline", "read_s", "written")
+
+    def __init__(self, connect_s: float, read_s: float, deadline: float | None) -> None:
+        self.connect_s = connect_s
+        self.read_s = read_s
+        self.deadline = deadline
+        self.written = False
+        self._lock = threading.Lock()
+        self._taken = False
+        self._abandoned = False
+        self._connection: HTTPConnection | None = None
+
+    def take(self) -> None:
+        """Begin its one request.
+
+        Raises:
+            NothingSent: It has had one, or was given up while it waited for a thread.
+        """
+        with self._lock:
+            if self._taken:
+                raise NothingSent("a call is good for one request")
+            if self._abandoned:
+                raise NothingSent("given up before it was sent")
+            self._taken = True
+
+    def begin_writing(self, connection: HTTPConnection) -> None:
+        """The first byte is about to leave on this connection."""
+        with self._lock:
+            if self._abandoned:
+                raise NothingSent("given up before it was sent")
+            if self.deadline is None:
+                self.deadline = time.monotonic() + self.read_s
+            self._connection = connection
+            self.written = True
+
+    def give_up_unsent(self) -> bool:
+        """Give it up if nothing has left; then nothing ever will. Whether it was given up."""
+        with self._lock:
+            self._abandoned = self._abandoned or not self.written
+            return self._abandoned
+
+    def abort(self) -> None:
+        """Give it up whatever happened: the thread that waits for the answer is woken."""
+        with self._lock:
+            self._abandoned = True
+            connection = self._connection
+        if connection is not None and connection.sock is not None:
+            with suppress(OSError):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+    def finish(self) -> None:
+        """The connection belongs to the pool again."""
+        with self._lock:
+            self._connection = None
+
+
+class _Current(threading.local):
+    call: Call | None = None
+
+
+_current = _Current()
+
+
+class _TellsFirstByte:
+    """Mixed into urllib3's connections: opens the socket, reports, and only then lets bytes leave."""
+
+    sock: Any
+    connect: Callable[[], None]
+
+    def send(self, data: Any) -> None:
+        call = _current.call
+        if call is not None and not call.written:
+            if self.sock is None:
+                self.connect()
+            call.begin_writing(self)  # type: ignore[arg-type]  # mixed into HTTPConnection below
+        super().send(data)  # type: ignore[misc]
+
+
+class _Connection(_TellsFirstByte, HTTPConnection):
+    pass
+
+
+class _TlsConnection(_TellsFirstByte, HTTPSConnection):
+    pass
+
+
+class _Pool(HTTPConnectionPool):
+    ConnectionCls = _Connection
+
+
+class _TlsPool(HTTPSConnectionPool):
+    ConnectionCls = _TlsConnection
+
+
+class SecretHeaders(dict[str, str]):
+    """Headers that carry credentials: never shown, wherever locals or objects are printed."""
+
+    def __repr__(self) -> str:
+        return "SecretHeaders(***)"
+
+
+class Transport:
+    """The connection pools of one set of credentials.
+
+    Args:
+        headers: Sent with every request; they carry the credentials.
+        secrets: Texts that no answer may carry onward: cut out of error bodies.
+        connections_max: Kept and used per host; beyond it a request waits at most `Call.connect_s`.
+        response_bytes_max: Larger answers are given up.
+    """
+
+    def __init__(
+        self, headers: SecretHeaders, secrets: tuple[str, ...], *, connections_max: int, response_bytes_max: int
+    ) -> None:
+        self._headers = headers
+        self._secrets = tuple(secret.encode() for secret in secrets if secret)
+        self._response_bytes_max = response_bytes_max
+        self._pools = urllib3.PoolManager(
+            _POOLS_MAX,
+            maxsize=connections_max,
+            block=True,
+            retries=False,
+            cert_reqs="CERT_REQUIRED",
+            ca_certs=certifi.where(),
+        )
+        self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+
+    def send(self, call: Call, method: str, url: str, query: str, body: bytes | None) -> Answer:
+        """Send a request and read its answer; blocks.
+
+        Raises:
+            NothingSent: Nothing left.
+            AnswerLost: Something left.
+        """
+        call.take()
+        parts = urlsplit(url)
+        target = f"{parts.path}?{query}" if query else parts.path
+        headers = (
+            self._headers if body is None else SecretHeaders(self._headers, **{"Content-Type": "application/json"})
+        )
+        _current.call = call
+        try:
+            pool = self._pools.connection_from_host(parts.hostname, parts.port, parts.scheme)
+            response = pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=headers,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=urllib3.Timeout(connect=call.connect_s, read=call.read_s),
+                pool_timeout=call.connect_s,  # type: ignore[arg-type]  # typed as int; it takes a float
+                preload_content=False,
+                decode_content=False,
+            )
+            return self._read(call, response)
+        except (NothingSent, AnswerLost):
+            raise
+        except Exception as error:  # whatever it is: after the first byte it is ambiguous, never failed
+            if call.written:
+                raise AnswerLost(f"{type(error).__name__} after sending") from error
+            raise NothingSent(f"{type(error).__name__} before sending") from error
+        finally:
+            _current.call = None
+            call.finish()
+
+    def _read(self, call: Call, response: Any) -> Answer:
+        chunks: list[bytes] = []
+        size = 0
+        whole = False
+        try:
+            while chunk := response.read1(READ_CHUNK_BYTES):
+                chunks.append(chunk)
+                size += len(chunk)
+                if size > self._response_bytes_max:
+                    raise AnswerLost("the answer is too large")
+                if call.deadline is not None and time.monotonic() > call.deadline:
+                    raise AnswerLost("the answer came too slowly")
+            whole = True
+        finally:
+            if whole:
+                response.release_conn()
+            else:
+                response.close()
+        status: int = response.status
+        content = b"".join(chunks)
+        if not 200 <= status < 300:
+            for secret in self._secrets:
+                content = content.replace(secret, b"***")
+        return Answer(status, {name.lower(): value for name, value in response.headers.items()}, content)
+
+    def close(self) -> None:
+        """Close every pooled connection."""
+        self._pools.clear()
