@@ -1,0 +1,40 @@
+"""What the corridor needs of the wire, said without it: bytes for values, flags and envelopes.
+
+`servicers.frames` is the implementation; services know no protobuf.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from gateway.domain.models.market_data import Bar, Quote, StreamStatus, Trade
+from gateway.domain.types import Channel
+
+
+class Encoder(Protocol):
+    """Elements of a response's repeated field, which may be joined, and the envelope that makes them one."""
+
+    def quotes(self, quotes: Sequence[Quote]) -> list[bytes]:
+        """One element for each quote."""
+        ...
+
+    def trades(self, trades: Sequence[Trade]) -> list[bytes]:
+        """One element for each trade."""
+        ...
+
+    def bars(self, bars: Sequence[Bar]) -> list[bytes]:
+        """One element for each bar."""
+        ...
+
+    def flagged(self, channel: Channel, encoded: bytes, *, snapshot: bool = False, stale: bool = False) -> bytes:
+        """One element again, with flags that it does not have yet."""
+        ...
+
+    def marked_stale(self, channel: Channel, elements: bytes, stale: Sequence[bool]) -> bytes:
+        """Joined elements again, some of them flagged stale: one answer for each element."""
+        ...
+
+    def envelope(self, batch_sequence: int, send_time_ns: int, status: StreamStatus | None) -> bytes:
+        """What a response has beside its values."""
+        ...

@@ -1,0 +1,383 @@
+"""One feed: its connection, its newest values, its streams.
+
+Promises: the venue is asked once for what any number of streams want; nobody notices another's joining or
+leaving; every change of the feed, every gap and every value that turned stale is said on the streams; after
+a break newest values are read again before anything is called current. The listener's methods neither block
+nor raise.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway.domain.errors import GatewayError, TooManyStreams, VenueAuthentication, VenueUnreachable
+from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
+from gateway.domain.models.market_data import Bar, Gap, Quote, SubscriptionSet, Trade
+from gateway.domain.types import NANOS_PER_SECOND, Channel, ConflationPolicy, DataFeed, FeedState
+from gateway.services.recovery import ErrorService
+from gateway.services.streaming.encoder import Encoder
+from gateway.services.streaming.fan_out import Group, Pacing
+from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, FeedHealth, Receipt
+from gateway.services.streaming.last_values import LastValues, Stamped, V, Value
+from gateway.services.streaming.mailbox import Batch
+from gateway.services.streaming.newest import NewestValues
+from gateway.services.streaming.session import MarketDataStream
+from gateway.services.streaming.subscriptions import SubscriptionEvents, UpstreamSubscriptions
+
+REFRESH_RETRY_S: Final = 5.0
+"""After newest values could not be read, while somebody waits for them."""
+_SYMBOL_LIMIT_CODE: Final = 405
+_PERMISSION_CODES: Final = frozenset({402, 409, 411})
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class HubTimes:
+    """Waits of a hub, seconds.
+
+    Attributes:
+        linger_s: How long a symbol stays subscribed after its last stream left.
+        ack_timeout_s: How long the venue may take to acknowledge a symbol.
+        snapshot_wait_s: How long a stream's newest values wait for a live feed, which could vouch for them.
+    """
+
+    linger_s: float = 10.0
+    ack_timeout_s: float = 3.0
+    snapshot_wait_s: float = 0.3
+
+
+_GroupKey = tuple[Channel, ConflationPolicy, float, frozenset[str]]
+
+
+class FeedHub:
+    """The owner of one feed's connection, and its listener.
+
+    Args:
+        wall: Nanoseconds since the Unix epoch.
+        monotonic: Seconds, the clock of the event loop.
+    """
+
+    def __init__(
+        self,
+        feed: DataFeed,
+        streaming: StreamingRepository,
+        market_data: MarketDataRepository,
+        errors: ErrorService,
+        encoder: Encoder,
+        pacing: Pacing,
+        times: HubTimes,
+        *,
+        wall: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.health = FeedHealth(feed, wall)
+        self._feed = feed
+        self._encoder = encoder
+        self._pacing = pacing
+        self._times = times
+        self._wall = wall
+        self._monotonic = monotonic
+        self._loop = asyncio.get_running_loop()
+        self._values = {channel: LastValues(self.health) for channel in Channel}
+        self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
+        self._groups: dict[_GroupKey, Group] = {}
+        self._broken: set[MarketDataStream] = set()
+        self._gap_from_ns: int | None = None
+        self._received_ns: int | None = None
+        self._refresh_handle: asyncio.Handle | None = None
+        self._retry_timer: asyncio.TimerHandle | None = None
+        self._subscriptions = UpstreamSubscriptions(
+            feed,
+            streaming,
+            self,
+            SubscriptionEvents(on_refused=self._on_refused, on_forgotten=self._on_forgotten),
+            linger_s=times.linger_s,
+            ack_timeout_s=times.ack_timeout_s,
+            monotonic=monotonic,
+        )
+        self._newest = NewestValues(feed, market_data, errors, self._on_fetched, monotonic)
+
+    # --- streams and readers
+
+    def join(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
+        """Subscribe a stream to symbols that are known to exist, and give it their newest values."""
+        channel = stream.terms.channel
+        stream.symbols, stream.listed = frozenset(symbols), tuple(symbols)
+        self._streams[channel].add(stream)
+        self._values[channel].add(symbols)
+        self._subscriptions.hold(channel, stream.symbols)
+        group = self._group_of(stream)
+        group.flush()
+        group.readers.add(stream)
+        acknowledged = self._subscriptions.acknowledged(channel)
+        stream.unacknowledged = set(stream.symbols - acknowledged)
+        stream.tell_acks(symbol for symbol in symbols if symbol in acknowledged)
+        if not stream.terms.skip_snapshot:
+            self._begin_snapshot(stream, symbols)
+
+    def leave(self, stream: MarketDataStream) -> None:
+        """Let a stream go. Does nothing for one that never joined."""
+        channel = stream.terms.channel
+        if stream not in self._streams[channel]:
+            return
+        self._streams[channel].discard(stream)
+        self._broken.discard(stream)
+        group = self._groups[_key_of(stream)]
+        group.readers.discard(stream)
+        if not group.readers:
+            group.close()
+            del self._groups[_key_of(stream)]
+            for symbol in stream.symbols:
+                entry = self._values[channel].entries[symbol]
+                entry.sinks = tuple(sink for sink in entry.sinks if sink is not group)
+        self._subscriptions.release(channel, stream.symbols)
+
+    def newest(self, channel: Channel, symbol: str) -> Value | None:
+        """The newest value, if the gateway can vouch for it."""
+        held = self._values[channel].newest(symbol)
+        return held[0] if held is not None and self.health.vouches(held[2]) else None
+
+    def held(self, channel: Channel, symbol: str) -> Value | None:
+        """The newest value received, vouched for or not."""
+        held = self._values[channel].newest(symbol)
+        return None if held is None else held[0]
+
+    async def close(self) -> None:
+        """End the connection, the timers and the fetches."""
+        for handle in (self._refresh_handle, self._retry_timer):
+            if handle is not None:
+                handle.cancel()
+        for group in self._groups.values():
+            group.close()
+        await self._newest.close()
+        await self._subscriptions.close()
+
+    # --- the feed
+
+    def on_quotes(self, quotes: Sequence[Quote]) -> None:
+        """Quotes in the order received."""
+        self._publish(Channel.QUOTES, quotes, self._encoder.quotes)
+
+    def on_trades(self, trades: Sequence[Trade]) -> None:
+        """Trades in the order received."""
+        self._publish(Channel.TRADES, trades, self._encoder.trades)
+
+    def on_bars(self, bars: Sequence[Bar]) -> None:
+        """Minute bars in the order received."""
+        self._publish(Channel.BARS, bars, self._encoder.bars)
+
+    def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:
+        """The venue's whole set."""
+        self._subscriptions.note_acknowledged(acknowledged)
+        for channel, streams in self._streams.items():
+            now_acknowledged = acknowledged.symbols.get(channel, frozenset())
+            for stream in streams:
+                answered = stream.unacknowledged & now_acknowledged
+                stream.unacknowledged -= answered
+                stream.tell_acks(sorted(answered))
+        self._refresh_soon()
+
+    def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
+        """Where the connection stands."""
+        ended = self.health.change(state, detail, venue_error_code)
+        self._subscriptions.note_live(is_live=self.health.is_live)
+        if ended != NO_EPOCH:
+            self._gap_from_ns = self._received_ns
+        for channel, streams in self._streams.items():
+            turned = self._values[channel].received_in(ended) if ended != NO_EPOCH else frozenset()
+            for stream in streams:
+                stream.tell_feed(self.health.status)
+                stream.tell_stale(turned)
+                if ended != NO_EPOCH:
+                    self._broken.add(stream)
+        if self.health.is_live:
+            self._refresh_soon()
+
+    def _publish(self, channel: Channel, values: Sequence[V], encode: Callable[[Sequence[V]], list[bytes]]) -> None:
+        if not values:
+            return
+        receipt = self._receipt(values[0].receive_time_ns)
+        self._end_gap(values[0].receive_time_ns)
+        self._received_ns = values[-1].receive_time_ns
+        try:
+            encoded = encode(values)
+        except Exception:
+            # One value that cannot be written must not take the rest of its frame with it.
+            _log.exception("values cannot be written", feed=self._feed.value, channel=channel.value)
+            writable = [(value, body) for value in values for body in _try_encode(self._encode_one, value)]
+            values, encoded = [value for value, _ in writable], [body for _, body in writable]
+        self._values[channel].publish(values, encoded, receipt)
+
+    def _receipt(self, receive_time_ns: int) -> Receipt:
+        """When it was read from the venue, by the monotonic clock: it may have waited for the event loop."""
+        waited_s = max(0.0, (self._wall() - receive_time_ns) / NANOS_PER_SECOND)
+        epoch = self.health.epoch if waited_s <= WAIT_MAX_S else NO_EPOCH
+        return Receipt(self._monotonic() - waited_s, epoch)
+
+    # --- newest values
+
+    def _begin_snapshot(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
+        values = self._values[stream.terms.channel]
+        held = [newest for symbol in symbols if (newest := values.newest(symbol)) is not None]
+        self._give_snapshot(stream, held)
+        stream.awaiting = {symbol for symbol in symbols if values.newest(symbol) is None}
+        if not stream.awaiting:
+            stream.end_snapshot()
+        if stream.awaiting or stream.told_stale:
+            self._refresh_soon()
+            self._loop.call_later(self._times.snapshot_wait_s, self._refresh_unvouched, stream)
+
+    def _give_snapshot(self, stream: MarketDataStream, values: Iterable[Stamped]) -> None:
+        """Newest values, flagged; those that nobody can vouch for are owed again."""
+        channel, now = stream.terms.channel, self._monotonic()
+        flagged: list[Stamped] = []
+        for value, element, receipt in values:
+            vouched = self.health.vouches(receipt)
+            (stream.told_stale.discard if vouched else stream.told_stale.add)(value.symbol)
+            epoch = receipt.epoch if vouched else NO_EPOCH
+            flagged.append((value, self._encoder.flagged(channel, element, snapshot=True), Receipt(now, epoch)))
+        if flagged:
+            stream.deliver(Batch(flagged, stream.terms.conflation), is_private=True)
+
+    def _refresh_soon(self) -> None:
+        """Read what is owed; once for all streams that ask in this turn of the loop."""
+        if self._refresh_handle is None:
+            self._refresh_handle = self._loop.call_soon(self._refresh)
+
+    def _refresh(self) -> None:
+        """Read what streams are owed and a live feed can vouch for."""
+        self._refresh_handle = None
+        if not self.health.is_live:
+            return
+        for channel, streams in self._streams.items():
+            owed: set[str] = set()
+            for stream in streams:
+                owed |= stream.awaiting
+                owed |= stream.told_stale
+            owed &= self._subscriptions.acknowledged(channel)
+            brought = frozenset(symbol for symbol in owed if self._values[channel].is_vouched(symbol))
+            for stream in streams:
+                _settle(stream, brought)
+            self._newest.fetch(channel, owed - brought, self.health.epoch)
+
+    def _refresh_unvouched(self, stream: MarketDataStream) -> None:
+        """The feed is not live in time: what can be had is better than nothing, and flagged stale."""
+        if stream in self._streams[stream.terms.channel]:
+            self._newest.fetch(stream.terms.channel, stream.awaiting, NO_EPOCH)
+
+    def _on_fetched(
+        self, channel: Channel, symbols: frozenset[str], fetched: Sequence[Value] | None, epoch: int
+    ) -> None:
+        """Merge what was read, and give it to the streams that it is owed to."""
+        if fetched is None:
+            self._postpone(channel, symbols)
+            return
+        if fetched and epoch == self.health.epoch:
+            self._end_gap(fetched[0].receive_time_ns)
+        values = self._values[channel]
+        readable = [(value, body) for value in fetched for body in _try_encode(self._encode_one, value)]
+        receipt = Receipt(self._monotonic(), epoch)
+        taken = values.merge([value for value, _ in readable], [body for _, body in readable], receipt)
+        for stream in self._streams[channel]:
+            owed = (stream.awaiting | stream.told_stale) & taken
+            if owed:
+                held = (values.newest(symbol) for symbol in stream.listed if symbol in owed)
+                self._give_snapshot(stream, [newest for newest in held if newest is not None])
+            if stream.awaiting & symbols:
+                stream.awaiting -= symbols
+                if not stream.awaiting:
+                    stream.end_snapshot()
+        if epoch != self.health.epoch:
+            self._refresh_soon()
+
+    def _postpone(self, channel: Channel, symbols: frozenset[str]) -> None:
+        """Newest values cannot be had now: let streams go on without, and try again later."""
+        for stream in self._streams[channel]:
+            missed = stream.awaiting & symbols
+            if missed:
+                stream.told_stale |= missed
+                stream.awaiting -= missed
+                if not stream.awaiting:
+                    stream.end_snapshot()
+        if self._retry_timer is None:
+            self._retry_timer = self._loop.call_later(REFRESH_RETRY_S, self._retry)
+
+    def _retry(self) -> None:
+        self._retry_timer = None
+        self._refresh_soon()
+
+    def _end_gap(self, to_time_ns: int) -> None:
+        """The first value after a break: say how long there was none."""
+        if not self._broken or not self.health.is_live:
+            return
+        broken, self._broken = self._broken, set()
+        for stream in broken:
+            stream.tell_gap(Gap(self._feed.value, self._gap_from_ns, to_time_ns, stream.listed))
+
+    # --- subscriptions
+
+    def _on_refused(self, channel: Channel, symbols: frozenset[str]) -> None:
+        refusal = self._refusal()
+        for stream in self._streams[channel]:
+            stream.unacknowledged |= symbols & stream.symbols
+            stream.tell_acks(sorted(symbols & stream.symbols), refusal)
+
+    def _refusal(self) -> GatewayError:
+        code = self.health.status.venue_error_code
+        metadata = {"venue_code": str(code)} if code else {}
+        if code == _SYMBOL_LIMIT_CODE:
+            return TooManyStreams("The venue's limit of subscribed symbols is reached.", metadata=metadata)
+        if code in _PERMISSION_CODES:
+            return VenueAuthentication("The account's data subscription does not include this.", metadata=metadata)
+        return VenueUnreachable("The venue did not acknowledge the subscription.", metadata=metadata)
+
+    def _on_forgotten(self, channel: Channel, symbols: frozenset[str]) -> None:
+        self._values[channel].forget(symbols)
+
+    def _group_of(self, stream: MarketDataStream) -> Group:
+        key = _key_of(stream)
+        group = self._groups.get(key)
+        if group is None:
+            terms = stream.terms
+            group = Group(terms.conflation, terms.max_batch_delay_s, self._pacing, self._monotonic)
+            self._groups[key] = group
+            for symbol in stream.symbols:
+                entry = self._values[terms.channel].entries[symbol]
+                entry.sinks = (*entry.sinks, group)
+        return group
+
+    def _encode_one(self, value: Value) -> list[bytes]:
+        if isinstance(value, Quote):
+            return self._encoder.quotes([value])
+        if isinstance(value, Trade):
+            return self._encoder.trades([value])
+        return self._encoder.bars([value])
+
+
+def _key_of(stream: MarketDataStream) -> _GroupKey:
+    terms = stream.terms
+    return terms.channel, terms.conflation, terms.max_batch_delay_s, stream.symbols
+
+
+def _settle(stream: MarketDataStream, brought: frozenset[str]) -> None:
+    """The live feed brought what the stream was owed."""
+    stream.told_stale -= brought
+    if stream.awaiting & brought:
+        stream.awaiting -= brought
+        if not stream.awaiting:
+            stream.end_snapshot()
+
+
+def _try_encode(encode: Callable[[Value], list[bytes]], value: Value) -> list[bytes]:
+    """One value, or nothing when it cannot be written."""
+    try:
+        return encode(value)
+    except Exception:
+        _log.exception("a value cannot be written", symbol=value.symbol)
+        return []

@@ -1,0 +1,120 @@
+"""The newest value of each symbol of one channel: the owner of that fact.
+
+Never goes backwards: an older value than the one held is not kept, whichever road it came by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
+
+from gateway.domain.models.market_data import Bar, Quote, Trade
+from gateway.services.streaming.feed_health import FeedHealth, Receipt
+
+Value = Quote | Trade | Bar
+Stamped = tuple[Value, bytes, Receipt]
+"""A value, the element it is encoded as, and its receipt. A plain tuple: one is made for every quote."""
+
+V = TypeVar("V", bound=Value)
+
+
+class Sink(Protocol):
+    """Where live values go: a group of streams."""
+
+    def add(self, stamped: Stamped) -> None:
+        """A live value."""
+        ...
+
+    def add_late(self, stamped: Stamped) -> None:
+        """A live value that is older than what is held."""
+        ...
+
+
+class Entry:
+    """One symbol: its newest value, and who is to be told of the next."""
+
+    __slots__ = ("newest", "sinks")
+
+    def __init__(self) -> None:
+        self.newest: Stamped | None = None
+        self.sinks: tuple[Sink, ...] = ()
+
+
+def time_of(value: Value) -> int:
+    """When the venue says it happened, nanoseconds; a bar's beginning."""
+    return value.start_time_ns if isinstance(value, Bar) else value.time_ns
+
+
+class LastValues:
+    """Entries by symbol. An entry lives while its symbol is subscribed."""
+
+    def __init__(self, health: FeedHealth) -> None:
+        self._health = health
+        self.entries: dict[str, Entry] = {}
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.entries)
+
+    def add(self, symbols: Iterable[str]) -> None:
+        """Make room for symbols; those that have an entry keep it."""
+        for symbol in symbols:
+            if symbol not in self.entries:
+                self.entries[symbol] = Entry()
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Nobody keeps these up to date any more."""
+        for symbol in symbols:
+            self.entries.pop(symbol, None)
+
+    def newest(self, symbol: str) -> Stamped | None:
+        """The newest value, vouched for or not."""
+        entry = self.entries.get(symbol)
+        return None if entry is None else entry.newest
+
+    def is_vouched(self, symbol: str) -> bool:
+        """Whether there is a value, and it is still the venue's latest."""
+        held = self.newest(symbol)
+        return held is not None and self._health.vouches(held[2])
+
+    def received_in(self, epoch: int) -> frozenset[str]:
+        """Symbols whose newest value was received in an epoch."""
+        return frozenset(
+            symbol
+            for symbol, entry in self.entries.items()
+            if entry.newest is not None and entry.newest[2].epoch == epoch
+        )
+
+    def publish(self, values: Iterable[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
+        """Take live values in, in order, and pass them on."""
+        find = self.entries.get
+        for value, element in zip(values, encoded, strict=True):
+            entry = find(value.symbol)
+            if entry is None:
+                continue
+            stamped = (value, element, receipt)
+            held = entry.newest
+            if held is not None and time_of(value) < time_of(held[0]):
+                for sink in entry.sinks:
+                    sink.add_late(stamped)
+                continue
+            entry.newest = stamped
+            for sink in entry.sinks:
+                sink.add(stamped)
+
+    def merge(self, values: Iterable[V], encoded: Iterable[bytes], receipt: Receipt) -> frozenset[str]:
+        """Take in values that were read by request; the symbols for which they are now the newest.
+
+        A live value that can be vouched for stands: what the feed has brought is at least as new, or the feed
+        will bring it.
+        """
+        taken = set()
+        for value, element in zip(values, encoded, strict=True):
+            entry = self.entries.get(value.symbol)
+            if entry is None:
+                continue
+            held = entry.newest
+            if held is not None and (self._health.vouches(held[2]) or time_of(value) < time_of(held[0])):
+                continue
+            entry.newest = (value, element, receipt)
+            taken.add(value.symbol)
+        return frozenset(taken)

@@ -1,0 +1,170 @@
+"""What happens to values while a reader is busy: two policies, two mailboxes.
+
+A batch is what a group of streams is given at one time. Its bytes are joined once and shared by all who take
+it as it is. Whether a value is stale is decided when it is taken, not when it is put in.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Sequence
+from typing import Final, Protocol
+
+from gateway.domain.types import Channel, ConflationPolicy
+from gateway.services.streaming.encoder import Encoder
+from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S
+from gateway.services.streaming.last_values import Stamped
+
+MESSAGE_BYTES_MAX: Final = 262_144
+"""A message is not made longer by joining batches; clients take 4 MiB unless they say otherwise."""
+BATCH_VALUES_MAX: Final = 1_024
+"""Some 100 KB of quotes."""
+
+
+class Batch:
+    """Values that travel together.
+
+    Args:
+        values: In the order received.
+        policy: NONE keeps every value; LATEST_PER_SYMBOL the last of each symbol.
+        late: Values that were left out before, being older than what was sent.
+    """
+
+    __slots__ = ("_body", "_values", "by_symbol", "count", "epoch", "oldest_at", "replaced")
+
+    def __init__(self, values: Sequence[Stamped], policy: ConflationPolicy, late: int = 0) -> None:
+        self.by_symbol: dict[str, Stamped] = {}
+        kept = values
+        if policy is ConflationPolicy.LATEST_PER_SYMBOL:
+            self.by_symbol = {stamped[0].symbol: stamped for stamped in values}
+            if len(self.by_symbol) < len(values):
+                kept = tuple(self.by_symbol.values())
+        self._values: Sequence[Stamped] = kept
+        self._body: bytes | None = None
+        self.count = len(kept)
+        self.replaced = len(values) - len(kept) + late
+        first, last = values[0][2], values[-1][2]
+        self.oldest_at = first.received_at
+        self.epoch = first.epoch if first.epoch == last.epoch else NO_EPOCH
+
+    def body(self, channel: Channel, epoch: int, now: float, encoder: Encoder) -> bytes:
+        """The joined elements as they are to be written now."""
+        if self._body is None:
+            self._body = b"".join([stamped[1] for stamped in self._values])
+        if self.epoch == epoch != NO_EPOCH and now - self.oldest_at <= WAIT_MAX_S:
+            return self._body
+        stale = [stamped[2].is_stale(epoch, now) for stamped in self._values]
+        return encoder.marked_stale(channel, self._body, stale) if any(stale) else self._body
+
+
+class Mailbox(Protocol):
+    """What one reader has not taken yet."""
+
+    conflated: int
+    """Values that a newer one replaced, since the stream began."""
+
+    def put(self, batch: Batch, *, is_private: bool = False) -> bool:
+        """Add a batch; False when there is no room. A private one is the reader's own snapshot."""
+        ...
+
+    def take(self, epoch: int, now: float) -> bytes:
+        """What is to be written now; empty when there is nothing."""
+        ...
+
+    @property
+    def holds_private(self) -> bool:
+        """Whether some of the reader's own snapshot waits."""
+        ...
+
+
+class EveryValue:
+    """Policy NONE: every value, in order, up to a bound.
+
+    Args:
+        values_max: Values that may wait; the batch that would go beyond is refused.
+    """
+
+    def __init__(self, channel: Channel, encoder: Encoder, values_max: int) -> None:
+        self._channel = channel
+        self._encoder = encoder
+        self._values_max = values_max
+        self._batches: deque[tuple[Batch, bool]] = deque()
+        self._waiting = 0
+        self._private = 0
+        self.conflated = 0
+
+    def put(self, batch: Batch, *, is_private: bool = False) -> bool:
+        """Add a batch to the end."""
+        if self._waiting + batch.count > self._values_max:
+            return False
+        self._batches.append((batch, is_private))
+        self._waiting += batch.count
+        self._private += is_private
+        return True
+
+    def take(self, epoch: int, now: float) -> bytes:
+        """The oldest batches that make one message together."""
+        pieces: list[bytes] = []
+        size = 0
+        while self._batches and size < MESSAGE_BYTES_MAX // 2:
+            batch, is_private = self._batches.popleft()
+            self._waiting -= batch.count
+            self._private -= is_private
+            piece = batch.body(self._channel, epoch, now, self._encoder)
+            pieces.append(piece)
+            size += len(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    @property
+    def holds_private(self) -> bool:
+        """Whether some of the reader's own snapshot waits."""
+        return self._private > 0
+
+
+class LatestPerSymbol:
+    """Policy LATEST_PER_SYMBOL: a newer value takes the place of the unread one, and is counted.
+
+    A reader who keeps up takes the group's batch as it is; one who does not has a table of its own.
+    """
+
+    def __init__(self, channel: Channel, encoder: Encoder) -> None:
+        self._channel = channel
+        self._encoder = encoder
+        self._batch: Batch | None = None
+        self._unread: dict[str, Stamped] = {}
+        self._private = False
+        self.conflated = 0
+
+    def put(self, batch: Batch, *, is_private: bool = False) -> bool:
+        """Add a batch; there is always room."""
+        self.conflated += batch.replaced
+        self._private |= is_private
+        if not self._unread and self._batch is None:
+            self._batch = batch
+            return True
+        if self._batch is not None:
+            self._unread.update(self._batch.by_symbol)
+            self._batch = None
+        waiting = len(self._unread)
+        self._unread.update(batch.by_symbol)
+        self.conflated += waiting + batch.count - len(self._unread)
+        return True
+
+    def take(self, epoch: int, now: float) -> bytes:
+        """Everything that waits."""
+        self._private = False
+        if self._batch is not None:
+            batch, self._batch = self._batch, None
+            return batch.body(self._channel, epoch, now, self._encoder)
+        if not self._unread:
+            return b""
+        unread, self._unread = self._unread, {}
+        return b"".join(
+            self._encoder.flagged(self._channel, element, stale=True) if receipt.is_stale(epoch, now) else element
+            for _, element, receipt in unread.values()
+        )
+
+    @property
+    def holds_private(self) -> bool:
+        """Whether some of the reader's own snapshot waits."""
+        return self._private

@@ -1,0 +1,224 @@
+"""StreamingService: opens streams, and answers what the live feeds know.
+
+Promises: a stream begins within a second whatever the venue does; a bad symbol is told in an ack and ends
+nothing; the number of streams and of their symbols is bounded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final, Protocol
+
+from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFound, TooManyStreams
+from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
+from gateway.domain.models.market_data import FeedStatus, StreamRequest
+from gateway.domain.models.reference import Asset
+from gateway.domain.types import CallContext, Channel, ConflationPolicy, DataFeed
+from gateway.services.recovery import ErrorService
+from gateway.services.streaming.encoder import Encoder
+from gateway.services.streaming.fan_out import Pacing
+from gateway.services.streaming.hub import FeedHub, HubTimes
+from gateway.services.streaming.last_values import Value
+from gateway.services.streaming.selection import choose_feed
+from gateway.services.streaming.session import MarketDataStream, StreamTerms
+
+JOIN_WAIT_S: Final = 0.5
+"""How long the first message may wait for the asset table."""
+ASSETS_DEADLINE_S: Final = 10.0
+_MS_PER_SECOND: Final = 1_000
+
+
+class Assets(Protocol):
+    """The asset table; AssetService is the implementation."""
+
+    def find(self, symbol: str) -> Asset | None:
+        """From memory; None when it is not there."""
+        ...
+
+    async def get(self, symbol: str, call: CallContext, field: str = "symbol") -> Asset:
+        """Raises FieldInvalid or SymbolUnknown."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StreamLimits:
+    """Bounds of market-data streams.
+
+    Attributes:
+        streams_max: Open at once, all clients together.
+        symbols_per_stream_max: In one subscription.
+        unread_values_max: Values that wait for one reader who wants every one; a burst of a replayed day fits.
+        blocked_write_max_ms: How long a reader may leave a message standing.
+    """
+
+    streams_max: int = 1_000
+    symbols_per_stream_max: int = 500
+    unread_values_max: int = 65_536
+    blocked_write_max_ms: int = 30_000
+    times: HubTimes = field(default_factory=HubTimes)
+
+
+class StreamingService:
+    """Streams, and the hubs behind them: one for each feed in use.
+
+    Args:
+        encoder: Writes the bytes; services know no protobuf.
+        stock_feed: What "the best that the account has" means for stocks.
+        wall: Nanoseconds since the Unix epoch.
+        monotonic: Seconds, the clock of the event loop.
+    """
+
+    def __init__(
+        self,
+        streaming: StreamingRepository,
+        market_data: MarketDataRepository,
+        assets: Assets,
+        errors: ErrorService,
+        encoder: Encoder,
+        *,
+        stock_feed: DataFeed,
+        wall: Callable[[], int],
+        monotonic: Callable[[], float],
+        limits: StreamLimits | None = None,
+    ) -> None:
+        self._streaming = streaming
+        self._market_data = market_data
+        self._assets = assets
+        self._errors = errors
+        self._encoder = encoder
+        self._stock_feed = stock_feed
+        self._wall = wall
+        self._monotonic = monotonic
+        self._limits = limits or StreamLimits()
+        self._pacing = Pacing()
+        self._hubs: dict[DataFeed, FeedHub] = {}
+        self._streams: set[MarketDataStream] = set()
+        self._joining: set[asyncio.Task[None]] = set()
+        self._is_draining = False
+
+    async def open(self, request: StreamRequest, call: CallContext) -> MarketDataStream:
+        """Open a stream; the caller iterates `messages()`, and calls `close()` when it is done.
+
+        Raises:
+            FieldInvalid: No symbols, two asset classes, or another class's feed.
+            TooManyStreams: Too many streams, or too many symbols.
+            VenueUnreachable, VenueRateLimited: The asset table cannot be read.
+            Draining: The gateway is shutting down.
+        """
+        symbols = tuple(dict.fromkeys(request.selection.symbols))
+        self._admit(symbols)
+        choice = choose_feed(request.selection, self._stock_feed)
+        default = ConflationPolicy.LATEST_PER_SYMBOL if request.channel is Channel.QUOTES else ConflationPolicy.NONE
+        terms = StreamTerms(
+            channel=request.channel,
+            asset_class=choice.asset_class,
+            feed=choice.feed,
+            conflation=request.conflation or default,
+            skip_snapshot=request.skip_snapshot,
+            heartbeat_interval_s=request.heartbeat_interval_ms / _MS_PER_SECOND,
+            max_batch_delay_s=request.max_batch_delay_ms / _MS_PER_SECOND,
+            unread_values_max=self._limits.unread_values_max,
+            blocked_write_max_s=self._limits.blocked_write_max_ms / _MS_PER_SECOND,
+        )
+        hub = self._hub(choice.feed)
+        stream = MarketDataStream(
+            terms, hub.health, self._encoder, self._on_closed, wall=self._wall, monotonic=self._monotonic
+        )
+        self._streams.add(stream)
+        self._pacing.streams += 1
+        if all(self._assets.find(symbol) is not None for symbol in symbols):
+            hub.join(stream, symbols)
+            return stream
+        joining = asyncio.get_running_loop().create_task(self._join(hub, stream, symbols, call))
+        self._joining.add(joining)
+        joining.add_done_callback(self._joining.discard)
+        try:
+            await asyncio.wait({joining}, timeout=JOIN_WAIT_S)
+        except asyncio.CancelledError:
+            stream.close()
+            raise
+        return stream
+
+    def newest(self, channel: Channel, feed: DataFeed, symbol: str) -> Value | None:
+        """The live feed's newest value, if the gateway can vouch for it."""
+        hub = self._hubs.get(feed)
+        return None if hub is None else hub.newest(channel, symbol)
+
+    def held(self, channel: Channel, feed: DataFeed, symbol: str) -> Value | None:
+        """The newest value that the live feed ever brought, while its symbol is subscribed."""
+        hub = self._hubs.get(feed)
+        return None if hub is None else hub.held(channel, symbol)
+
+    def feed_statuses(self) -> tuple[FeedStatus, ...]:
+        """The state of every feed in use."""
+        return tuple(hub.health.status for hub in self._hubs.values())
+
+    def drain(self) -> None:
+        """Take no new streams, and end those that are open."""
+        self._is_draining = True
+        for stream in tuple(self._streams):
+            stream.fail(Draining("The gateway is shutting down: open the stream again elsewhere, or later."))
+
+    async def close(self) -> None:
+        """End everything: streams, connections, timers."""
+        self.drain()
+        for task in tuple(self._joining):
+            task.cancel()
+        await asyncio.gather(*self._joining, return_exceptions=True)
+        for hub in self._hubs.values():
+            await hub.close()
+
+    def _admit(self, symbols: Sequence[str]) -> None:
+        if self._is_draining:
+            raise Draining("The gateway is shutting down.")
+        limits = self._limits
+        if len(symbols) > limits.symbols_per_stream_max:
+            raise TooManyStreams(
+                "The subscription has too many symbols.",
+                metadata={"symbols_per_stream_max": str(limits.symbols_per_stream_max)},
+            )
+        if len(self._streams) >= limits.streams_max:
+            raise TooManyStreams(
+                "The gateway has as many market-data streams open as it may.",
+                metadata={"streams_max": str(limits.streams_max)},
+            )
+
+    async def _join(self, hub: FeedHub, stream: MarketDataStream, symbols: Sequence[str], call: CallContext) -> None:
+        """Look every symbol up, tell the stream which are refused, and subscribe it to the rest."""
+        bounded = replace(call, deadline=min(call.deadline, self._monotonic() + ASSETS_DEADLINE_S))
+        known: list[str] = []
+        for position, symbol in enumerate(symbols):
+            try:
+                await self._assets.get(symbol, bounded, f"symbols[{position}]")
+            except (InvalidRequest, NotFound) as refusal:
+                stream.tell_acks((symbol,), refusal)
+            except GatewayError as error:
+                stream.fail(error)
+                return
+            else:
+                known.append(symbol)
+        if stream in self._streams:
+            hub.join(stream, known)
+
+    def _hub(self, feed: DataFeed) -> FeedHub:
+        hub = self._hubs.get(feed)
+        if hub is None:
+            hub = self._hubs[feed] = FeedHub(
+                feed,
+                self._streaming,
+                self._market_data,
+                self._errors,
+                self._encoder,
+                self._pacing,
+                self._limits.times,
+                wall=self._wall,
+                monotonic=self._monotonic,
+            )
+        return hub
+
+    def _on_closed(self, stream: MarketDataStream) -> None:
+        self._streams.discard(stream)
+        self._pacing.streams -= 1
+        self._hubs[stream.terms.feed].leave(stream)
