@@ -1,0 +1,140 @@
+// Command firststrategy watches quotes, buys when the offer turns up, and waits for the fill.
+//
+//	go run ./cmd/firststrategy -target 127.0.0.1:50051 -symbol AAPL -quantity 1
+//
+// It needs a gateway (`make run` starts one with a market of its own, without keys) and ends within seconds.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"math"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"trading-gateway/clients/go/gatewayclient"
+	pb "trading-gateway/clients/go/tradinggatewayv1"
+)
+
+const (
+	// turnUSD is how far above its lowest the offer has to be.
+	turnUSD = 0.01
+	// patience bounds the whole run.
+	patience = time.Minute
+)
+
+func main() {
+	target := flag.String("target", "", "HOST:PORT; default: GATEWAY_TARGET, else "+gatewayclient.DefaultTarget)
+	symbol := flag.String("symbol", "AAPL", "what to buy")
+	quantity := flag.String("quantity", "1", "how much of it")
+	flag.Parse()
+
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if err := run(ctx, *target, *symbol, *quantity); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run watches, buys and waits.
+func run(ctx context.Context, target, symbol, quantity string) error {
+	client, err := gatewayclient.Dial(target)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+
+	account, err := client.Account.GetAccount(ctx, &pb.GetAccountRequest{})
+	if err != nil {
+		return gatewayclient.Decode(err)
+	}
+	cash := account.GetAccount()
+	fmt.Printf("%s %s in cash; watching %s\n", cash.GetCash(), cash.GetCurrencyCode(), symbol)
+
+	quote, err := waitForTurn(ctx, client, symbol)
+	if err != nil {
+		return err
+	}
+	fmt.Printf("offer turned up to %v: buying %s\n", quote.GetAskPrice(), quantity)
+
+	order, err := buy(ctx, client, symbol, quantity)
+	if err != nil {
+		return err
+	}
+	order, err = client.WaitForTerminal(ctx, order)
+	if err != nil {
+		return fmt.Errorf("the order goes on: %w", err)
+	}
+	fmt.Printf("%s %s of %s at %s\n", word(order.GetState()), order.GetFilledQuantity(), symbol, order.GetFilledAveragePrice())
+
+	position, err := client.Account.GetPosition(ctx, &pb.GetPositionRequest{Symbol: symbol})
+	if err != nil {
+		return gatewayclient.Decode(err)
+	}
+	held := position.GetPosition()
+	fmt.Printf("position: %s %s at %s on average\n", held.GetQuantity(), symbol, held.GetAverageEntryPrice())
+	return nil
+}
+
+// waitForTurn returns the first quote whose offer is above the lowest one seen.
+func waitForTurn(ctx context.Context, client *gatewayclient.Client, symbol string) (*pb.Quote, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // a stream is left by ending its context
+	stream, err := client.MarketData.StreamQuotes(ctx, &pb.StreamQuotesRequest{Symbols: []string{symbol}})
+	if err != nil {
+		return nil, gatewayclient.Decode(err)
+	}
+	lowest := math.Inf(1)
+	for {
+		batch, err := stream.Recv()
+		if err != nil {
+			return nil, gatewayclient.Decode(err)
+		}
+		for _, quote := range batch.GetQuotes() {
+			if quote.GetStale() || quote.GetAskPrice() == 0 {
+				continue
+			}
+			lowest = min(lowest, quote.GetAskPrice())
+			if quote.GetAskPrice() >= lowest+turnUSD {
+				return quote, nil
+			}
+		}
+	}
+}
+
+// buy submits a market order. A strategy that must survive its own crash writes the key down before.
+func buy(ctx context.Context, client *gatewayclient.Client, symbol, quantity string) (*pb.Order, error) {
+	timeInForce := pb.TimeInForce_TIME_IN_FORCE_DAY
+	if strings.Contains(symbol, "/") {
+		timeInForce = pb.TimeInForce_TIME_IN_FORCE_GTC
+	}
+	answer, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{
+		ClientOrderId: gatewayclient.NewKey("first"),
+		Spec: &pb.OrderSpec{
+			Symbol:      symbol,
+			Side:        pb.OrderSide_ORDER_SIDE_BUY,
+			Size:        &pb.OrderSpec_Quantity{Quantity: quantity},
+			OrderType:   pb.OrderType_ORDER_TYPE_MARKET,
+			TimeInForce: timeInForce,
+		},
+	})
+	if failure := gatewayclient.Decode(err); failure != nil {
+		if failure.Key == "" {
+			return nil, errors.Join(failure, errors.New("the order may exist: ask again with the same key"))
+		}
+		return nil, failure
+	}
+	return answer.GetOrder(), nil
+}
+
+// word is "filled" for ORDER_STATE_FILLED.
+func word(state pb.OrderState) string {
+	return strings.ToLower(strings.TrimPrefix(state.String(), "ORDER_STATE_"))
+}

@@ -1,0 +1,127 @@
+// Package gatewayclient opens connections to the trading gateway, reads its errors, and follows its order
+// stream across connections. The contract itself is package tradinggatewayv1, generated from the protos.
+//
+// Calls are repeated after ambiguous errors by gRPC itself, with the same request and so under the same
+// client_order_id: see serviceConfig. A key is never made up by this package; NewKey makes one to keep.
+package gatewayclient
+
+import (
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"os"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/keepalive"
+
+	pb "trading-gateway/clients/go/tradinggatewayv1"
+)
+
+// DefaultTarget is where `trading-gateway serve` listens.
+const DefaultTarget = "127.0.0.1:50051"
+
+// TargetVariable names the environment variable that overrides DefaultTarget.
+const TargetVariable = "GATEWAY_TARGET"
+
+const (
+	// Transports buffer ahead of a reader that stands still. With the smallest fixed window the gateway notices
+	// at once, and keeps only the newest value for it. (Go takes nothing below 64 KiB.)
+	windowBytes = 64 * 1024
+	// A connection whose other end vanished without a word is found out within half a minute.
+	keepaliveInterval = 20 * time.Second
+	keepaliveTimeout  = 10 * time.Second
+)
+
+// Calls end after 10 s unless their context ends them earlier, CancelOrder after 40 s because it may be asked
+// to wait for 30. Reads and commands under a key are repeated after ambiguous codes. CancelOrders is not: a
+// second call would also take the orders submitted in between.
+const serviceConfig = `{
+  "methodConfig": [
+    {
+      "name": [
+        {"service": "trading_gateway.v1.TradingService"},
+        {"service": "trading_gateway.v1.MarketDataService"},
+        {"service": "trading_gateway.v1.AccountService"},
+        {"service": "trading_gateway.v1.ReferenceDataService"}
+      ],
+      "timeout": "10s",
+      "retryPolicy": {
+        "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "5s", "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE", "INTERNAL", "UNKNOWN", "DATA_LOSS"]
+      }
+    },
+    {
+      "name": [{"service": "trading_gateway.v1.TradingService", "method": "CancelOrder"}],
+      "timeout": "40s",
+      "retryPolicy": {
+        "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "5s", "backoffMultiplier": 2,
+        "retryableStatusCodes": ["UNAVAILABLE", "INTERNAL", "UNKNOWN", "DATA_LOSS"]
+      }
+    },
+    {
+      "name": [{"service": "trading_gateway.v1.TradingService", "method": "CancelOrders"}],
+      "timeout": "10s"
+    },
+    {
+      "name": [
+        {"service": "trading_gateway.v1.TradingService", "method": "StreamOrderUpdates"},
+        {"service": "trading_gateway.v1.MarketDataService", "method": "StreamQuotes"},
+        {"service": "trading_gateway.v1.MarketDataService", "method": "StreamTrades"},
+        {"service": "trading_gateway.v1.MarketDataService", "method": "StreamBars"}
+      ]
+    }
+  ]
+}`
+
+// Client is a connection to the gateway with the services on it. It may be used by many goroutines.
+type Client struct {
+	Trading    pb.TradingServiceClient
+	MarketData pb.MarketDataServiceClient
+	Account    pb.AccountServiceClient
+	Reference  pb.ReferenceDataServiceClient
+
+	connection *grpc.ClientConn
+}
+
+// Dial prepares a connection; it is opened at the first call. An empty target is GATEWAY_TARGET, else
+// DefaultTarget. Options are applied last: grpc.WithTransportCredentials replaces the plain connection.
+func Dial(target string, options ...grpc.DialOption) (*Client, error) {
+	target = cmp.Or(target, os.Getenv(TargetVariable), DefaultTarget)
+	connection, err := grpc.NewClient(target, append(dialOptions(), options...)...)
+	if err != nil {
+		return nil, err
+	}
+	return &Client{
+		Trading:    pb.NewTradingServiceClient(connection),
+		MarketData: pb.NewMarketDataServiceClient(connection),
+		Account:    pb.NewAccountServiceClient(connection),
+		Reference:  pb.NewReferenceDataServiceClient(connection),
+		connection: connection,
+	}, nil
+}
+
+// Close ends the connection; streams end with it.
+func (c *Client) Close() error {
+	return c.connection.Close()
+}
+
+func dialOptions() []grpc.DialOption {
+	return []grpc.DialOption{
+		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithStaticStreamWindowSize(windowBytes),
+		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
+		// Orders do not travel through a proxy that an environment variable happens to name.
+		grpc.WithNoProxy(),
+	}
+}
+
+// NewKey makes a client_order_id that nobody has used. Make one for each intent, keep it where a crash cannot
+// reach it, then submit; after an ambiguous error submit again with the same one.
+func NewKey(prefix string) string {
+	var random [16]byte
+	_, _ = rand.Read(random[:]) // never fails: it ends the program instead
+	return prefix + "-" + hex.EncodeToString(random[:])
+}

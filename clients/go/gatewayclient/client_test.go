@@ -1,0 +1,236 @@
+package gatewayclient
+
+import (
+	"context"
+	"errors"
+	"net"
+	"slices"
+	"testing"
+	"time"
+
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	pb "trading-gateway/clients/go/tradinggatewayv1"
+)
+
+// scripted answers each call with the next step; the last one is repeated.
+type scripted struct {
+	pb.UnimplementedTradingServiceServer
+	submits  []error
+	streams  [][]any // *pb.StreamOrderUpdatesResponse or error; nil keeps the stream open
+	order    *pb.Order
+	keys     []string
+	cancels  int
+	requests []*pb.StreamOrderUpdatesRequest
+}
+
+func (s *scripted) SubmitOrder(_ context.Context, request *pb.SubmitOrderRequest) (*pb.SubmitOrderResponse, error) {
+	s.keys = append(s.keys, request.GetClientOrderId())
+	if failure := next(&s.submits); failure != nil {
+		return nil, failure
+	}
+	return &pb.SubmitOrderResponse{Order: s.order}, nil
+}
+
+func (s *scripted) CancelOrders(context.Context, *pb.CancelOrdersRequest) (*pb.CancelOrdersResponse, error) {
+	s.cancels++
+	return nil, status.Error(codes.Unavailable, "lost")
+}
+
+func (s *scripted) GetOrder(context.Context, *pb.GetOrderRequest) (*pb.GetOrderResponse, error) {
+	return &pb.GetOrderResponse{Order: s.order}, nil
+}
+
+func (s *scripted) StreamOrderUpdates(
+	request *pb.StreamOrderUpdatesRequest, stream grpc.ServerStreamingServer[pb.StreamOrderUpdatesResponse],
+) error {
+	s.requests = append(s.requests, request)
+	for _, step := range next(&s.streams) {
+		switch step := step.(type) {
+		case *pb.StreamOrderUpdatesResponse:
+			if err := stream.Send(step); err != nil {
+				return err
+			}
+		case error:
+			return step
+		}
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
+func next[T any](steps *[]T) T {
+	step := (*steps)[0]
+	if len(*steps) > 1 {
+		*steps = (*steps)[1:]
+	}
+	return step
+}
+
+func serve(t *testing.T, service *scripted) (*Client, context.Context) {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := grpc.NewServer()
+	pb.RegisterTradingServiceServer(server, service)
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(server.Stop)
+	client, err := Dial(listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = client.Close() })
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return client, ctx
+}
+
+var errLost = status.Error(codes.Unavailable, "lost")
+
+func refusal(code codes.Code, details ...protoadapt.MessageV1) error {
+	state, err := status.New(code, "scripted").WithDetails(details...)
+	if err != nil {
+		panic(err)
+	}
+	return state.Err()
+}
+
+func event(sequence uint64, order *pb.Order) *pb.StreamOrderUpdatesResponse {
+	payload := &pb.StreamOrderUpdatesResponse_Event{Event: &pb.OrderEvent{Order: order}}
+	return &pb.StreamOrderUpdatesResponse{Sequence: sequence, ResumeToken: token(sequence), Payload: payload}
+}
+
+func snapshotBegin(sequence uint64) *pb.StreamOrderUpdatesResponse {
+	payload := &pb.StreamOrderUpdatesResponse_SnapshotBegin{SnapshotBegin: &pb.SnapshotBoundary{}}
+	return &pb.StreamOrderUpdatesResponse{Sequence: sequence, ResumeToken: token(sequence), Payload: payload}
+}
+
+func snapshotEnd(sequence uint64) *pb.StreamOrderUpdatesResponse {
+	payload := &pb.StreamOrderUpdatesResponse_SnapshotEnd{SnapshotEnd: &pb.SnapshotBoundary{}}
+	return &pb.StreamOrderUpdatesResponse{Sequence: sequence, ResumeToken: token(sequence), Payload: payload}
+}
+
+func token(sequence uint64) string {
+	return string(rune('a' + sequence))
+}
+
+// take reads so many updates, then leaves; fewer when an error comes.
+func take(ctx context.Context, client *Client, count int) (sequences []uint64, failure error) {
+	for update, err := range client.OrderUpdates(ctx, &pb.StreamOrderUpdatesRequest{}) {
+		if err != nil {
+			return sequences, err
+		}
+		if sequences = append(sequences, update.GetSequence()); len(sequences) == count {
+			break
+		}
+	}
+	return sequences, nil
+}
+
+func TestAnAmbiguousErrorIsRepeatedUnderTheSameKey(t *testing.T) {
+	service := &scripted{submits: []error{errLost, status.Error(codes.Internal, "lost"), nil}, order: &pb.Order{OrderId: "o"}}
+	client, ctx := serve(t, service)
+	answer, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{ClientOrderId: "k-1"})
+	if err != nil || answer.GetOrder().GetOrderId() != "o" {
+		t.Fatal(answer, err)
+	}
+	if !slices.Equal(service.keys, []string{"k-1", "k-1", "k-1"}) {
+		t.Fatal(service.keys)
+	}
+}
+
+func TestADefiniteErrorIsDecodedAndNotRepeated(t *testing.T) {
+	service := &scripted{submits: []error{refusal(codes.FailedPrecondition,
+		&errdetails.ErrorInfo{Reason: "OTHER", Domain: "a-proxy", Metadata: map[string]string{"key": "free"}},
+		&errdetails.ErrorInfo{Reason: "RISK_BUYING_POWER", Domain: errorDomain, Metadata: map[string]string{"key": "spent"}},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(3 * time.Second)},
+		&errdetails.BadRequest{FieldViolations: []*errdetails.BadRequest_FieldViolation{{Field: "spec", Description: "bad"}}},
+	)}}
+	client, ctx := serve(t, service)
+	_, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{ClientOrderId: "k-1"})
+	failure := Decode(err)
+	if failure.Reason != "RISK_BUYING_POWER" || failure.Key != KeySpent || failure.RetryAfter != 3*time.Second ||
+		!slices.Equal(failure.Violations, []string{"spec: bad"}) || failure.Ambiguous() || len(service.keys) != 1 {
+		t.Fatalf("%+v, %d calls", failure, len(service.keys))
+	}
+}
+
+func TestAMassCancelIsNeverRepeated(t *testing.T) {
+	service := &scripted{}
+	client, ctx := serve(t, service)
+	_, err := client.Trading.CancelOrders(ctx, &pb.CancelOrdersRequest{})
+	if failure := Decode(err); !failure.Ambiguous() || failure.Key != "" || service.cancels != 1 {
+		t.Fatalf("%+v, %d calls", failure, service.cancels)
+	}
+}
+
+func TestAnOrderStreamResumesWhereItBrokeAndDropsWhatComesTwice(t *testing.T) {
+	service := &scripted{streams: [][]any{
+		{snapshotBegin(7), errLost},
+		{snapshotBegin(7), snapshotEnd(7), event(8, nil), errLost},
+		{event(8, nil), event(9, nil), nil},
+	}}
+	client, ctx := serve(t, service)
+	sequences, err := take(ctx, client, 5)
+	if err != nil || !slices.Equal(sequences, []uint64{7, 7, 7, 8, 9}) {
+		t.Fatal(sequences, err)
+	}
+	tokens := []string{}
+	for _, request := range service.requests {
+		tokens = append(tokens, request.GetResumeToken())
+	}
+	if !slices.Equal(tokens, []string{"", "", token(8)}) {
+		t.Fatal(tokens)
+	}
+}
+
+func TestAnotherLifeOfTheGatewayBeginsWithASnapshot(t *testing.T) {
+	epoch := refusal(codes.FailedPrecondition, &errdetails.ErrorInfo{Reason: "EPOCH_CHANGED", Domain: errorDomain})
+	service := &scripted{streams: [][]any{
+		{event(20, nil), errLost}, {epoch}, {snapshotBegin(3), snapshotEnd(3), event(4, nil), nil},
+	}}
+	client, ctx := serve(t, service)
+	sequences, err := take(ctx, client, 4)
+	if err != nil || !slices.Equal(sequences, []uint64{20, 3, 3, 4}) {
+		t.Fatal(sequences, err)
+	}
+}
+
+func TestAMissingEventIsNeverPassedOver(t *testing.T) {
+	client, ctx := serve(t, &scripted{streams: [][]any{{event(1, nil), event(3, nil), nil}}})
+	if sequences, err := take(ctx, client, 2); !errors.Is(err, ErrSequenceGap) || len(sequences) != 1 {
+		t.Fatal(sequences, err)
+	}
+}
+
+func TestAStreamThatIsRefusedForGoodEnds(t *testing.T) {
+	service := &scripted{streams: [][]any{{status.Error(codes.PermissionDenied, "no")}}}
+	client, ctx := serve(t, service)
+	if _, err := take(ctx, client, 1); Decode(err).Code != codes.PermissionDenied || len(service.requests) != 1 {
+		t.Fatal(err, len(service.requests))
+	}
+}
+
+func TestWaitingEndsWithTheEventOrWithTheReadForWhatCameBefore(t *testing.T) {
+	working := &pb.Order{OrderId: "o", Version: 1, State: pb.OrderState_ORDER_STATE_WORKING}
+	filled := &pb.Order{OrderId: "o", Version: 2, State: pb.OrderState_ORDER_STATE_FILLED}
+	snapshot := []any{snapshotBegin(1), snapshotEnd(1)}
+	for name, service := range map[string]*scripted{
+		"event": {order: working, streams: [][]any{append(snapshot, event(2, filled))}},
+		"read":  {order: filled, streams: [][]any{snapshot}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			client, ctx := serve(t, service)
+			if order, err := client.WaitForTerminal(ctx, working); err != nil || order.GetVersion() != 2 {
+				t.Fatal(order, err)
+			}
+		})
+	}
+}

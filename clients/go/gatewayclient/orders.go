@@ -1,0 +1,189 @@
+package gatewayclient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"math/rand/v2"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+
+	pb "trading-gateway/clients/go/tradinggatewayv1"
+)
+
+const (
+	// reconnectsMax bounds the tries to reopen a stream without a message in between.
+	reconnectsMax  = 20
+	backoffInitial = 100 * time.Millisecond
+	backoffMax     = 5 * time.Second
+)
+
+// ErrSequenceGap: an order stream skipped an event, which the contract excludes.
+var ErrSequenceGap = errors.New("an order event is missing")
+
+// OrderUpdates follows a book of orders until the context ends: in order, none lost, none twice. A lost
+// connection is resumed with the newest token. A SnapshotBegin that comes later than first means that the
+// gateway began a new life, or forgot the events after the token: what ended in between has to be listed.
+// The error, if one comes, is the last item.
+func (c *Client) OrderUpdates(
+	ctx context.Context, request *pb.StreamOrderUpdatesRequest,
+) iter.Seq2[*pb.StreamOrderUpdatesResponse, error] {
+	return func(yield func(*pb.StreamOrderUpdatesResponse, error) bool) {
+		book := &book{request: proto.CloneOf(request)}
+		for failures := 0; ; failures++ {
+			err := c.follow(ctx, book, func(update *pb.StreamOrderUpdatesResponse) bool {
+				failures = 0
+				return yield(update, nil)
+			})
+			if err == nil { // the caller has left
+				return
+			}
+			if !book.survives(err) || failures >= reconnectsMax || !pause(ctx, failures, err) {
+				yield(nil, err)
+				return
+			}
+		}
+	}
+}
+
+// WaitForTerminal waits until an order can change no more, or the context ends.
+func (c *Client) WaitForTerminal(ctx context.Context, order *pb.Order) (*pb.Order, error) {
+	if IsTerminal(order) {
+		return order, nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	book := &pb.StreamOrderUpdatesRequest{StrategyId: order.GetStrategyId(), AllStrategies: order.GetExternal()}
+	for update, err := range c.OrderUpdates(ctx, book) {
+		if err != nil {
+			return order, err
+		}
+		seen := update.GetEvent().GetOrder()
+		if update.GetSnapshotEnd() != nil { // it may have ended before the snapshot, which has open orders alone
+			ref := &pb.OrderRef{Ref: &pb.OrderRef_OrderId{OrderId: order.GetOrderId()}}
+			found, err := c.Trading.GetOrder(ctx, &pb.GetOrderRequest{Order: ref})
+			if err != nil {
+				return order, err
+			}
+			seen = found.GetOrder()
+		}
+		if seen.GetOrderId() == order.GetOrderId() && seen.GetVersion() >= order.GetVersion() {
+			order = seen
+		}
+		if IsTerminal(order) {
+			return order, nil
+		}
+	}
+	return order, ctx.Err()
+}
+
+// IsTerminal: the order can change no more. Any other state counts as open, one that this build does not know
+// too.
+func IsTerminal(order *pb.Order) bool {
+	switch order.GetState() {
+	case pb.OrderState_ORDER_STATE_FILLED, pb.OrderState_ORDER_STATE_CANCELED, pb.OrderState_ORDER_STATE_EXPIRED,
+		pb.OrderState_ORDER_STATE_REJECTED, pb.OrderState_ORDER_STATE_DENIED, pb.OrderState_ORDER_STATE_NOT_SENT,
+		pb.OrderState_ORDER_STATE_ABSENT:
+		return true
+	default:
+		return false
+	}
+}
+
+// follow reads one connection's worth of updates; nil when the caller has left.
+func (c *Client) follow(
+	ctx context.Context, book *book, deliver func(*pb.StreamOrderUpdatesResponse) bool,
+) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := c.Trading.StreamOrderUpdates(ctx, book.request)
+	if err != nil {
+		return err
+	}
+	for {
+		update, err := stream.Recv()
+		if errors.Is(err, io.EOF) { // a stream without an end ended: something between closed it
+			return status.Error(codes.Unavailable, "the stream ended")
+		}
+		if err != nil {
+			return err
+		}
+		isNew, err := book.accept(update)
+		if err != nil {
+			return err
+		}
+		if isNew && !deliver(update) {
+			return nil
+		}
+	}
+}
+
+// book is where a reader stands in a book of orders.
+type book struct {
+	request      *pb.StreamOrderUpdatesRequest
+	sequence     uint64
+	counting     bool
+	snapshotOpen bool
+}
+
+// accept takes note of an update; false when it came before the break already.
+func (b *book) accept(update *pb.StreamOrderUpdatesResponse) (bool, error) {
+	var step uint64
+	switch update.GetPayload().(type) {
+	case *pb.StreamOrderUpdatesResponse_SnapshotBegin:
+		b.snapshotOpen = true
+	case *pb.StreamOrderUpdatesResponse_SnapshotEnd:
+		b.snapshotOpen, b.counting, b.sequence = false, true, update.GetSequence()
+	case *pb.StreamOrderUpdatesResponse_Event:
+		if b.counting && update.GetSequence() <= b.sequence {
+			return false, nil
+		}
+		step = 1
+	}
+	if b.snapshotOpen { // its tokens would resume after orders that were not delivered yet
+		return true, nil
+	}
+	if b.counting && update.GetSequence() > b.sequence+step {
+		return false, fmt.Errorf("%w: %d was to come, and %d came", ErrSequenceGap, b.sequence+1, update.GetSequence())
+	}
+	b.counting, b.sequence = true, max(b.sequence, update.GetSequence())
+	if token := update.GetResumeToken(); token != "" {
+		b.request.Start = &pb.StreamOrderUpdatesRequest_ResumeToken{ResumeToken: token}
+	}
+	return true, nil
+}
+
+// survives prepares the next request after an error; false when there is no going on.
+func (b *book) survives(err error) bool {
+	if errors.Is(err, ErrSequenceGap) {
+		return false
+	}
+	b.snapshotOpen = false
+	failure := Decode(err)
+	switch failure.Reason {
+	case "EPOCH_CHANGED", "RESUME_TOKEN_COMPACTED":
+		b.request.Start, b.counting, b.sequence = nil, false, 0
+		return true
+	case "SLOW_CONSUMER":
+		return true
+	default:
+		return failure.Ambiguous()
+	}
+}
+
+// pause waits before a stream is opened again; false when the context ends first.
+func pause(ctx context.Context, failures int, err error) bool {
+	ceiling := min(backoffMax, backoffInitial<<min(failures, 10))
+	wait := max(ceiling/2+rand.N(ceiling/2), Decode(err).RetryAfter)
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(wait):
+		return true
+	}
+}
