@@ -9,7 +9,7 @@ and unreadable frame is told. It never sends a subscription by itself; `streamin
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from typing import Any, Final, Protocol
 
 import msgpack
@@ -30,8 +30,8 @@ _CONTROL: Final = frozenset({"success", "error", "subscription"})
 class FrameListener(Protocol):
     """Who gets the frames. Must neither block nor raise."""
 
-    def on_messages(self, messages: Sequence[JsonObject], receive_time_ns: int) -> None:
-        """Market data, as it came: one call per frame."""
+    def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], receive_time_ns: int) -> None:
+        """Market data, as it came: one call per frame, with the kinds (`T`) that are in it."""
         ...
 
     def on_acknowledgement(self, message: JsonObject) -> None:
@@ -126,7 +126,7 @@ class GatewayDataStream:
                 listener.on_unreadable("a message without its kind")
                 continue
             if kinds.isdisjoint(_CONTROL):
-                listener.on_messages(messages, receive_time_ns)
+                listener.on_messages(messages, kinds, receive_time_ns)
             else:
                 self._control(listener, messages, receive_time_ns)
                 await listener.after_control()
@@ -141,7 +141,7 @@ class GatewayDataStream:
                 case "success":
                     pass
                 case _:
-                    listener.on_messages((message,), receive_time_ns)
+                    listener.on_messages((message,), {message["T"]}, receive_time_ns)
 
 
 class GatewayStockStream(GatewayDataStream, StockDataStream):  # type: ignore[misc]  # two ways to `_consume`

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
 from typing import Any, Final
 
@@ -204,9 +204,8 @@ class MarketDataFeed(_Kept):
 
     # What the stream tells.
 
-    def on_messages(self, messages: Sequence[JsonObject], receive_time_ns: int) -> None:
+    def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], receive_time_ns: int) -> None:
         """One frame of market data: one call of the listener for each kind in it."""
-        kinds = {message["T"] for message in messages}
         if kinds == {"q"}:
             self._quotes(messages, receive_time_ns)
             return

@@ -54,6 +54,8 @@ ADJUSTMENT: Final = TwoWay(
 _INFINITY: Final = float("inf")
 _DAYS_IN: Final = {"Day": 1, "Week": 7, "Month": 31}
 _SECONDS_IN: Final = {"Min": 60, "Hour": 3_600}
+_KNOWN_CONDITIONS_MAX: Final = 1_024
+_known_conditions: dict[object, tuple[str, ...]] = {}
 _NO_TEXTS: Final[tuple[str, ...]] = ()
 _TIME_AS_NS: Final = 2
 _PLAUSIBLE_NS_MIN: Final = 946_684_800 * NANOS_PER_SECOND  # the year 2000: older is no market time in ns
@@ -92,37 +94,41 @@ def quotes_from_frame(messages: Sequence[JsonObject], feed: DataFeed, receive_ti
     append = quotes.append
     try:
         for raw in messages:
-            bid, ask, bid_size, ask_size, time_ns = raw["bp"], raw["ap"], raw["bs"], raw["as"], raw["t"]
-            if (
+            symbol, time_ns, bid, ask = raw["S"], raw["t"], raw["bp"], raw["ap"]
+            bid_size, ask_size = raw["bs"], raw["as"]
+            bid_exchange, ask_exchange, tape = raw.get("bx", ""), raw.get("ax", ""), raw.get("z", "")
+            if not (
                 type(bid) is float is type(ask)
                 and type(time_ns) is int
+                and type(symbol) is str is type(tape)
+                and type(bid_exchange) is str is type(ask_exchange)
                 and 0.0 <= bid < _INFINITY
                 and 0.0 <= ask < _INFINITY
                 and _PLAUSIBLE_NS_MIN <= time_ns < TIME_NS_MAX
             ):
-                if type(bid_size) is not float or type(ask_size) is not float:
-                    bid_size, ask_size = _number(bid_size, "bs"), _number(ask_size, "as")
-                if not (0.0 <= bid_size < _INFINITY and 0.0 <= ask_size < _INFINITY):
-                    raise Unreadable("a quote of no finite size")
-                conditions = raw.get("c")
-                append(
-                    Quote(
-                        raw["S"],
-                        time_ns,
-                        bid,
-                        bid_size,
-                        ask,
-                        ask_size,
-                        feed,
-                        receive_time_ns,
-                        raw.get("bx", ""),
-                        raw.get("ax", ""),
-                        tuple(conditions) if conditions else _NO_TEXTS,
-                        raw.get("z", ""),
-                    )
+                append(quote_from_alpaca(symbol, raw, feed, receive_time_ns))
+                continue
+            if type(bid_size) is not float or type(ask_size) is not float:
+                bid_size, ask_size = _number(bid_size, "bs"), _number(ask_size, "as")
+            elif not (0.0 <= bid_size < _INFINITY and 0.0 <= ask_size < _INFINITY):
+                raise Unreadable("a quote of no finite size")
+            codes = raw.get("c")
+            append(
+                Quote(
+                    symbol,
+                    time_ns,
+                    bid,
+                    bid_size,
+                    ask,
+                    ask_size,
+                    feed,
+                    receive_time_ns,
+                    bid_exchange,
+                    ask_exchange,
+                    _conditions(codes) if codes else _NO_TEXTS,
+                    tape,
                 )
-            else:
-                append(quote_from_alpaca(raw["S"], raw, feed, receive_time_ns))
+            )
     except (KeyError, TypeError, AttributeError) as error:
         raise Unreadable(f"a malformed quote ({type(error).__name__})") from None
     return quotes
@@ -231,6 +237,17 @@ def span_of(timeframe: Timeframe) -> int:
 def timeframe_to_alpaca(timeframe: Timeframe) -> str:
     """`5Min`, `1Day`, ..."""
     return f"{timeframe.amount}{timeframe.unit.value}"
+
+
+def _conditions(codes: object) -> tuple[str, ...]:
+    # The few combinations there are share one tuple each: quicker than checking, and lighter in the caches above.
+    key = tuple(codes) if type(codes) is list else codes
+    known = _known_conditions.get(key)
+    if known is None:
+        known = texts(codes)
+        if len(_known_conditions) < _KNOWN_CONDITIONS_MAX:
+            _known_conditions[key] = known
+    return known
 
 
 def _start(bar: Bar) -> int:
