@@ -345,13 +345,13 @@ class Engine:
 
     def _start_legs(self, parent: ExchangeOrder) -> None:
         """The parent is wholly filled: the take-profit works, the stop-loss waits behind it."""
-        legs = legs_of(self._state, parent)
+        legs = [leg for leg in legs_of(self._state, parent) if leg.is_open]
         for leg in legs:
-            leg.quantity = covered_quantity(parent)
+            set_leaves(leg, covered_quantity(parent), self._state.now_ns)
         for leg in legs:
-            if leg.leg_role is LegRole.STOP_LOSS and sibling_of(self._state, leg) is not None:
+            if leg.leg_role is LegRole.STOP_LOSS and len(legs) > 1:
                 self.rest(leg)
-            elif leg.is_open:
+            else:
                 self.begin(leg)
 
     # Reservations.
@@ -461,6 +461,7 @@ class Engine:
         quantity: Decimal | None = None,
         position_quantity: Decimal | None = None,
     ) -> None:
+        order.updated_ns = self._state.now_ns
         nested = self._state.config.updates_nest_legs
         self._state.tell(
             TradeUpdate(

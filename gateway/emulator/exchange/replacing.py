@@ -191,8 +191,11 @@ def _successor(
 
 def adopt_family(state: State, old: ExchangeOrder, new: ExchangeOrder) -> None:
     """Put the successor into its predecessor's place; legs cover its quantity, a pair of exits the same one."""
-    for leg in legs_of(state, new):
+    legs = legs_of(state, new)
+    for leg in legs:
         leg.parent_id = new.id
+    waiting = [leg for leg in legs if leg.is_open]
+    for leg in waiting:
         leg.time_in_force, leg.expires_ns = new.time_in_force, new.expires_ns
     if new.parent_id is not None:
         parent = state.store.get(new.parent_id)
@@ -200,7 +203,7 @@ def adopt_family(state: State, old: ExchangeOrder, new: ExchangeOrder) -> None:
     if new.order_class is OrderClass.SIMPLE:
         return
     if new.parent_id is None and new.order_class is not OrderClass.OCO:
-        for leg in legs_of(state, new):
+        for leg in waiting:
             set_leaves(leg, covered_quantity(new), state.now_ns)
         return
     sibling, leaves = sibling_of(state, new), new.leaves_quantity

@@ -94,6 +94,11 @@ class OrderStore:
             raise order_not_found()
         return self._by_id[order_id]
 
+    def symbol_of(self, order_id: str) -> str | None:
+        """The symbol of an order, if it is known."""
+        order = self._by_id.get(order_id)
+        return None if order is None else order.symbol
+
     def open_orders(self) -> list[ExchangeOrder]:
         """All that are not terminal, oldest first."""
         return list(self._open.values())
