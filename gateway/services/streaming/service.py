@@ -1,7 +1,7 @@
 """StreamingService: opens streams, and answers what the live feeds know.
 
 Promises: a stream begins within a second whatever the venue does; a bad symbol is told in an ack and ends
-nothing; the number of streams and of their symbols is bounded.
+nothing; what one stream may ask for and leave unread is bounded. How many streams there are is the doors' to bound.
 """
 
 from __future__ import annotations
@@ -47,16 +47,12 @@ class StreamLimits:
     """Bounds of market-data streams.
 
     Attributes:
-        streams_max: Open at once, all clients together.
         symbols_per_stream_max: In one subscription.
         unread_values_max: Values that wait for one reader who wants every one; a burst of a replayed day fits.
-        blocked_write_max_ms: How long a reader may leave a message standing.
     """
 
-    streams_max: int = 1_000
     symbols_per_stream_max: int = 500
     unread_values_max: int = 65_536
-    blocked_write_max_ms: int = 30_000
     times: HubTimes = field(default_factory=HubTimes)
 
 
@@ -103,7 +99,7 @@ class StreamingService:
 
         Raises:
             FieldInvalid: No symbols, two asset classes, or another class's feed.
-            TooManyStreams: Too many streams, or too many symbols.
+            TooManyStreams: Too many symbols.
             VenueUnreachable, VenueRateLimited: The asset table cannot be read.
             Draining: The gateway is shutting down.
         """
@@ -120,7 +116,6 @@ class StreamingService:
             heartbeat_interval_s=request.heartbeat_interval_ms / _MS_PER_SECOND,
             max_batch_delay_s=request.max_batch_delay_ms / _MS_PER_SECOND,
             unread_values_max=self._limits.unread_values_max,
-            blocked_write_max_s=self._limits.blocked_write_max_ms / _MS_PER_SECOND,
         )
         hub = self._hub(choice.feed)
         stream = MarketDataStream(
@@ -173,16 +168,10 @@ class StreamingService:
     def _admit(self, symbols: Sequence[str]) -> None:
         if self._is_draining:
             raise Draining("The gateway is shutting down.")
-        limits = self._limits
-        if len(symbols) > limits.symbols_per_stream_max:
+        symbols_max = self._limits.symbols_per_stream_max
+        if len(symbols) > symbols_max:
             raise TooManyStreams(
-                "The subscription has too many symbols.",
-                metadata={"symbols_per_stream_max": str(limits.symbols_per_stream_max)},
-            )
-        if len(self._streams) >= limits.streams_max:
-            raise TooManyStreams(
-                "The gateway has as many market-data streams open as it may.",
-                metadata={"streams_max": str(limits.streams_max)},
+                "The subscription has too many symbols.", metadata={"symbols_per_stream_max": str(symbols_max)}
             )
 
     async def _join(self, hub: FeedHub, stream: MarketDataStream, symbols: Sequence[str], call: CallContext) -> None:

@@ -2,7 +2,8 @@
 
 Promises: the first message at once, batch_sequence 1, 2, 3, …, a heartbeat after each silence of the agreed
 length, and a bound on everything that waits. The stream sleeps on an event; its one timer is armed again
-only when it fires, so a busy stream pays nothing for it.
+only when it fires, so a busy stream pays nothing for it. A reader who takes nothing at all is for the doors to
+end: only they see a write that does not return.
 """
 
 from __future__ import annotations
@@ -31,7 +32,6 @@ class StreamTerms:
     heartbeat_interval_s: float
     max_batch_delay_s: float
     unread_values_max: int
-    blocked_write_max_s: float
 
 
 @dataclass(slots=True)
@@ -60,8 +60,6 @@ class MarketDataStream:
         symbols, listed: Those that are subscribed for this stream; `listed` has the order of the request.
         awaiting: Symbols whose newest value is being fetched for this stream.
         told_stale: Symbols whose value this stream was told to be stale: a vouched one is owed.
-        on_blocked: Told when a write has been blocked too long: the transport has to end the call, because
-            the iterator is suspended in that write.
     """
 
     def __init__(
@@ -80,7 +78,6 @@ class MarketDataStream:
         self.awaiting: set[str] = set()
         self.told_stale: set[str] = set()
         self.unacknowledged: set[str] = set()
-        self.on_blocked: Callable[[GatewayError], None] | None = None
         self._health = health
         self._encoder = encoder
         self._on_closed = on_closed
@@ -99,14 +96,14 @@ class MarketDataStream:
         self._wake = asyncio.Event()
         self._batch_sequence = 0
         self._written_at = monotonic()
-        self._write_began_at: float | None = None
+        self._is_writing = False
         self._timer: asyncio.TimerHandle = self._loop.call_later(terms.heartbeat_interval_s, self._on_timer)
 
     async def messages(self) -> AsyncIterator[bytes]:
         """The stream's messages, as bytes, until it is closed.
 
         Raises:
-            SlowConsumer: More values wait than may, or a write was blocked for too long.
+            SlowConsumer: More values wait than may.
             Draining: The gateway is shutting down.
         """
         try:
@@ -118,9 +115,9 @@ class MarketDataStream:
                     self._wake.clear()
                     await self._wake.wait()
                     continue
-                self._write_began_at = self._monotonic()
+                self._is_writing = True
                 yield message
-                self._write_began_at = None
+                self._is_writing = False
                 self._written_at = self._monotonic()
         finally:
             self.close()
@@ -207,21 +204,14 @@ class MarketDataStream:
         return values + self._encoder.envelope(self._batch_sequence, self._wall(), status)
 
     def _on_timer(self) -> None:
-        """Has nothing been sent for the agreed time, or is a write stuck?"""
-        terms, now = self.terms, self._monotonic()
-        if self._write_began_at is not None:
-            due_at = self._write_began_at + terms.blocked_write_max_s
-            if now >= due_at:
-                self.fail(SlowConsumer("A message could not be delivered in time: the reader does not read."))
-                if self.on_blocked is not None and self._error is not None:
-                    self.on_blocked(self._error)
-                return
-        else:
-            due_at = self._written_at + terms.heartbeat_interval_s
-            if now >= due_at:
-                self._news.heartbeat = True
-                self._news.feeds.setdefault(self._health.status.feed, self._health.status)
-                self._wake.set()
-                due_at = now + terms.heartbeat_interval_s
-        wait_s = min(due_at - now, terms.heartbeat_interval_s, terms.blocked_write_max_s)
-        self._timer = self._loop.call_later(wait_s, self._on_timer)
+        """Has nothing been sent for the agreed time? A write that is stuck is the transport's to end."""
+        interval_s, now = self.terms.heartbeat_interval_s, self._monotonic()
+        due_at = self._written_at + interval_s
+        if self._is_writing:
+            due_at = now + interval_s
+        elif now >= due_at:
+            self._news.heartbeat = True
+            self._news.feeds[self._health.status.feed] = self._health.status
+            self._wake.set()
+            due_at = now + interval_s
+        self._timer = self._loop.call_later(due_at - now, self._on_timer)

@@ -1,0 +1,79 @@
+"""MarketDataService: reads are questions to the services; streams are the corridor's bytes, passed on as they are."""
+
+# ruff: noqa: ARG002 - gRPC's signature; what a call carries beside its request is in call_context()
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any, ClassVar
+
+from gateway.domain.models.market_data import StreamRequest
+from gateway.domain.types import Channel
+from gateway.servicers.identity import call_context
+from gateway.servicers.wire import market_data as wire
+from gateway.services.market_data import PriceService, QuoteService
+from gateway.services.streaming import StreamingService
+from trading_gateway.v1 import market_data_pb2 as pb, market_data_pb2_grpc
+
+
+class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
+    """Market data over gRPC.
+
+    Attributes:
+        RAW_METHODS: Whose answers are bytes already; the server takes their serializer away.
+    """
+
+    RAW_METHODS: ClassVar[frozenset[str]] = frozenset({"StreamQuotes", "StreamTrades", "StreamBars"})
+
+    def __init__(self, quotes: QuoteService, prices: PriceService, streaming: StreamingService) -> None:
+        self._quotes = quotes
+        self._prices = prices
+        self._streaming = streaming
+
+    async def GetLatestQuotes(self, request: pb.GetLatestQuotesRequest, context: Any) -> pb.GetLatestQuotesResponse:
+        """The newest quotes."""
+        selection, max_staleness_ms = wire.read_request_from_proto(request)
+        latest = await self._quotes.latest_quotes(selection, max_staleness_ms, call_context())
+        return wire.latest_quotes_to_proto(latest)
+
+    async def GetLatestTrades(self, request: pb.GetLatestTradesRequest, context: Any) -> pb.GetLatestTradesResponse:
+        """The newest trades."""
+        selection, max_staleness_ms = wire.read_request_from_proto(request)
+        latest = await self._prices.latest_trades(selection, max_staleness_ms, call_context())
+        return wire.latest_trades_to_proto(latest)
+
+    async def GetLatestBars(self, request: pb.GetLatestBarsRequest, context: Any) -> pb.GetLatestBarsResponse:
+        """The newest minute bars."""
+        selection, max_staleness_ms = wire.read_request_from_proto(request)
+        latest = await self._prices.latest_bars(selection, max_staleness_ms, call_context())
+        return wire.latest_bars_to_proto(latest)
+
+    async def GetSnapshots(self, request: pb.GetSnapshotsRequest, context: Any) -> pb.GetSnapshotsResponse:
+        """The state of some symbols."""
+        selection, max_staleness_ms = wire.read_request_from_proto(request)
+        latest = await self._prices.snapshots(selection, max_staleness_ms, call_context())
+        return wire.snapshots_to_proto(latest)
+
+    async def ListBars(self, request: pb.ListBarsRequest, context: Any) -> pb.ListBarsResponse:
+        """One page of past bars."""
+        page = await self._prices.list_bars(wire.bars_request_from_proto(request), call_context())
+        return wire.bars_page_to_proto(page)
+
+    def StreamQuotes(self, request: pb.StreamQuotesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
+        """Live quotes."""
+        return self._stream(wire.stream_request_from_proto(request, Channel.QUOTES))
+
+    def StreamTrades(self, request: pb.StreamTradesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
+        """Live trades."""
+        return self._stream(wire.stream_request_from_proto(request, Channel.TRADES))
+
+    def StreamBars(self, request: pb.StreamBarsRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
+        """Live minute bars."""
+        return self._stream(wire.stream_request_from_proto(request, Channel.BARS))
+
+    async def _stream(self, wanted: StreamRequest) -> AsyncIterator[bytes]:
+        stream = await self._streaming.open(wanted, call_context())
+        try:
+            async for message in stream.messages():
+                yield message
+        finally:
+            stream.close()

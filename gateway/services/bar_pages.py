@@ -1,0 +1,121 @@
+"""Pages of past bars: the range that is meant, and tokens that belong to the request that gave them."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import struct
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+from zoneinfo import ZoneInfo
+
+from gateway.domain.errors import FieldInvalid, FieldViolation, PageTokenMismatch
+from gateway.domain.models.market_data import Adjustment, BarsRequest
+from gateway.domain.types import NANOS_PER_SECOND, AssetClass
+
+FUTURE_MAX_NS: Final = 366 * 24 * 3_600 * NANOS_PER_SECOND
+"""A time further ahead, like one before 1970, is a mistake in the unit."""
+_NEW_YORK: Final = ZoneInfo("America/New_York")
+_DIGEST_BYTES: Final = 12
+_RANGE: Final = struct.Struct("<qq")
+
+
+@dataclass(frozen=True, slots=True)
+class BarsCursor:
+    """Where a page begins: the range, decided with the first page, and the venue's own token."""
+
+    start_ns: int
+    end_ns: int
+    venue_token: str = ""
+
+
+def first_page(request: BarsRequest, asset_class: AssetClass, now_ns: int) -> BarsCursor:
+    """The range of a request without a token.
+
+    Raises:
+        FieldInvalid: The times, the timeframe or the adjustments make no sense.
+    """
+    end_ns = now_ns if request.end_ns is None else request.end_ns
+    start_ns = _start_of_day(asset_class, now_ns) if request.start_ns is None else request.start_ns
+    violations = [
+        FieldViolation(field, "must lie between 1970 and a year from now")
+        for field, time_ns in (("start_time", start_ns), ("end_time", end_ns))
+        if not 0 <= time_ns <= now_ns + FUTURE_MAX_NS
+    ]
+    if not violations and start_ns > end_ns:
+        violations.append(
+            FieldViolation("start_time", "must not be after end_time; its default is the start of the trading day")
+        )
+    if not request.timeframe.is_legal:
+        violations.append(
+            FieldViolation("timeframe", "must be 1-59 MINUTE, 1-23 HOUR, 1 DAY, 1 WEEK or 1, 2, 3, 4, 6, 12 MONTH")
+        )
+    if asset_class is AssetClass.CRYPTO:
+        if set(request.adjustments) - {Adjustment.RAW}:
+            violations.append(FieldViolation("adjustments", "crypto has no corporate actions"))
+        if request.as_of_date is not None:
+            violations.append(FieldViolation("as_of_date", "crypto pairs are not renamed"))
+    if violations:
+        names = ", ".join(violation.field for violation in violations)
+        raise FieldInvalid(f"invalid request: {names}", violations=violations)
+    return BarsCursor(start_ns, end_ns)
+
+
+def write_token(request: BarsRequest, cursor: BarsCursor) -> str:
+    """The token of the page at a cursor."""
+    content = _RANGE.pack(cursor.start_ns, cursor.end_ns) + cursor.venue_token.encode()
+    return base64.urlsafe_b64encode(_digest(request, content) + content).decode().rstrip("=")
+
+
+def read_token(request: BarsRequest) -> BarsCursor:
+    """The cursor of a request's token.
+
+    Raises:
+        PageTokenMismatch: It is garbled, or belongs to another request.
+    """
+    token = request.page_token
+    try:
+        written = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+        digest, content = written[:_DIGEST_BYTES], written[_DIGEST_BYTES:]
+        start_ns, end_ns = _RANGE.unpack_from(content)
+        venue_token = content[_RANGE.size :].decode()
+    except (binascii.Error, ValueError, struct.error):
+        raise _mismatch() from None
+    if digest != _digest(request, content):
+        raise _mismatch()
+    return BarsCursor(start_ns, end_ns, venue_token)
+
+
+def _mismatch() -> PageTokenMismatch:
+    return PageTokenMismatch(
+        "The page token belongs to another request.",
+        violations=[FieldViolation("page_token", "belongs to another request")],
+    )
+
+
+def _digest(request: BarsRequest, content: bytes) -> bytes:
+    """Binds a token to all of its request but the page size, which may change from page to page."""
+    selection, timeframe = request.selection, request.timeframe
+    meaning = (
+        selection.symbols,
+        selection.asset_class and selection.asset_class.value,
+        selection.feed and selection.feed.value,
+        timeframe.amount,
+        timeframe.unit.value,
+        request.start_ns,
+        request.end_ns,
+        tuple(adjustment.value for adjustment in request.adjustments),
+        request.as_of_date and request.as_of_date.isoformat(),
+        request.newest_first,
+    )
+    return hashlib.blake2b(repr(meaning).encode() + content, digest_size=_DIGEST_BYTES).digest()
+
+
+def _start_of_day(asset_class: AssetClass, now_ns: int) -> int:
+    """Midnight in New York, or UTC for crypto, whose day that is."""
+    zone = UTC if asset_class is AssetClass.CRYPTO else _NEW_YORK
+    now = datetime.fromtimestamp(now_ns // NANOS_PER_SECOND, zone)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return int(midnight.timestamp()) * NANOS_PER_SECOND

@@ -1,0 +1,187 @@
+"""QuoteService: the newest quote, vouched for or not. PriceService: trades, bars and snapshots, newest and past."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from gateway.domain.errors import GatewayError
+from gateway.domain.interfaces import MarketDataRepository
+from gateway.domain.models.market_data import Bar, BarsRequest, Latest, Page, Quote, Selection, Snapshot, Trade
+from gateway.domain.types import AssetClass, CallContext, Channel, DataFeed, asset_class_of
+from gateway.services.bar_pages import BarsCursor, first_page, read_token, write_token
+from gateway.services.latest_reads import LatestReads
+from gateway.services.recovery import ErrorService
+from gateway.services.streaming import StreamingService
+
+REFERENCE_PRICE_WAIT_S: Final = 0.25
+REFERENCE_PRICE_STALENESS_MAX_MS: Final = 250
+"""A quote read for one order serves the next one in the same quarter of a second."""
+
+_log = structlog.get_logger(__name__)
+
+
+class QuoteService:
+    """The newest quotes; also the PriceSource of risk checks.
+
+    Args:
+        stock_feed: What "the best that the account has" means for stocks.
+        monotonic: Seconds, as `CallContext.deadline`.
+    """
+
+    def __init__(
+        self,
+        repository: MarketDataRepository,
+        streaming: StreamingService,
+        reads: LatestReads,
+        *,
+        stock_feed: DataFeed,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._repository = repository
+        self._streaming = streaming
+        self._reads = reads
+        self._stock_feed = stock_feed
+        self._monotonic = monotonic
+
+    async def latest_quotes(
+        self, selection: Selection, max_staleness_ms: int | None, call: CallContext
+    ) -> Latest[Quote]:
+        """The newest quote of each symbol.
+
+        Args:
+            selection: Well-formed, distinct symbols of one class.
+            max_staleness_ms: How old a value read by request may be; 0 asks the venue; None is the default.
+            call: On whose behalf.
+
+        Raises:
+            FieldInvalid, SymbolUnknown: About the symbols.
+            VenueUnreachable, VenueRateLimited: They were needed from the venue, and could not be had.
+        """
+        question = self._repository.get_latest_quotes
+        return await self._reads.latest(Channel.QUOTES, question, selection, max_staleness_ms, call)
+
+    async def reference_price(self, symbol: str, call: CallContext) -> Quote | None:
+        """The live feed's quote if it can be vouched for, else one read within 250 ms. Never raises."""
+        feed = DataFeed.CRYPTO_US if asset_class_of(symbol) is AssetClass.CRYPTO else self._stock_feed
+        live = self._streaming.newest(Channel.QUOTES, feed, symbol)
+        if isinstance(live, Quote):
+            return live
+        bounded = replace(call, deadline=min(call.deadline, self._monotonic() + REFERENCE_PRICE_WAIT_S))
+        try:
+            async with asyncio.timeout(REFERENCE_PRICE_WAIT_S):
+                reading = await self._reads.read(
+                    "reference price",  # not shared with callers who would wait longer
+                    self._repository.get_latest_quotes,
+                    feed,
+                    (symbol,),
+                    REFERENCE_PRICE_STALENESS_MAX_MS,
+                    bounded,
+                )
+        except (GatewayError, TimeoutError) as error:
+            _log.info("no reference price", symbol=symbol, error=str(error))
+            return None
+        except Exception:
+            _log.exception("no reference price", symbol=symbol)
+            return None
+        return reading.values.get(symbol)
+
+
+class PriceService:
+    """Trades, bars and snapshots.
+
+    Args:
+        wall: Nanoseconds since the Unix epoch.
+    """
+
+    def __init__(
+        self,
+        repository: MarketDataRepository,
+        streaming: StreamingService,
+        reads: LatestReads,
+        errors: ErrorService,
+        *,
+        wall: Callable[[], int],
+    ) -> None:
+        self._repository = repository
+        self._streaming = streaming
+        self._reads = reads
+        self._errors = errors
+        self._wall = wall
+
+    async def latest_trades(
+        self, selection: Selection, max_staleness_ms: int | None, call: CallContext
+    ) -> Latest[Trade]:
+        """The newest trade of each symbol; as `QuoteService.latest_quotes`."""
+        question = self._repository.get_latest_trades
+        return await self._reads.latest(Channel.TRADES, question, selection, max_staleness_ms, call)
+
+    async def latest_bars(self, selection: Selection, max_staleness_ms: int | None, call: CallContext) -> Latest[Bar]:
+        """The newest minute bar of each symbol; as `QuoteService.latest_quotes`."""
+        question = self._repository.get_latest_bars
+        return await self._reads.latest(Channel.BARS, question, selection, max_staleness_ms, call)
+
+    async def snapshots(
+        self, selection: Selection, max_staleness_ms: int | None, call: CallContext
+    ) -> Latest[Snapshot]:
+        """Newest trade and quote, minute and daily bars; always read by request, and never behind the live feed."""
+        feed = (await self._reads.choose(selection, call)).feed
+        question = self._repository.get_snapshots
+        reading = await self._reads.read("snapshots", question, feed, selection.symbols, max_staleness_ms, call)
+        found = {symbol: self._with_live(feed, snapshot) for symbol, snapshot in reading.values.items()}
+        return Latest(
+            values=tuple(found[symbol] for symbol in selection.symbols if symbol in found),
+            stale=frozenset(found) if self._reads.is_old(reading) else frozenset(),
+            missing=tuple(symbol for symbol in selection.symbols if symbol not in found),
+            read_time_ns=reading.read_time_ns,
+            from_stream=False,
+        )
+
+    async def list_bars(self, request: BarsRequest, call: CallContext) -> Page[Bar]:
+        """One page of past bars, by symbol, then by time.
+
+        Raises:
+            FieldInvalid: Times, timeframe or adjustments make no sense, or the symbols do not.
+            PageTokenMismatch: The token is garbled, or belongs to another request.
+            SymbolUnknown: No asset has one of the symbols.
+        """
+        symbols = request.selection.symbols
+        cursor = first_page(request, asset_class_of(symbols[0]), self._wall())
+        if request.page_token:
+            cursor = read_token(request)
+        choice = await self._reads.choose(request.selection, call)
+        page = await self._errors.read(
+            call,
+            lambda: self._repository.list_bars(
+                call,
+                choice.feed,
+                symbols,
+                request.timeframe,
+                start_ns=cursor.start_ns,
+                end_ns=cursor.end_ns,
+                adjustments=request.adjustments,
+                as_of_date=request.as_of_date,
+                newest_first=request.newest_first,
+                page_size=request.page_size,
+                page_token=cursor.venue_token,
+            ),
+        )
+        if not page.next_page_token:
+            return page
+        following = BarsCursor(cursor.start_ns, cursor.end_ns, page.next_page_token)
+        return Page(page.items, write_token(request, following))
+
+    def _with_live(self, feed: DataFeed, snapshot: Snapshot) -> Snapshot:
+        """The same, with the live feed's quote and trade where they are newer."""
+        quote = self._streaming.newest(Channel.QUOTES, feed, snapshot.symbol)
+        trade = self._streaming.newest(Channel.TRADES, feed, snapshot.symbol)
+        old_quote, old_trade = snapshot.latest_quote, snapshot.latest_trade
+        if isinstance(quote, Quote) and (old_quote is None or quote.time_ns > old_quote.time_ns):
+            snapshot = replace(snapshot, latest_quote=quote)
+        if isinstance(trade, Trade) and (old_trade is None or trade.time_ns > old_trade.time_ns):
+            snapshot = replace(snapshot, latest_trade=trade)
+        return snapshot
