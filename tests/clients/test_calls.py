@@ -105,6 +105,19 @@ def test_contradictions_are_refused_before_a_oneof_drops_one(client: Any) -> Non
         client.submit_order(client_order_id="k", valid_until=datetime(2026, 1, 1), **MARKET_BUY)  # noqa: DTZ001
 
 
+def test_a_mistyped_argument_is_not_passed_over(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script("SubmitOrder", pb.SubmitOrderResponse(order=ORDER))
+    with pytest.raises(TypeError, match="reduce_onyl"):
+        client.submit_order(client_order_id="k", **MARKET_BUY, reduce_onyl=True)
+    with pytest.raises(TypeError, match="missing keyword argument side"):
+        client.submit_order(client_order_id="k", **{name: MARKET_BUY[name] for name in MARKET_BUY if name != "side"})
+    with pytest.raises(TypeError, match="max_stalenes"):
+        client.get_latest_quotes("AAPL", max_stalenes=1)
+    with pytest.raises(TypeError, match="conflaton"):
+        next(client.stream_quotes("AAPL", conflaton="none"))
+    assert requests == []
+
+
 def test_an_ambiguous_error_is_repeated_under_the_same_key(client: Any, scripted: ScriptedGateway) -> None:
     answer = pb.SubmitOrderResponse(order=ORDER, replayed=True)
     requests = scripted.script("SubmitOrder", LOST, Refusal(grpc.StatusCode.INTERNAL), answer)

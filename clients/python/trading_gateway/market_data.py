@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 from trading_gateway.call import Call, Pages, read, whole
 from trading_gateway.streams import MarketDataStream
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
-from trading_gateway.values import Instant, calendar_date, duration, number, symbol_list, timestamp
+from trading_gateway.values import Instant, calendar_date, duration, number, require_names, symbol_list, timestamp
 
 if TYPE_CHECKING:
     AssetClass: TypeAlias = Literal["us_equity", "crypto"] | common_pb2.AssetClass.ValueType
@@ -141,6 +141,7 @@ def stream_bars(
 
 def _latest(options: LatestOptions) -> dict[str, Any]:
     """The fields that the four requests for newest values share."""
+    require_names(options, LatestOptions)
     return {
         "asset_class": number(common_pb2.AssetClass, options.get("asset_class", 0)),
         "feed": number(common_pb2.DataFeed, options.get("feed", 0)),
@@ -150,6 +151,7 @@ def _latest(options: LatestOptions) -> dict[str, Any]:
 
 def _stream(options: StreamOptions) -> dict[str, Any]:
     """The fields that the three subscriptions share."""
+    require_names(options, StreamOptions)
     return {
         "asset_class": number(common_pb2.AssetClass, options.get("asset_class", 0)),
         "feed": number(common_pb2.DataFeed, options.get("feed", 0)),

@@ -18,6 +18,7 @@ from trading_gateway.values import (
     duration,
     number,
     optional_decimal,
+    require_names,
     symbol_list,
     timestamp,
     word,
@@ -68,9 +69,10 @@ def order_spec(**fields: Unpack[SpecFields]) -> pb.OrderSpec:
     """Build an OrderSpec. Which combinations are legal is the gateway's to say.
 
     Raises:
-        TypeError: For a float where a decimal belongs.
+        TypeError: For a float where a decimal belongs, or a field that OrderSpec does not have.
         ValueError: For a decimal or a word that the contract does not have, or a size or trail given twice.
     """
+    require_names(fields, SpecFields, ("symbol", "side", "order_type", "time_in_force"))
     _exclusive(quantity=fields.get("quantity"), notional=fields.get("notional"))
     _exclusive(trail_price=fields.get("trail_price"), trail_percent=fields.get("trail_percent"))
     decimals: Any = {name: _decimal(fields, name) for name in _DECIMALS if fields.get(name) is not None}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
@@ -122,6 +122,24 @@ def word(enum: AnyEnum, value: int) -> str:
     if value not in enum.values():
         return str(value)
     return str(enum.Name(value)).removeprefix(_prefix(enum)).lower()
+
+
+def require_names(given: Mapping[str, object], known: type, required: Iterable[str] = ()) -> None:
+    """Refuse keyword arguments as Python itself does where they are written out.
+
+    Args:
+        given: The arguments.
+        known: The TypedDict that lists them.
+        required: Those without a default.
+
+    Raises:
+        TypeError: For a name that is not listed: a mistyped reduce_only must not be passed over. For one that
+            is missing.
+    """
+    if unexpected := given.keys() - known.__annotations__.keys():
+        raise TypeError(f"unexpected keyword argument {', '.join(sorted(unexpected))}")
+    if absent := set(required) - given.keys():
+        raise TypeError(f"missing keyword argument {', '.join(sorted(absent))}")
 
 
 def _prefix(enum: AnyEnum) -> str:

@@ -1,0 +1,124 @@
+"""The commands of clients/README.md: found, run against a gateway, and compared with what is shown.
+
+A ```console block has commands after "$ " and below each what it printed, shortened with "…". A command is run
+through grpcurl where that is installed, else through `buf curl` with an equivalent call.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.clients.toolchains import find
+
+README: Final = Path(__file__).resolve().parents[2] / "clients" / "README.md"
+DEFAULT_TARGET: Final = "127.0.0.1:50051"
+_BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_STREAM_S: Final = 3.0
+
+_CODES: Final = {
+    "DeadlineExceeded": 4,
+    "InvalidArgument": 3,
+    "NotFound": 5,
+    "AlreadyExists": 6,
+    "FailedPrecondition": 9,
+}
+"""gRPC's codes as grpcurl spells those that the cookbook shows; it exits with 64 + code."""
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One command and what is shown below it."""
+
+    command: str
+    shown: str
+
+    @property
+    def arguments(self) -> list[str]:
+        """The command, split as a shell does."""
+        return shlex.split(self.command)
+
+    @property
+    def code(self) -> int:
+        """The gRPC code that is shown."""
+        found = re.search(r"^  Code: (\w+)$", self.shown, re.MULTILINE)
+        return _CODES[found[1]] if found else 0
+
+    @property
+    def promises(self) -> set[str]:
+        """What the real output has to have as well: names of fields, and constants such as "ORDER_SIDE_BUY"."""
+        if self.is_question_of_schema:
+            return {word for line in self.shown.splitlines() if (word := _schema_word(line))}
+        names = set(re.findall(r'"(\w+)":', self.shown))
+        return names | set(re.findall(r'"([A-Z][A-Z_]+[A-Z])"', self.shown)) - {"AAPL", "MSFT"}
+
+    @property
+    def is_question_of_schema(self) -> bool:
+        """List or describe: the answer is not JSON."""
+        return self.arguments[2:3] == [DEFAULT_TARGET]
+
+
+def recipes() -> list[Recipe]:
+    """All of them, in the order in which they are read."""
+    found = []
+    for block in _BLOCK.findall(README.read_text()):
+        for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
+            lines = part.splitlines()
+            end = next(index for index, line in enumerate(lines) if not line.endswith("\\"))
+            command = " ".join(line.removesuffix("\\") for line in lines[: end + 1])
+            found.append(Recipe(command, "\n".join(lines[end + 1 :])))
+    return found
+
+
+def run(recipe: Recipe, target: str) -> tuple[int, str]:
+    """The gRPC code and the whole output of a recipe, run against a gateway elsewhere."""
+    arguments = [target if argument == DEFAULT_TARGET else argument for argument in recipe.arguments]
+    grpcurl = find("grpcurl")
+    if grpcurl is None:
+        return _run_buf(arguments, target)
+    done = subprocess.run([grpcurl, *arguments[1:]], capture_output=True, text=True, check=False, timeout=30)
+    return (done.returncode - 64 if done.returncode > 64 else done.returncode), done.stdout + done.stderr
+
+
+def _run_buf(arguments: list[str], target: str) -> tuple[int, str]:
+    """The same through `buf curl`, which has no time limit of its own and exits with 8 × code."""
+    buf = [str(Path(sys.executable).parent / "buf"), "curl", "--protocol", "grpc", "--http2-prior-knowledge"]
+    *_, last = arguments
+    if last == "list":
+        call = [*buf, "--list-services", f"http://{target}"]
+    elif arguments[3:4] == ["describe"]:
+        call = [*buf, "--list-methods", f"http://{target}/{last}"]
+    else:
+        data = arguments[arguments.index("-d") + 1] if "-d" in arguments else "{}"
+        call = [*buf, "-d", data, f"http://{target}/{last}"]
+    if "-max-time" not in arguments:
+        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=30)
+        return done.returncode // 8, done.stdout + done.stderr
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=_STREAM_S)
+    except subprocess.TimeoutExpired as ended:
+        output = ended.stdout or b""
+        return _CODES["DeadlineExceeded"], output.decode() if isinstance(output, bytes) else output
+    return done.returncode // 8, done.stdout + done.stderr
+
+
+def _schema_word(line: str) -> str:
+    """The service or rpc that a line of `list` or `describe` names."""
+    rpc = re.match(r"\s*rpc (\w+)", line)
+    return rpc[1] if rpc else line.strip() if "." in line and " " not in line.strip() else ""
+
+
+def main(target: str) -> None:
+    """Print every recipe with its real, whole output: material for the README."""
+    for recipe in recipes():
+        code, output = run(recipe, target)
+        print(f"$ {recipe.command}\n{output}[{code}]\n")
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -1,0 +1,185 @@
+"""The clients, the examples and the cookbook against the gateway itself."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from tests import conftest as shared_fixtures
+from tests.clients import cookbook
+from tests.clients.cutting import CuttableWire
+from tests.clients.toolchains import ROOT, find, run_go
+from trading_gateway import Client, GatewayError, KeyFate, OrderRef, lag_s, new_key
+from trading_gateway.v1 import trading_pb2 as pb
+
+pytestmark = pytest.mark.skipif(not hasattr(shared_fixtures, "gateway"), reason="the gateway is not wired yet")
+MARKET: Any = {"symbol": "AAPL", "quantity": "3", "order_type": "market", "time_in_force": "day"}
+STORY = (
+    r"[0-9.]+ USD in cash; watching AAPL\n"
+    r"offer turned up to [0-9.]+: buying 2\n"
+    r".*filled 2 .*[0-9.]+\n"
+    r"position: 2 AAPL at [0-9.]+ on average\n"
+)
+
+
+@pytest.fixture
+def wire(gateway: Any) -> Iterator[CuttableWire]:
+    """A wire to the gateway that can be cut."""
+    cuttable = CuttableWire(gateway.target)
+    yield cuttable
+    cuttable.stop()
+
+
+def test_quotes_orders_and_positions(gateway: Any, connect: Callable[..., Any]) -> None:
+    client = connect(gateway.target)
+    began = time.monotonic()
+    quotes = client.stream_quotes(["AAPL", "MSFT"])
+    first = next(quotes)
+    assert time.monotonic() - began < 1
+    assert first.batch_sequence == 1
+    batch = next(batch for batch in quotes if batch.quotes)
+    quotes.close()
+    assert 0 <= lag_s(batch) < 1
+    assert {quote.symbol for quote in batch.quotes} <= {"AAPL", "MSFT"}
+    assert not any(quote.stale for quote in batch.quotes)
+
+    key = new_key()
+    answer = client.submit_order(client_order_id=key, side="buy", **MARKET)
+    order = client.wait_for(answer.order, timeout_s=20)
+    assert (order.state, order.filled_quantity) == (pb.ORDER_STATE_FILLED, "3")
+    again = client.submit_order(client_order_id=key, side="buy", **MARKET)
+    assert (again.replayed, again.order.order_id, again.order.state) == (True, order.order_id, pb.ORDER_STATE_FILLED)
+    assert client.get_order(OrderRef(client_order_id=key)).order_id == order.order_id
+    with pytest.raises(GatewayError, match="CLIENT_ORDER_ID_REUSED") as caught:
+        client.submit_order(client_order_id=key, side="sell", **MARKET)
+    assert caught.value.key is KeyFate.TAKEN
+
+    position = client.get_position("AAPL", max_staleness_s=0)
+    assert Decimal(position.quantity) == 3
+    cash_spent = Decimal(order.filled_average_price) * 3
+    before = client.get_account(max_staleness_s=0)
+    assert Decimal(before.equity) - Decimal(before.cash) == pytest.approx(cash_spent, rel=Decimal("0.05"))
+    closing = client.close_position("AAPL", client_order_id=new_key("close"))
+    assert client.wait_for(closing.order, timeout_s=20).state == pb.ORDER_STATE_FILLED
+    assert [order.spec.side for order in client.list_orders(page_size=1)] == [pb.ORDER_SIDE_SELL, pb.ORDER_SIDE_BUY]
+
+
+def test_a_waiting_order_is_changed_and_canceled(gateway: Any, connect: Callable[..., Any]) -> None:
+    client = connect(gateway.target)
+    limit: Any = {**MARKET, "order_type": "limit", "limit_price": Decimal("50")}
+    preview = client.preview_order(side="buy", **limit)
+    assert preview.would_be_accepted
+    order = client.submit_order(client_order_id=new_key(), side="buy", **limit).order
+    client.replace_order(order, client_order_id=new_key(), limit_price="51.25", quantity=4)
+    changed = client.wait_for(order, until=lambda one: one.spec.limit_price == "51.25", timeout_s=20)
+    assert (changed.spec.quantity, changed.order_id) == ("4", order.order_id)
+    assert client.cancel_order(order, wait_for_terminal_s=5).order.state == pb.ORDER_STATE_CANCELED
+    with pytest.raises(GatewayError, match=r"FIELD_INVALID|ORDER_COMBINATION") as caught:
+        client.submit_order(client_order_id=new_key(), side="buy", **{**limit, "limit_price": None})
+    assert caught.value.key is KeyFate.FREE
+
+
+def test_reference_and_history(gateway: Any, connect: Callable[..., Any]) -> None:
+    client = connect(gateway.target)
+    assert client.get_asset("BTC/USD").symbol == "BTC/USD"
+    assert client.get_market_clock().HasField("time")
+    assert client.list_market_days()[0].HasField("open_time")
+    symbols = [asset.symbol for asset in client.list_assets(page_size=5)]
+    assert len(symbols) == len(set(symbols)) > 5
+    assert {quote.symbol for quote in client.get_latest_quotes(["AAPL", "MSFT"]).quotes} == {"AAPL", "MSFT"}
+    assert client.get_snapshots("AAPL").snapshots[0].latest_trade.price > 0
+    bars = list(itertools.islice(client.list_bars("AAPL", unit="minute", page_size=2), 5))
+    assert bars == sorted(bars, key=lambda bar: bar.start_time.ToNanoseconds())
+
+
+def test_the_order_stream_survives_cut_wires(gateway: Any, wire: CuttableWire, connect: Callable[..., Any]) -> None:
+    """Every event once, in order, though the wire is cut between any two orders."""
+    follower, trader = connect(wire.target), connect(gateway.target)
+    updates = follower.stream_order_updates(heartbeat_interval_s=1)
+    while next(updates).WhichOneof("payload") != "snapshot_end":
+        pass
+    sequences: list[int] = []
+    for _ in range(3):
+        order = trader.wait_for(
+            trader.submit_order(client_order_id=new_key(), side="buy", **MARKET).order, timeout_s=20
+        )
+        assert wire.cut() == 1
+        for update in updates:
+            if update.WhichOneof("payload") == "event":
+                sequences.append(update.sequence)
+                event = update.event
+                if (event.order.order_id, event.order.state) == (order.order_id, pb.ORDER_STATE_FILLED):
+                    break
+    updates.close()
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+
+
+def test_a_kept_token_continues_in_another_process(gateway: Any) -> None:
+    """What a strategy does after its own restart: the events of the meantime come first."""
+    with Client(gateway.target) as client:
+        token = next(client.stream_order_updates(live_only=True, heartbeat_interval_s=1)).resume_token
+        order = client.submit_order(client_order_id=new_key(), side="buy", **MARKET).order
+        client.wait_for(order, timeout_s=20)
+    with Client(gateway.target) as client:
+        missed = client.stream_order_updates(resume_token=token)
+        kinds = [next(missed).event.kind]
+        while kinds[-1] != pb.OrderEvent.KIND_FILL:
+            kinds.append(next(missed).event.kind)
+        assert kinds[0] == pb.OrderEvent.KIND_RECORDED
+
+
+def test_quotes_survive_a_cut_wire_and_tell_the_hole(wire: CuttableWire, connect: Callable[..., Any]) -> None:
+    quotes = connect(wire.target).stream_quotes("AAPL")
+    next(batch for batch in quotes if batch.quotes)
+    assert wire.cut() == 1
+    after = next(batch for batch in quotes if batch.status.gaps)
+    assert after.batch_sequence == 1
+    assert [gap.feed for gap in after.status.gaps] == ["gateway"]
+    assert next(batch for batch in quotes if batch.quotes)
+    quotes.close()
+
+
+def test_the_first_strategy_in_python(gateway: Any) -> None:
+    example = ROOT / "clients" / "python" / "examples" / "first_strategy.py"
+    done = subprocess.run(
+        [sys.executable, example, "--symbol", "AAPL", "--quantity", "2"],
+        env={**os.environ, "GATEWAY_TARGET": gateway.target},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.fullmatch(STORY, done.stdout), done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_the_first_strategy_in_go(gateway: Any) -> None:
+    story = run_go("run", "./cmd/firststrategy", "-target", gateway.target, "-symbol", "AAPL", "-quantity", "2")
+    assert re.fullmatch(STORY, story), story
+
+
+@pytest.mark.parametrize("tool", ["grpcurl", "buf"])
+def test_the_cookbook_does_what_it_shows(gateway: Any, tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its commands one after the other, on a fresh gateway."""
+    if tool == "buf":
+        monkeypatch.setattr(cookbook, "find", lambda name: None)
+    elif find("grpcurl") is None:
+        pytest.skip("grpcurl is not installed: the same calls run through buf curl")
+    found = cookbook.recipes()
+    assert len(found) >= 20
+    for recipe in found:
+        assert recipe.promises or not recipe.shown.strip("{}\n"), f"nothing is shown for {recipe.command}"
+        code, output = cookbook.run(recipe, gateway.target)
+        assert code == recipe.code, f"{recipe.command}\n{output}"
+        assert {promise for promise in recipe.promises if promise not in output} == set(), f"{recipe.command}\n{output}"
