@@ -250,6 +250,27 @@ async def test_closing_the_asyncio_client_ends_its_streams(scripted: ScriptedGat
     assert await rest is None
 
 
+def test_an_asyncio_client_may_be_made_before_its_loop(scripted: ScriptedGateway) -> None:
+    import asyncio
+
+    from trading_gateway import AsyncClient
+
+    scripted.script("GetOrder", pb.GetOrderResponse(order=pb.Order(order_id="o")))
+    client = AsyncClient(scripted.target)
+
+    async def ask() -> str:
+        async with client:
+            return (await client.with_timeout(5).get_order("o")).order_id
+
+    assert asyncio.run(ask()) == "o"
+
+
+def test_a_closed_client_says_so(client: Any) -> None:
+    client.close()
+    with pytest.raises(ValueError, match="closed"):
+        client.get_order("o")
+
+
 async def test_cancelling_a_task_is_not_mistaken_for_a_closed_client(scripted: ScriptedGateway) -> None:
     import asyncio
 

@@ -113,7 +113,7 @@ class AsyncClient:
         self._timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
         self._owns_channel = channel is None
-        self._connection = Connection(channel or _open(resolve_target(target), credentials))
+        self._connection = Connection(lambda: channel or _open(resolve_target(target), credentials))
 
     async def __aenter__(self) -> Self:
         return self
@@ -123,9 +123,9 @@ class AsyncClient:
 
     async def close(self) -> None:
         """Close the connection; iterators end, calls in flight fail."""
-        self._connection.closed = True
-        if self._owns_channel:
-            await self._connection.channel.close()
+        opened = self._connection.give_up()
+        if self._owns_channel and opened is not None:
+            await opened.close()
 
     def with_timeout(self, timeout_s: float) -> Self:
         """This client with another timeout, on the same connection."""

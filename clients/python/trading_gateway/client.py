@@ -60,7 +60,7 @@ def _following(build: Callable[P, Stream[T]]) -> Callable[Concatenate[Client, P]
 
 
 class Client:
-    """A connection to the gateway, opened at the first call; a context manager.
+    """A connection to the gateway, made at the first call; a context manager.
 
     Args:
         target: HOST:PORT; None: GATEWAY_TARGET, else 127.0.0.1:50051.
@@ -111,7 +111,8 @@ class Client:
         self._timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
         self._owns_channel = channel is None
-        self._connection = Connection(channel or _open(resolve_target(target), credentials))
+        self._connection = Connection(lambda: channel or _open(resolve_target(target), credentials))
+        self._connection.open()  # here, before threads could open two
 
     def __enter__(self) -> Self:
         return self
@@ -121,9 +122,9 @@ class Client:
 
     def close(self) -> None:
         """Close the connection; iterators end, calls in flight fail."""
-        self._connection.closed = True
-        if self._owns_channel:
-            self._connection.channel.close()
+        opened = self._connection.give_up()
+        if self._owns_channel and opened is not None:
+            opened.close()
 
     def with_timeout(self, timeout_s: float) -> Self:
         """This client with another timeout, on the same connection."""

@@ -6,6 +6,7 @@ GATEWAY_TARGET names the address; 127.0.0.1:50051 is the default, where `trading
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any, Final
 
 from google.protobuf.message import Message
@@ -52,24 +53,44 @@ class Connection:
     """A channel and the methods that were called on it; the same for grpc and grpc.aio.
 
     Args:
-        channel: grpc.Channel or grpc.aio.Channel.
+        open_channel: Opens a grpc.Channel or grpc.aio.Channel, at the first use: an asyncio channel belongs to the
+            loop that runs then.
     """
 
-    def __init__(self, channel: Any) -> None:
-        self.channel = channel
-        self.closed = False
+    def __init__(self, open_channel: Callable[[], Any]) -> None:
+        self._open_channel = open_channel
+        self._channel: Any = None
         self._methods: dict[str, Any] = {}
+        self.closed = False
+
+    def open(self) -> Any:
+        """The channel, opened unless it is.
+
+        Raises:
+            ValueError: The client is closed.
+        """
+        if self.closed:
+            raise ValueError("the client is closed")
+        if self._channel is None:
+            self._channel = self._open_channel()
+        return self._channel
+
+    def give_up(self) -> Any:
+        """Take no more calls; the channel to close, None when there was no call."""
+        self.closed = True
+        self._methods.clear()
+        return self._channel
 
     def unary(self, call: Call[Any]) -> Any:
         """The callable of a unary rpc."""
         if call.path not in self._methods:
-            self._methods[call.path] = self.channel.unary_unary(call.path, _serialize, call.response.FromString)
+            self._methods[call.path] = self.open().unary_unary(call.path, _serialize, call.response.FromString)
         return self._methods[call.path]
 
     def stream(self, stream: Stream[Any]) -> Any:
         """The callable of a streaming rpc."""
         if stream.path not in self._methods:
-            self._methods[stream.path] = self.channel.unary_stream(stream.path, _serialize, stream.response.FromString)
+            self._methods[stream.path] = self.open().unary_stream(stream.path, _serialize, stream.response.FromString)
         return self._methods[stream.path]
 
 
