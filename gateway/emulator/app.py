@@ -22,6 +22,7 @@ from gateway.emulator.rest.gate import Credentials, Gate, RateLimit
 from gateway.emulator.rest.market_data import MarketDataRoutes
 from gateway.emulator.rest.orders import OrderRoutes
 from gateway.emulator.rest.positions import PositionRoutes
+from gateway.emulator.rest.record import RecordRoutes
 from gateway.emulator.rest.reference import ReferenceRoutes
 from gateway.emulator.sockets import Sockets
 from gateway.emulator.streams.data import DataEndpoint, StreamSettings
@@ -69,6 +70,7 @@ def make_app(
             *ReferenceRoutes(floor).routes(),
             *MarketDataRoutes(floor).routes(),
             *control.routes(),
+            *RecordRoutes(floor.exchange.ledger).routes(),
             *(WebSocketRoute(path, data.serve) for path in DATA_PATHS),
             WebSocketRoute(ORDERS_PATH, orders.serve),
         ],

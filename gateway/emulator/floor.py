@@ -16,8 +16,9 @@ from typing import Final, Protocol
 
 from gateway.domain.models.market_data import Quote, Trade
 from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND
-from gateway.emulator.exchange import SimulatedExchange, TradeUpdate
+from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event, Market
+from gateway.emulator.recorded import RecordedExchange
 
 CATCH_UP_NS_MAX: Final = 60 * NANOS_PER_SECOND
 """A market that was not watched for longer (the process slept, a test moved its clock) is joined where it is now."""
@@ -48,11 +49,11 @@ class TradingFloor:
     """One account at one market.
 
     Args:
-        exchange: The exchange, or its recorded owner.
+        exchange: The exchange with its memory.
         clock: Nanoseconds since the Unix epoch.
     """
 
-    def __init__(self, exchange: SimulatedExchange, market: Market, clock: Callable[[], int]) -> None:
+    def __init__(self, exchange: RecordedExchange, market: Market, clock: Callable[[], int]) -> None:
         self.exchange = exchange
         self.market = market
         self._clock = clock

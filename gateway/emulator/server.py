@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import os
 import signal
 import socket
@@ -26,10 +27,12 @@ import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from gateway.emulator.app import App, make_app
-from gateway.emulator.exchange import ExchangeConfig, SessionRule, SimulatedExchange, make_assets
+from gateway.emulator.exchange import ExchangeConfig, SessionRule, make_assets
 from gateway.emulator.exchange.sessions import make_hours
 from gateway.emulator.floor import TradingFloor
+from gateway.emulator.ledger import LedgerError
 from gateway.emulator.market import Hours, Market, SyntheticMarket
+from gateway.emulator.recorded import open_exchange
 from gateway.emulator.rest.gate import Credentials
 from gateway.emulator.streams.data import StreamSettings
 from gateway.emulator.streams.outbox import ABORT_EXTENSION
@@ -37,6 +40,7 @@ from gateway.emulator.tape import Tape, TapeOptions
 
 DEFAULT_LISTEN: Final = "127.0.0.1:0"
 DEFAULT_RATE_LIMIT: Final = 200
+LOCK_FILE: Final = "emulator.lock"
 STOP_S_MAX: Final = 2.0
 """How long open requests may take to end when the emulator stops; then they are cut."""
 
@@ -97,6 +101,8 @@ class Emulator:
 
     Raises:
         ValueError: When an option cannot be.
+        OSError: When the data directory cannot be used, or another emulator holds it.
+        LedgerError: When the ledger in it cannot be read.
     """
 
     def __init__(self, options: EmulatorOptions, *, clock: Callable[[], int] = time.time_ns) -> None:
@@ -105,7 +111,12 @@ class Emulator:
         config = ExchangeConfig(
             cash=options.cash, seed=options.seed, session=SessionRule(options.session), **options.exchange
         )
-        self.exchange = SimulatedExchange(config, make_assets(self.market.symbols), clock())
+        self._lock = None if options.data_dir is None else lock_directory(options.data_dir)
+        try:
+            self.exchange = open_exchange(config, make_assets(self.market.symbols), clock(), options.data_dir)
+        except BaseException:
+            self._unlock()
+            raise
         self.floor = TradingFloor(self.exchange, self.market, clock)
         self.app: App = make_app(
             self.floor,
@@ -156,11 +167,19 @@ class Emulator:
 
     async def stop(self) -> None:
         """End: no new connections, open requests get STOP_S_MAX, then everything is cut."""
+        self.app.gate.stopping.set()
         if self._keeping_up is not None:
             self._keeping_up.cancel()
             await asyncio.wait([self._keeping_up])
         if self._server is not None:
             await _shut_down(self._server)
+        self.exchange.close()
+        self._unlock()
+
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
 
     async def wait(self) -> None:
         """Until keeping up with the market ends, which it does only by a bug."""
@@ -176,6 +195,22 @@ class _Protocol(WebSocketsSansIOProtocol):
         extensions: dict[str, Any] = self.scope["extensions"]
         extensions[ABORT_EXTENSION] = self.transport.abort
         await super().run_asgi()
+
+
+def lock_directory(folder: Path) -> int:
+    """Hold a data directory for this process alone; returns the descriptor whose closing gives it back.
+
+    Raises:
+        OSError: When another emulator holds it, or it cannot be made.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        os.close(descriptor)
+        raise OSError(error.errno, f"another emulator holds the data directory {folder}") from None
+    return descriptor
 
 
 def make_market(options: EmulatorOptions) -> Market:
@@ -236,6 +271,10 @@ async def _shut_down(server: uvicorn.Server) -> None:
 def run(options: EmulatorOptions, *, ready: Callable[[str], None] | None = None, parent_fd: int | None = None) -> int:
     """Serve until SIGTERM, SIGINT or the parent's end; the exit code.
 
+    Raises:
+        ValueError: When an option cannot be, or the ledger in the data directory cannot be read.
+        OSError: When the address is taken, or the data directory is held by another emulator or cannot be used.
+
     Args:
         options: What to serve.
         ready: Called with the URL once connections are accepted.
@@ -252,8 +291,15 @@ async def serve(
     """The same in a running event loop."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
-    emulator = Emulator(options)
-    await emulator.start()
+    try:
+        emulator = Emulator(options)
+    except LedgerError as error:
+        raise ValueError(str(error)) from error
+    try:
+        await emulator.start()
+    except BaseException:
+        await emulator.stop()
+        raise
     with _ending(loop, stop, parent_fd):
         if ready is not None:
             ready(emulator.url)

@@ -37,6 +37,10 @@ class Sockets:
         """Authenticated sockets."""
         return [*self._hub.sessions.values(), *self._orders.sessions.values()]
 
+    def listening_to_orders(self) -> int:
+        """How many order sockets listen to trade_updates."""
+        return sum(session.listening for session in self._orders.sessions.values())
+
     def joined(self, session: Session) -> None:
         """A socket has authenticated: a waiting fault may strike it."""
         fault = self._faults.take(SOCKET_KINDS, session.path) if self._faults.waiting else None

@@ -9,8 +9,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
 from gateway.domain.types import NANOS_PER_SECOND
-from gateway.emulator.exchange import SimulatedExchange
 from gateway.emulator.faults import Fault, FaultKind, Faults
+from gateway.emulator.recorded import RecordedExchange
 from gateway.emulator.server import Emulator, EmulatorOptions
 
 CALL_S_MAX: Final = 20.0
@@ -67,7 +67,7 @@ class RunningEmulator:
         self.ws_url = self.emulator.ws_url
 
     @property
-    def exchange(self) -> SimulatedExchange:
+    def exchange(self) -> RecordedExchange:
         """The exchange behind it; for reads of a quiet emulator, or inside `call`."""
         return self.emulator.exchange
 
@@ -89,6 +89,16 @@ class RunningEmulator:
     def requests(self, label: str) -> int:
         """How many requests came to a route, as `POST /v2/orders`."""
         return self.emulator.app.gate.requests[label]
+
+    def connections(self) -> int:
+        """Authenticated sockets that are open."""
+        return len(self.emulator.app.sockets.open())
+
+    async def no_connections(self) -> None:
+        """Wait until the last socket has gone."""
+        async with asyncio.timeout(CALL_S_MAX):
+            while self.connections():  # noqa: ASYNC110 - the other end is another loop's
+                await asyncio.sleep(0.01)
 
     def call(self, work: Callable[[], T]) -> T:
         """Run a function in the emulator's thread."""

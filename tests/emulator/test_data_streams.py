@@ -76,7 +76,7 @@ async def test_msgpack_has_timestamps_and_type_first(emulator: RunningEmulator) 
         await socket.send([subscribe[:7], subscribe[7:]])  # a fragmented message, as alpaca-py sends it
         assert msgpack.unpackb(await socket.recv())[0]["quotes"] == ["SPY"]
         quote = msgpack.unpackb(await asyncio.wait_for(socket.recv(), 5))[0]
-    assert list(quote)[0] == "T"
+    assert next(iter(quote)) == "T"
     assert set(quote) == {"T", "S", "bx", "bp", "bs", "ax", "ap", "as", "t", "c", "z"}
     assert isinstance(quote["t"], msgpack.Timestamp)
 
@@ -146,7 +146,6 @@ async def test_one_connection_per_key_and_endpoint(emulator: RunningEmulator) ->
             pass
         async with client(emulator, login=False) as other:
             assert (await other.ask(AUTH | {"key": "another"}))["msg"] == "authenticated"
-    while emulator.call(lambda: emulator.emulator.app.sockets.open()):
-        await asyncio.sleep(0.01)
+    await emulator.no_connections()
     async with client(emulator) as again:
         assert (await again.ask({"action": "subscribe", "quotes": ["AAPL"]}))["quotes"] == ["AAPL"]

@@ -136,7 +136,9 @@ async def receive_quotes(emulator: RunningEmulator, path: str, symbols: list[str
     """Every quote of the symbols, in the order of arrival."""
     headers = {"Content-Type": "application/msgpack"} if binary else {}
     write_message, read_frame = (msgpack.packb, msgpack.unpackb) if binary else (json.dumps, json.loads)
-    async with connect(emulator.ws_url + path, additional_headers=headers, compression=None, max_size=1 << 20) as socket:
+    async with connect(
+        emulator.ws_url + path, additional_headers=headers, compression=None, max_size=1 << 20
+    ) as socket:
         await socket.recv()
         await socket.send(write_message({"action": "auth", "key": "k", "secret": "s"}))
         await socket.recv()

@@ -110,6 +110,7 @@ class Gate:
 
     Attributes:
         requests: How many came, by `METHOD route`.
+        stopping: Set when the emulator ends: nobody hangs any longer.
     """
 
     def __init__(self, app: ASGIApp, credentials: Credentials, limit: RateLimit, faults: Faults) -> None:
@@ -118,6 +119,7 @@ class Gate:
         self._limit = limit
         self._faults = faults
         self.requests: Counter[str] = Counter()
+        self.stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -152,7 +154,7 @@ class Gate:
         if fault.kind is FaultKind.TOO_MANY_REQUESTS:
             await _too_many()(scope, receive, send)
         elif fault.kind is FaultKind.HANG:
-            await _wait_or_disconnect(receive, fault.delay_ms)
+            await _hang(receive, self.stopping, fault.delay_ms)
             await _proxy_timeout()(scope, receive, send)
         elif fault.kind is FaultKind.ACCEPTED_504:
             await self._app(scope, receive, _swallow)
@@ -201,14 +203,19 @@ async def _swallow(message: Message) -> None:
     """The answer that nobody gets."""
 
 
-async def _wait_or_disconnect(receive: Receive, delay_ms: int) -> None:
-    """Keep a client waiting; stop when it gives up."""
+async def _hang(receive: Receive, stopping: asyncio.Event, delay_ms: int) -> None:
+    """Keep a client waiting, until it gives up or the emulator ends at the latest."""
+
+    async def gone() -> None:
+        while (await receive())["type"] != "http.disconnect":
+            pass
+
+    ends = [asyncio.create_task(gone()), asyncio.create_task(stopping.wait())]
     try:
-        async with asyncio.timeout(delay_ms / 1000):
-            while (await receive())["type"] != "http.disconnect":
-                pass
-    except TimeoutError:
-        return
+        await asyncio.wait(ends, timeout=delay_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for end in ends:
+            end.cancel()
 
 
 class _Recorder:

@@ -9,7 +9,6 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.domain.types import AssetClass, OrderSide
-from gateway.emulator.exchange import Refusal
 from gateway.emulator.exchange.refusals import field_invalid
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.rest.answers import (
@@ -23,7 +22,7 @@ from gateway.emulator.rest.answers import (
     time_of,
     word_of,
 )
-from gateway.emulator.wire_trading import new_order_from_json, order_changes_from_json, order_json, refusal_json
+from gateway.emulator.wire_trading import new_order_from_json, order_changes_from_json, order_json
 
 ORDERS_PAGE_DEFAULT: Final = 50
 ORDERS_PAGE_MAX: Final = 500
@@ -49,10 +48,10 @@ class OrderRoutes:
 
     async def submit(self, request: Request) -> Response:
         """POST /v2/orders."""
-        body, _raw = await json_body(request)
+        body, raw = await json_body(request)
         order = new_order_from_json(body)
         with self._floor.command() as now_ns:
-            accepted = self._floor.exchange.submit(now_ns, order)
+            accepted = self._floor.exchange.submit(now_ns, order, raw=raw)
         return answer(order_json(accepted))
 
     async def find(self, request: Request) -> Response:
@@ -89,10 +88,12 @@ class OrderRoutes:
 
     async def replace(self, request: Request) -> Response:
         """PATCH /v2/orders/{id}: the answer is the new order."""
-        body, _ = await json_body(request)
+        body, raw = await json_body(request)
         changes, client_order_id = order_changes_from_json(body)
         with self._floor.command() as now_ns:
-            order = self._floor.exchange.replace(now_ns, request.path_params["order_id"], changes, client_order_id)
+            order = self._floor.exchange.replace(
+                now_ns, request.path_params["order_id"], changes, client_order_id, raw=raw
+            )
         return answer(order_json(order))
 
     async def cancel(self, request: Request) -> Response:
@@ -120,8 +121,3 @@ def _asset_classes(words: list[str]) -> list[AssetClass] | None:
         return [AssetClass(word) for word in words]
     except ValueError:
         raise field_invalid("asset_class") from None
-
-
-def closed_body(refusal: Refusal | None) -> dict[str, object]:
-    """The body of an entry that was refused."""
-    return refusal_json(refusal) if refusal is not None else {}
