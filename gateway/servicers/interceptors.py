@@ -19,6 +19,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass
+from itertools import count
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -32,7 +33,7 @@ from gateway.servicers.identity import Metadata, enter_call, identify
 from gateway.servicers.permissions import METHODS, MethodRule
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
 from gateway.servicers.wire.requests import Deserializer, guarded, lenient
-from gateway.telemetry import MethodTelemetry, Telemetry
+from gateway.telemetry import MethodTelemetry, Telemetry, name_call
 
 REQUEST_ID_HEADER: Final = "x-request-id"
 STATUS_DETAILS_HEADER: Final = "grpc-status-details-bin"
@@ -40,15 +41,17 @@ RESUME_TOKEN_METADATA: Final = "resume_token"  # noqa: S105 - the name of an ent
 
 _OUR_PACKAGE: Final = "/trading_gateway."
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_REQUEST_ID_BYTES: Final = 8
+_REQUEST_ID_PREFIX_BYTES: Final = 4
 _CALLS_RETRY_MS: Final = 100
-_SWEEPS_PER_BLOCK: Final = 6
+_SWEEP_MS: Final = 100
 _NO_DEADLINE: Final = float("inf")
 
 _log = structlog.get_logger(__name__)
 _CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
 Context = grpc.aio.ServicerContext[Any, Any]
+Task = asyncio.Task[Any] | None
+"""The task of a call; gRPC gives every call one of its own, so it is never None there."""
 UnaryBehavior = Callable[[Any, Context], Awaitable[Any]]
 StreamBehavior = Callable[[Any, Context], AsyncIterator[Any] | Awaitable[None]]
 
@@ -75,7 +78,8 @@ class _Stream:
 
     __slots__ = ("ended_by", "resume_token", "task", "writing_since")
 
-    def __init__(self, task: asyncio.Task[Any]) -> None:
+    def __init__(self, task: Task) -> None:
+        assert task is not None
         self.task = task
         self.writing_since: float | None = None
         self.resume_token = ""
@@ -85,8 +89,6 @@ class _Stream:
         """Stop serving it; the reader is told why, and where to go on."""
         if self.ended_by is None:
             self.ended_by = reason
-            if self.resume_token:
-                reason.metadata.setdefault(RESUME_TOKEN_METADATA, self.resume_token)
             self.task.cancel()
 
 
@@ -121,10 +123,11 @@ class Doors:
         self._limits = limits or DoorLimits()
         self._rules = rules
         self._monotonic = monotonic
-        self._deadline_s = self._limits.deadline_ms / 1_000
         self._draining = False
         self._calls = 0
-        self._streams: dict[asyncio.Task[Any], _Stream] = {}
+        self._deadlines: dict[Task, float] = {}
+        self._expired: set[Task] = set()
+        self._streams: dict[Task, _Stream] = {}
         self._sweeper: asyncio.TimerHandle | None = None
 
     def guard(self, path: str, handler: grpc.RpcMethodHandler[Any, Any]) -> grpc.RpcMethodHandler[Any, Any]:
@@ -152,6 +155,17 @@ class Doors:
             return grpc.stream_stream_rpc_method_handler(serve, method.read, serialize)
         raise TypeError(f"{path}: the contract has no calls that stream requests and answer once")
 
+    def start(self) -> None:
+        """Begin to look for late calls and blocked streams; to be called on the event loop."""
+        if self._sweeper is None:
+            self._sweep()
+
+    def stop(self) -> None:
+        """Look no more."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            self._sweeper = None
+
     def begin_drain(self) -> None:
         """From now on refuse calls that could add risk, and new streams; reads and cancels go on."""
         self._draining = True
@@ -161,8 +175,17 @@ class Doors:
         for stream in tuple(self._streams.values()):
             stream.end(Draining("the gateway is shutting down"))
 
+    def end_late_calls(self) -> None:
+        """End the calls whose time is over, by the server's own limit. One timer for all: one each costs too much."""
+        now = self._monotonic()
+        for task in [task for task, deadline in self._deadlines.items() if deadline <= now]:
+            del self._deadlines[task]
+            if task is not None:
+                self._expired.add(task)
+                task.cancel()
+
     def end_blocked_streams(self) -> None:
-        """End the streams whose reader has taken nothing for too long. Runs by itself while there are streams."""
+        """End the streams whose reader has taken nothing for too long."""
         oldest = self._monotonic() - self._limits.write_blocked_ms / 1_000
         for stream in tuple(self._streams.values()):
             if stream.writing_since is not None and stream.writing_since <= oldest:
@@ -170,9 +193,11 @@ class Doors:
 
     def _unary(self, method: _Method, behavior: UnaryBehavior, serialize: Callable[[Any], bytes] | None) -> Any:
         """Close over everything that does not change from call to call: this is the hot path."""
-        read, rule, telemetry = method.read, method.rule, method.telemetry
-        measured, deadline_s, calls_max = telemetry.enabled, self._deadline_s, self._limits.calls_max
-        refused_in_drain, is_cancel = rule.refused_in_drain, rule.lane is BudgetLane.CANCEL
+        read, telemetry, monotonic = method.read, method.telemetry, self._monotonic
+        measured, deadlines, current_task = telemetry.enabled, self._deadlines, asyncio.current_task
+        limit_s, calls_max = self._limits.deadline_ms / 1_000, self._limits.calls_max
+        lane, refused_in_drain = method.rule.lane, method.rule.refused_in_drain
+        is_cancel = lane is BudgetLane.CANCEL
         name = method.path.rpartition("/")[2]
         assert serialize is not None, f"{method.path}: only streams may write bytes of their own"
 
@@ -181,13 +206,15 @@ class Doors:
             request_id = _request_id(metadata)
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
             remaining_s = context.time_remaining()
-            limit_s = deadline_s if remaining_s is None or remaining_s > deadline_s else remaining_s
-            now = self._monotonic()
-            enter_call(CallContext(identify(metadata), now + limit_s, rule.lane, request_id))
-            structlog.contextvars.bind_contextvars(request_id=request_id, rpc=name)
+            task = current_task()
+            began = monotonic()
+            if remaining_s is None or remaining_s > limit_s:
+                deadline = deadlines[task] = began + limit_s
+            else:  # gRPC itself keeps it, and cancels this task when it passes.
+                deadline = began + remaining_s
+            enter_call(CallContext(identify(metadata), deadline, lane, request_id))
+            name_call(request_id, name)
             span = telemetry.begin(metadata, request_id) if measured else None
-            # A shorter deadline is kept by gRPC itself, which cancels this task when it passes.
-            timer = _DeadlineTimer(limit_s) if limit_s is deadline_s else None
             code = 0
             self._calls += 1
             try:
@@ -196,26 +223,18 @@ class Doors:
                 if self._calls > calls_max and not is_cancel:
                     raise TooManyCalls("too many calls at once", retry_after_ms=_CALLS_RETRY_MS)
                 return serialize(await behavior(read(raw), context))
-            except asyncio.CancelledError as error:
-                code = _cancel_code(context)
-                status = None if timer is None else timer.take_back(error)
-                if status is None and _is_canceled_from_outside():
-                    raise
-                status = status or _bug(method.path, error)
-                code = status.code
-                await _abort(context, status, request_id)
-            except Exception as error:
-                status = _status_of(method, error)
-                code = _code_number(context) if status is None else status.code
+            except (Exception, asyncio.CancelledError) as error:
+                status = self._status_of(method, error, task)
+                code = _code_of(context) if status is None else status.code
                 if status is None:
                     raise
                 await _abort(context, status, request_id)
             finally:
                 self._calls -= 1
-                if timer is not None:
-                    timer.cancel()
+                if deadlines.pop(task, None) is None:
+                    self._expired.discard(task)
                 if span is not None:
-                    telemetry.end(span, code, self._monotonic() - now)
+                    telemetry.end(span, code, monotonic() - began)
 
         return serve
 
@@ -229,33 +248,27 @@ class Doors:
             metadata = context.invocation_metadata() or ()
             request_id = _request_id(metadata)
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
-            now = self._monotonic()
+            task = asyncio.current_task()
+            began = self._monotonic()
             enter_call(CallContext(identify(metadata), _NO_DEADLINE, method.rule.lane, request_id))
-            structlog.contextvars.bind_contextvars(request_id=request_id, rpc=name)
+            name_call(request_id, name)
             span = telemetry.begin(metadata, request_id) if telemetry.enabled else None
-            stream: _Stream | None = None
             code = 0
             try:
-                stream = self._open_stream()
+                stream = self._open_stream(task)
                 await self._pump(stream, behavior(read(raw), context), context, request_id)
-            except asyncio.CancelledError as error:
-                code = _cancel_code(context)
-                status = self._ended(method, stream)
-                if status is None and _is_canceled_from_outside():
-                    raise
-                status = status or _bug(method.path, error)
-                code = status.code
-                await _abort(context, status, request_id)
-            except Exception as error:
-                status = _status_of(method, error)
-                code = _code_number(context) if status is None else status.code
+            except (Exception, asyncio.CancelledError) as error:
+                status = self._status_of(method, error, task)
+                code = _code_of(context) if status is None else status.code
+                # Not ours any more: its status waits behind whatever the reader has not taken.
+                self._streams.pop(task, None)
                 if status is None:
                     raise
                 await _abort(context, status, request_id)
             finally:
-                self._close_stream(stream)
+                self._streams.pop(task, None)
                 if span is not None:
-                    telemetry.end(span, code, self._monotonic() - now)
+                    telemetry.end(span, code, self._monotonic() - began)
 
         return serve
 
@@ -275,81 +288,62 @@ class Doors:
                 stream.writing_since = None
                 stream.resume_token = getattr(message, RESUME_TOKEN_METADATA, "")
 
-    def _open_stream(self) -> _Stream:
+    def _open_stream(self, task: Task) -> _Stream:
         if self._draining:
             raise Draining("the gateway is shutting down")
         if len(self._streams) >= self._limits.streams_max:
             raise TooManyStreams("too many streams are open")
-        task = asyncio.current_task()
-        assert task is not None
         stream = self._streams[task] = _Stream(task)
-        if self._sweeper is None:
-            self._sweep()
         return stream
 
-    def _close_stream(self, stream: _Stream | None) -> None:
-        if stream is not None:
-            del self._streams[stream.task]
-            if not self._streams and self._sweeper is not None:
-                self._sweeper.cancel()
-                self._sweeper = None
+    def _status_of(self, method: _Method, error: BaseException, task: Task) -> status_pb2.Status | None:
+        """The status of an exception; None when gRPC itself ended the call, and knows what to do with it."""
+        stream = self._streams.get(task)
+        if isinstance(error, GatewayError):
+            return _refusal(method, error, stream)
+        if isinstance(error, grpc.aio.BaseError):
+            return None
+        if isinstance(error, asyncio.CancelledError):
+            return self._status_of_cancel(method, error, task, stream)
+        return _bug(method.path, error)
+
+    def _status_of_cancel(
+        self, method: _Method, error: asyncio.CancelledError, task: Task, stream: _Stream | None
+    ) -> status_pb2.Status | None:
+        """Ours, by a deadline or the end of a stream; or the client's, who went away; or one that leaked: a bug."""
+        if stream is not None and stream.ended_by is not None:
+            stream.task.uncancel()
+            return _refusal(method, stream.ended_by, stream)
+        if task is not None and task in self._expired:
+            self._expired.discard(task)
+            task.uncancel()
+            return deadline_to_proto(self._limits.deadline_ms)
+        if task is not None and task.cancelling() > 0:
+            return None
+        return _bug(method.path, error)
 
     def _sweep(self) -> None:
+        self.end_late_calls()
         self.end_blocked_streams()
-        every_s = self._limits.write_blocked_ms / 1_000 / _SWEEPS_PER_BLOCK
-        self._sweeper = asyncio.get_running_loop().call_later(every_s, self._sweep)
-
-    def _ended(self, method: _Method, stream: _Stream | None) -> status_pb2.Status | None:
-        """The status of a stream that we ended; None when somebody else did."""
-        if stream is None or stream.ended_by is None:
-            return None
-        stream.task.uncancel()
-        return error_to_proto(stream.ended_by, carries_key=method.rule.carries_key)
+        self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_MS / 1_000, self._sweep)
 
 
-class _DeadlineTimer:
-    """Cancels the running call when its time is over. Deadlines of streams and of gRPC's own are not its."""
-
-    __slots__ = ("_expired", "_handle", "_limit_s", "_task")
-
-    def __init__(self, limit_s: float) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._task = task
-        self._limit_s = limit_s
-        self._expired = False
-        self._handle = task.get_loop().call_later(limit_s, self._expire)
-
-    def _expire(self) -> None:
-        self._expired = True
-        self._task.cancel()
-
-    def cancel(self) -> None:
-        """The call is over."""
-        self._handle.cancel()
-
-    def take_back(self, _error: asyncio.CancelledError) -> status_pb2.Status | None:
-        """The status of a call that this timer canceled, and the task made fit to send it; else None."""
-        if not self._expired:
-            return None
-        self._task.uncancel()
-        return deadline_to_proto(self._limit_s)
+_own_ids = count(1)
+_own_prefix: Final = secrets.token_hex(_REQUEST_ID_PREFIX_BYTES)
 
 
 def _request_id(metadata: Metadata) -> str:
+    """The caller's where it is well formed, else one of ours: unique in this process, and very likely beyond."""
     for name, value in metadata:
         if name == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
-    return secrets.token_hex(_REQUEST_ID_BYTES)
+    return f"{_own_prefix}-{next(_own_ids):x}"
 
 
-def _status_of(method: _Method, error: Exception) -> status_pb2.Status | None:
-    """The status of an exception; None when gRPC raised it to end the call, and knows what to do with it."""
-    if isinstance(error, GatewayError):
-        return error_to_proto(error, carries_key=method.rule.carries_key)
-    if isinstance(error, grpc.aio.BaseError):
-        return None
-    return _bug(method.path, error)
+def _refusal(method: _Method, error: GatewayError, stream: _Stream | None) -> status_pb2.Status:
+    if stream is not None and stream.resume_token:
+        error.metadata.setdefault(RESUME_TOKEN_METADATA, stream.resume_token)
+    return error_to_proto(error, carries_key=method.rule.carries_key)
 
 
 def _bug(path: str, error: BaseException) -> status_pb2.Status:
@@ -358,27 +352,19 @@ def _bug(path: str, error: BaseException) -> status_pb2.Status:
     return internal_to_proto(error_id)
 
 
-def _is_canceled_from_outside() -> bool:
-    """The call's own task was canceled: the client went away, or its deadline passed. Else it leaked from inside."""
-    task = asyncio.current_task()
-    return task is not None and task.cancelling() > 0
-
-
-def _cancel_code(context: Context) -> int:
-    remaining_s = context.time_remaining()
-    is_deadline = remaining_s is not None and remaining_s <= 0
-    code = grpc.StatusCode.DEADLINE_EXCEEDED if is_deadline else grpc.StatusCode.CANCELLED
-    number: int = code.value[0]
-    return number
-
-
-def _code_number(context: Context) -> int:
-    """The code of a call that gRPC ended, or a servicer of gRPC's own by `abort`."""
+def _code_of(context: Context) -> int:
+    """The code of a call that gRPC ended: by a deadline, by the client, or a servicer of gRPC's own by `abort`."""
     code: Any = context.code()
     if isinstance(code, grpc.StatusCode):
-        number: int = code.value[0]
-        return number
-    return int(code) if code else int(grpc.StatusCode.CANCELLED.value[0])
+        return _number(code)
+    remaining_s = context.time_remaining()
+    is_late = remaining_s is not None and remaining_s <= 0
+    return _number(grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED)
+
+
+def _number(code: grpc.StatusCode) -> int:
+    number: int = code.value[0]
+    return number
 
 
 async def _abort(context: Context, status: status_pb2.Status, request_id: str) -> NoReturn:

@@ -146,6 +146,7 @@ class GatewayServer:
         )
         bound = bind(server, addresses, self._options.listen)
         await server.start()
+        self._doors.start()
         self._server = server
         for service in self._services:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
@@ -176,6 +177,7 @@ class GatewayServer:
         """Close at once but for a short grace to calls that run. Idempotent."""
         if self._server is not None:
             await self._server.stop(self._options.stop_grace_ms / 1_000)
+            self._doors.stop()
 
     async def wait_for_termination(self) -> None:
         """Return when the server is closed."""

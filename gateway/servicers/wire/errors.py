@@ -26,11 +26,11 @@ INTERNAL_REASON: Final = "INTERNAL"
 INTERNAL_MESSAGE: Final = "internal error"
 
 STATUS_BYTES_MAX: Final = 4_096
-"""Base64 makes it a third longer, beside the message itself; what would go beyond it is left out."""
+"""Base64 makes it a third longer, and the message travels beside it; what would go beyond it is left out."""
 MESSAGE_BYTES_MAX: Final = 512
 METADATA_VALUE_BYTES_MAX: Final = 256
 METADATA_ENTRIES_MAX: Final = 10
-VIOLATIONS_MAX: Final = 16
+_VIOLATIONS_TRIED: Final = (16, 8, 4, 2, 1)
 DESCRIPTION_BYTES_MAX: Final = 160
 FIELD_BYTES_MAX: Final = 80
 
@@ -61,10 +61,12 @@ def error_to_proto(error: GatewayError, *, carries_key: bool) -> status_pb2.Stat
     if carries_key and error.key is not None:
         metadata = {KEY_METADATA: error.key.value, **metadata}
     status = _status(code_of(error), error.message, error.reason, metadata)
-    for detail in _details(error):
-        status.details.add().Pack(detail)
-        if status.ByteSize() > STATUS_BYTES_MAX:
-            del status.details[-1]
+    for violations_max in _VIOLATIONS_TRIED:
+        for detail in _details(error, violations_max):
+            status.details.add().Pack(detail)
+        if status.ByteSize() <= STATUS_BYTES_MAX:
+            break
+        del status.details[1:]
     return status
 
 
@@ -73,10 +75,10 @@ def internal_to_proto(error_id: str) -> status_pb2.Status:
     return _status(grpc.StatusCode.INTERNAL, INTERNAL_MESSAGE, INTERNAL_REASON, {ERROR_ID_METADATA: error_id})
 
 
-def deadline_to_proto(limit_s: float) -> status_pb2.Status:
+def deadline_to_proto(limit_ms: int) -> status_pb2.Status:
     """The server's own limit of a call's time passed. Ambiguous, so it says nothing of a key, and has no reason."""
     number: int = grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
-    return status_pb2.Status(code=number, message=f"no answer within {limit_s:g} s; ask again with the same key")
+    return status_pb2.Status(code=number, message=f"no answer within {limit_ms} ms; ask again with the same key")
 
 
 def failure_to_proto(failure: Failure) -> status_pb2.Status:
@@ -95,9 +97,9 @@ def _status(code: grpc.StatusCode, message: str, reason: str, metadata: Mapping[
     return status
 
 
-def _details(error: GatewayError) -> Iterable[Message]:
+def _details(error: GatewayError, violations_max: int) -> Iterable[Message]:
     if isinstance(error, InvalidRequest) and error.violations:
-        yield error_details_pb2.BadRequest(field_violations=map(_violation_to_proto, error.violations[:VIOLATIONS_MAX]))
+        yield error_details_pb2.BadRequest(field_violations=map(_violation_to_proto, error.violations[:violations_max]))
     if isinstance(error, OrderDenied) and error.checks:
         yield error_details_pb2.PreconditionFailure(
             violations=[
@@ -106,7 +108,7 @@ def _details(error: GatewayError) -> Iterable[Message]:
                     subject=cut(check.subject, FIELD_BYTES_MAX),
                     description=cut(check.description, DESCRIPTION_BYTES_MAX),
                 )
-                for check in error.checks[:VIOLATIONS_MAX]
+                for check in error.checks[:violations_max]
             ]
         )
     if error.retry_after_ms is not None:

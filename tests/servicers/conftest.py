@@ -1,0 +1,83 @@
+"""A real aio server on a free port, its servicers over small fakes of the rooms behind them."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import grpc
+import pytest
+
+from gateway.servicers.account import AccountServicer
+from gateway.servicers.permissions import METHODS, MethodRule
+from gateway.servicers.reference import ReferenceDataServicer
+from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
+from gateway.servicers.trading import TradingServicer
+from gateway.telemetry import Telemetry
+from tests.servicers.fakes import NOW_NS, Rooms, SilentMarketData
+
+Serve = Callable[..., Awaitable[grpc.aio.Channel]]
+
+
+def servicers_over(rooms: Rooms) -> Servicers:
+    """The real servicers, with a wall clock that stands still."""
+    return Servicers(
+        trading=TradingServicer(rooms.engine, rooms.workflow, rooms.orders, rooms.updates, lambda: NOW_NS),
+        market_data=SilentMarketData(rooms.frames),
+        account=AccountServicer(rooms.accounts, rooms.positions, rooms.assets),
+        reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),
+    )
+
+
+class Served:
+    """One running server and what is behind it."""
+
+    def __init__(self, server: GatewayServer, rooms: Rooms, address: str) -> None:
+        self.server = server
+        self.rooms = rooms
+        self.address = address
+        self.channels: list[grpc.aio.Channel] = []
+
+    def channel(self, *options: tuple[str, int]) -> grpc.aio.Channel:
+        """A connection of its own."""
+        channel = grpc.aio.insecure_channel(self.address, options=[("grpc.use_local_subchannel_pool", 1), *options])
+        self.channels.append(channel)
+        return channel
+
+
+@pytest.fixture
+def rooms() -> Rooms:
+    """Fakes of application and services; tests change what they answer."""
+    return Rooms()
+
+
+@pytest.fixture
+async def serve(rooms: Rooms) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
+    """Starts servers: `await serve(streams_max=1)`; keywords are ServerOptions', besides telemetry and rules."""
+    running: list[Served] = []
+
+    async def start(
+        telemetry: Telemetry | None = None, rules: dict[str, MethodRule] | None = None, **options: int | str
+    ) -> Served:
+        wanted = ServerOptions(**({"listen": "127.0.0.1:0", "stop_grace_ms": 200} | options))  # type: ignore[arg-type]
+        server = GatewayServer(wanted, servicers_over(rooms), telemetry, METHODS if rules is None else rules)
+        served = Served(server, rooms, await server.start())
+        running.append(served)
+        return served
+
+    yield start
+    for served in running:
+        for channel in served.channels:
+            await channel.close()
+        await served.server.stop()
+
+
+@pytest.fixture
+async def served(serve: Callable[..., Awaitable[Served]]) -> Served:
+    """One server with the options that `serve` ships."""
+    return await serve()
+
+
+@pytest.fixture
+def channel(served: Served) -> grpc.aio.Channel:
+    """A connection to it."""
+    return served.channel()
