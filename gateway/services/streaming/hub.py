@@ -185,6 +185,7 @@ class FeedHub:
 
     def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
         """Where the connection stands."""
+        before = self.health.status
         ended = self.health.change(state, detail, venue_error_code)
         self._subscriptions.note_live(is_live=self.health.is_live)
         if ended != NO_EPOCH:
@@ -192,7 +193,8 @@ class FeedHub:
         for channel, streams in self._streams.items():
             turned = self._values[channel].received_in(ended) if ended != NO_EPOCH else frozenset()
             for stream in streams:
-                stream.tell_feed(self.health.status)
+                if self.health.status != before:
+                    stream.tell_feed(self.health.status)
                 stream.tell_stale(turned)
                 if ended != NO_EPOCH:
                     self._broken.add(stream)
@@ -279,7 +281,7 @@ class FeedHub:
             self._postpone(channel, symbols)
             return
         if fetched and epoch == self.health.epoch:
-            self._end_gap(fetched[0].receive_time_ns)
+            self._end_gap(self._wall())
         values = self._values[channel]
         readable = [(value, body) for value in fetched for body in _try_encode(self._encode_one, value)]
         receipt = Receipt(self._monotonic(), epoch)

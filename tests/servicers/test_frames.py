@@ -1,0 +1,158 @@
+"""Frame = dictionary: what `frames` writes is what `wire.market_data` writes, value for value."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from hypothesis import given, settings, strategies as st
+
+from gateway.domain.errors import SymbolUnknown
+from gateway.domain.models.market_data import Bar, FeedStatus, Gap, Quote, StreamStatus, SubscriptionAck, Trade
+from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState
+from gateway.servicers import frames
+from gateway.servicers.frames import FrameEncoder, varint
+from gateway.servicers.wire import market_data as wire
+from tests.services.streaming.venue import bar, quote, trade
+from trading_gateway.v1 import market_data_pb2 as pb
+
+SECOND = 1_000_000_000
+YEAR_9999 = 253_402_300_799 * SECOND
+
+# Instants on both sides of every length that nanos and seconds can have.
+nanos = st.one_of(
+    st.sampled_from([0, 1, 127, 128, 16_383, 16_384, 2**21 - 1, 2**21, 2**28 - 1, 2**28, 999_999_999]),
+    st.integers(0, 999_999_999),
+)
+seconds = st.one_of(
+    st.sampled_from([-1, 0, 1, 2**28 - 1, 2**28, 2**35 - 1, 2**35]), st.integers(1_500_000_000, 2_000_000_000)
+)
+instants = st.builds(lambda whole, rest: whole * SECOND + rest, seconds, nanos)
+doubles = st.floats(allow_nan=True, allow_infinity=True)
+codes = st.text(st.characters(exclude_categories=["Cs"]), max_size=3)
+quotes = st.builds(
+    Quote,
+    symbol=st.sampled_from(["A", "BRK.B", "BTC/USD"]),
+    time_ns=instants,
+    bid_price=doubles,
+    bid_size=doubles,
+    ask_price=doubles,
+    ask_size=doubles,
+    feed=st.sampled_from(DataFeed),
+    receive_time_ns=instants,
+    bid_exchange=codes,
+    ask_exchange=codes,
+    conditions=st.lists(st.text("RABC", max_size=40), max_size=4).map(tuple),
+    tape=st.sampled_from(["", "A", "C"]),
+)
+
+
+def canonical(message: pb.Quote | pb.Trade | pb.Bar) -> bytes:
+    """Bytes, because NaN equals nothing and -0.0 equals 0.0."""
+    return message.SerializeToString(deterministic=True)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(quotes, min_size=1, max_size=8))
+def test_a_frame_is_what_the_dictionary_writes(listed: list[Quote]) -> None:
+    read = pb.StreamQuotesResponse.FromString(b"".join(FrameEncoder().quotes(listed)))
+    assert [canonical(message) for message in read.quotes] == [
+        canonical(wire.quote_to_proto(value)) for value in listed
+    ]
+
+
+def test_an_encoder_that_remembers_writes_the_same() -> None:
+    encoder = FrameEncoder()
+    listed = [quote(symbol, number) for number in range(50) for symbol in ("AAPL", "MSFT", "BTC/USD")]
+    for _ in range(2):
+        read = pb.StreamQuotesResponse.FromString(b"".join(encoder.quotes(listed)))
+        assert list(read.quotes) == [wire.quote_to_proto(value) for value in listed]
+
+
+def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(frames, "CACHED_SYMBOLS_MAX", 3)
+    monkeypatch.setattr(frames, "CACHED_TAILS_MAX", 2)
+    encoder = FrameEncoder()
+    listed = [quote(f"S{number}", number) for number in range(20)]
+    for number, value in enumerate(listed):
+        value.tape = str(number)
+    read = pb.StreamQuotesResponse.FromString(b"".join(encoder.quotes(listed)))
+    assert list(read.quotes) == [wire.quote_to_proto(value) for value in listed]
+    assert len(encoder._heads) <= 3
+    assert all(len(tails) <= 2 for tails in encoder._tails.values())
+
+
+def test_trades_and_bars_are_what_the_dictionary_writes() -> None:
+    encoder = FrameEncoder()
+    trades = [trade("AAPL", number) for number in range(3)]
+    bars = [bar("AAPL"), Bar("MSFT", 0, 1.0, 1.0, 1.0, 1.0, 0.0, DataFeed.SIP, 5, final=False)]
+    read_trades = pb.StreamTradesResponse.FromString(b"".join(encoder.trades(trades)))
+    read_bars = pb.StreamBarsResponse.FromString(b"".join(encoder.bars(bars)))
+    assert list(read_trades.trades) == [wire.trade_to_proto(value) for value in trades]
+    assert list(read_bars.bars) == [wire.bar_to_proto(value) for value in bars]
+    assert not read_bars.bars[1].HasField("vwap")
+
+
+@pytest.mark.parametrize("long", [False, True])
+def test_flags_are_appended(long: bool) -> None:
+    encoder = FrameEncoder()
+    value = quote("AAPL", 1)
+    value.conditions = ("R",) * (60 if long else 1)
+    [element] = encoder.quotes([value])
+    flagged = encoder.flagged(Channel.QUOTES, element, snapshot=True, stale=True)
+    assert list(pb.StreamQuotesResponse.FromString(flagged).quotes) == [
+        wire.quote_to_proto(value, snapshot=True, stale=True)
+    ]
+    marked = encoder.marked_stale(Channel.QUOTES, element * 3, [False, True, False])
+    assert [message.stale for message in pb.StreamQuotesResponse.FromString(marked).quotes] == [False, True, False]
+
+
+def test_flags_of_trades_and_bars() -> None:
+    encoder = FrameEncoder()
+    a_trade, a_bar = trade("AAPL", 1), bar("AAPL")
+    [trade_element], [bar_element] = encoder.trades([a_trade]), encoder.bars([a_bar])
+    flagged_trade = encoder.flagged(Channel.TRADES, trade_element, snapshot=True, stale=True)
+    flagged_bar = encoder.flagged(Channel.BARS, bar_element, snapshot=True, stale=True)
+    assert list(pb.StreamTradesResponse.FromString(flagged_trade).trades) == [
+        wire.trade_to_proto(a_trade, snapshot=True, stale=True)
+    ]
+    assert list(pb.StreamBarsResponse.FromString(flagged_bar).bars) == [
+        wire.bar_to_proto(a_bar, snapshot=True, stale=True)
+    ]
+
+
+@pytest.mark.parametrize("message_class", [pb.StreamQuotesResponse, pb.StreamTradesResponse, pb.StreamBarsResponse])
+def test_the_envelope_fits_every_response(message_class: type[pb.StreamQuotesResponse]) -> None:
+    status = StreamStatus(
+        feeds=(FeedStatus("stocks:iex", FeedState.DISCONNECTED, time.time_ns(), "why", 406),),
+        acks=(
+            SubscriptionAck(Channel.QUOTES, "AAPL", AssetClass.US_EQUITY, DataFeed.IEX),
+            SubscriptionAck(Channel.BARS, "ZZZ", AssetClass.US_EQUITY, DataFeed.IEX, SymbolUnknown("No such asset.")),
+        ),
+        stale_symbols=("AAPL",),
+        gaps=(Gap("stocks:iex", None, time.time_ns(), ("AAPL",)),),
+        conflated_total=2**40,
+        snapshot_end=True,
+        heartbeat=True,
+    )
+    now_ns = time.time_ns()
+    read = message_class.FromString(FrameEncoder().envelope(300, now_ns, status))
+    assert (read.batch_sequence, read.send_time.ToNanoseconds()) == (300, now_ns)
+    assert read.status == wire.stream_status_to_proto(status)
+    assert [ack.status.code for ack in read.status.acks] == [0, 5]
+    assert not message_class.FromString(FrameEncoder().envelope(1, now_ns, None)).HasField("status")
+
+
+@given(st.integers(0, 2**63))
+def test_varint(value: int) -> None:
+    message = pb.StreamQuotesResponse(batch_sequence=value)
+    assert b"\x10" + varint(value) == (message.SerializeToString() or b"\x10\x00")
+
+
+def test_every_domain_field_reaches_the_wire() -> None:
+    """A field added to a noun fails here until the dictionary has it."""
+    for noun, message in ((Quote, pb.Quote), (Trade, pb.Trade), (Bar, pb.Bar)):
+        ours = {name.removesuffix("_ns") for name in noun.__slots__}  # type: ignore[attr-defined]
+        theirs = {field.name for field in message.DESCRIPTOR.fields}
+        assert theirs - ours == {"snapshot", "stale"}
+        assert ours <= theirs
