@@ -206,6 +206,20 @@ def test_waiting_for_what_already_happened_ends_at_once(client: Any, scripted: S
     assert client.wait_for(order(pb.ORDER_STATE_SUBMITTING, 1)) == filled
 
 
+def test_waiting_goes_on_in_another_life_of_the_gateway(client: Any, scripted: ScriptedGateway) -> None:
+    """It counts versions anew; what it answers to a read is true all the same."""
+    old, new = order(pb.ORDER_STATE_WORKING, 9), order(pb.ORDER_STATE_WORKING, 1)
+    scripted.script("GetOrder", pb.GetOrderResponse(order=old), pb.GetOrderResponse(order=new))
+    ending = update(2, order_id="o-1", state=pb.ORDER_STATE_CANCELED, version=2)
+    scripted.script(
+        "StreamOrderUpdates",
+        [update(50, BEGIN), update(50, END), LOST],
+        [EPOCH_CHANGED],
+        [update(1, BEGIN), update(1, END), ending, OPEN],
+    )
+    assert client.wait_for(old, timeout_s=5).state == pb.ORDER_STATE_CANCELED
+
+
 def test_waiting_ends_in_time_and_says_where_the_order_stands(client: Any, scripted: ScriptedGateway) -> None:
     working = order(pb.ORDER_STATE_WORKING, 2)
     scripted.script("GetOrder", pb.GetOrderResponse(order=working))

@@ -63,17 +63,17 @@ func (c *Client) WaitForTerminal(ctx context.Context, order *pb.Order) (*pb.Orde
 		if err != nil {
 			return order, err
 		}
-		seen := update.GetEvent().GetOrder()
+		if seen := update.GetEvent().GetOrder(); seen.GetOrderId() == order.GetOrderId() &&
+			seen.GetVersion() >= order.GetVersion() {
+			order = seen
+		}
 		if update.GetSnapshotEnd() != nil { // it may have ended before the snapshot, which has open orders alone
 			ref := &pb.OrderRef{Ref: &pb.OrderRef_OrderId{OrderId: order.GetOrderId()}}
 			found, err := c.Trading.GetOrder(ctx, &pb.GetOrderRequest{Order: ref})
 			if err != nil {
 				return order, err
 			}
-			seen = found.GetOrder()
-		}
-		if seen.GetOrderId() == order.GetOrderId() && seen.GetVersion() >= order.GetVersion() {
-			order = seen
+			order = found.GetOrder()
 		}
 		if IsTerminal(order) {
 			return order, nil

@@ -157,7 +157,7 @@ class AsyncClient:
             async with aclosing(self._messages(wait.updates(), time.monotonic() + timeout_s)) as updates:
                 async for update in updates:
                     if wait.see(update):
-                        wait.take(await self.get_order(wait.order))
+                        wait.read(await self.get_order(wait.order))
                     if wait.is_over:
                         break
         return wait.result()

@@ -169,7 +169,7 @@ class Client:
         if not wait.is_over:
             for update in self._messages(wait.updates(), time.monotonic() + timeout_s):
                 if wait.see(update):
-                    wait.take(self.get_order(wait.order))
+                    wait.read(self.get_order(wait.order))
                 if wait.is_over:
                     break
         return wait.result()

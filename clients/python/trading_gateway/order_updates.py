@@ -45,7 +45,8 @@ def stream_order_updates(
     Args:
         strategy_id: One strategy; empty: the caller's own.
         all_strategies: Every strategy, and orders from outside the gateway.
-        resume_token: Continue after this token of an earlier run; empty: a snapshot of the open orders first.
+        resume_token: Continue after this token of an earlier run; empty: a snapshot of the open orders first. To
+            keep one, wait for snapshot_end: before it, orders of the snapshot are still to come.
         live_only: Only what happens from now on.
         heartbeat_interval_s: 1 to 120; None: 15.
     """
@@ -148,13 +149,16 @@ class OrderWait:
         """Take note of an update; True: the order has to be read, for it may have ended before the snapshot."""
         payload = message.WhichOneof("payload")
         if payload == "event":
-            self.take(message.event.order)
+            self._take(message.event.order)
         elif payload == "snapshot_order":
-            self.take(message.snapshot_order)
+            self._take(message.snapshot_order)
         return payload == "snapshot_end"
 
-    def take(self, order: pb.Order) -> None:
-        """Take note of a state of the order, unless a newer one is known."""
+    def read(self, order: pb.Order) -> None:
+        """Take note of what a read answered: it is the newest, even if a new life of the gateway counts anew."""
+        self.order = order
+
+    def _take(self, order: pb.Order) -> None:
         if order.order_id == self.order.order_id and order.version >= self.order.version:
             self.order = order
 
