@@ -6,6 +6,7 @@ through grpcurl where that is installed, else through `buf curl` with an equival
 
 from __future__ import annotations
 
+import base64
 import re
 import shlex
 import subprocess
@@ -14,12 +15,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from google.protobuf import json_format
+from google.rpc import error_details_pb2
+
 from tests.clients.toolchains import find
 
 README: Final = Path(__file__).resolve().parents[2] / "clients" / "README.md"
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
-_STREAM_S: Final = 3.0
+_STREAM_S: Final = 2.5
+_CALL_S: Final = 30.0
 
 _CODES: Final = {
     "DeadlineExceeded": 4,
@@ -81,7 +86,7 @@ def run(recipe: Recipe, target: str) -> tuple[int, str]:
     grpcurl = find("grpcurl")
     if grpcurl is None:
         return _run_buf(arguments, target)
-    done = subprocess.run([grpcurl, *arguments[1:]], capture_output=True, text=True, check=False, timeout=30)
+    done = subprocess.run([grpcurl, *arguments[1:]], capture_output=True, text=True, check=False, timeout=_CALL_S)
     return (done.returncode - 64 if done.returncode > 64 else done.returncode), done.stdout + done.stderr
 
 
@@ -96,15 +101,23 @@ def _run_buf(arguments: list[str], target: str) -> tuple[int, str]:
     else:
         data = arguments[arguments.index("-d") + 1] if "-d" in arguments else "{}"
         call = [*buf, "-d", data, f"http://{target}/{last}"]
-    if "-max-time" not in arguments:
-        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=30)
-        return done.returncode // 8, done.stdout + done.stderr
+    time_limit_s = _STREAM_S if "-max-time" in arguments else _CALL_S
     try:
-        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=_STREAM_S)
+        done = subprocess.run(call, capture_output=True, text=True, check=False, timeout=time_limit_s)
     except subprocess.TimeoutExpired as ended:
         output = ended.stdout or b""
-        return _CODES["DeadlineExceeded"], output.decode() if isinstance(output, bytes) else output
-    return done.returncode // 8, done.stdout + done.stderr
+        return _CODES["DeadlineExceeded"], _as_grpcurl_prints(output.decode() if isinstance(output, bytes) else output)
+    code, failed = divmod(done.returncode, 8)
+    return (-done.returncode if failed else code), _as_grpcurl_prints(done.stdout + done.stderr)
+
+
+def _as_grpcurl_prints(output: str) -> str:
+    """Names as in the protos, and the details of errors readable."""
+    output = re.sub(r'"([a-z]\w*)":', lambda name: f'"{re.sub("(?=[A-Z])", "_", name[1]).lower()}":', output)
+    for kind, value in re.findall(r'"type": "google\.rpc\.(\w+)",\s*"value": "([^"]*)"', output):
+        detail = getattr(error_details_pb2, kind).FromString(base64.b64decode(value + "=="))
+        output += json_format.MessageToJson(detail, preserving_proto_field_name=True)
+    return output
 
 
 def _schema_word(line: str) -> str:
