@@ -1,0 +1,225 @@
+"""Market data straight from the trading floor: the repository, and one connection per feed. See `in_process`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
+from datetime import date
+from typing import Final, TypeVar
+
+from gateway.domain.errors import SymbolUnknown, VenueUnreachable
+from gateway.domain.interfaces import MarketDataListener
+from gateway.domain.models.market_data import (
+    Adjustment,
+    Bar,
+    Page,
+    Quote,
+    Snapshot,
+    SubscriptionSet,
+    Timeframe,
+    TimeframeUnit,
+    Trade,
+)
+from gateway.domain.models.reference import Asset, MarketClock, MarketDay
+from gateway.domain.types import (
+    NANOS_PER_SECOND,
+    AssetClass,
+    CallContext,
+    Channel,
+    DataFeed,
+    FeedState,
+    asset_class_of,
+    is_symbol,
+)
+from gateway.emulator.bars import DAY_NS
+from gateway.emulator.floor import TradingFloor
+from gateway.emulator.market import Event
+from gateway.emulator.rest.answers import HttpError
+from gateway.emulator.rest.paging import Window, parse_token, read_page
+
+BARS_PER_PAGE_MAX: Final = 10_000
+
+Value = TypeVar("Value", Quote, Trade, Bar)
+
+_DAYS_BACK: Final = 14  # no exchange is closed for longer
+_DAY: Final = Timeframe(1, TimeframeUnit.DAY)
+_SPANS_S: Final = {
+    TimeframeUnit.MINUTE: 60,
+    TimeframeUnit.HOUR: 3600,
+    TimeframeUnit.DAY: 86_400,
+    TimeframeUnit.WEEK: 7 * 86_400,
+    TimeframeUnit.MONTH: 31 * 86_400,
+}
+
+
+class InProcessMarketData:
+    """MarketDataRepository."""
+
+    def __init__(self, floor: TradingFloor, clock: Callable[[], int]) -> None:
+        self._floor = floor
+        self._market = floor.market
+        self._clock = clock
+
+    async def get_latest_quotes(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Quote]:  # noqa: ARG002
+        """The newest quote of each symbol."""
+        now_ns = self._floor.now()
+        return self._stamped(feed, (self._market.latest_quote(symbol, now_ns) for symbol in self._known(feed, symbols)))
+
+    async def get_latest_trades(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Trade]:  # noqa: ARG002
+        """The newest trade of each symbol."""
+        now_ns = self._floor.now()
+        return self._stamped(feed, (self._market.latest_trade(symbol, now_ns) for symbol in self._known(feed, symbols)))
+
+    async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:  # noqa: ARG002
+        """The newest complete minute of each symbol."""
+        now_ns = self._floor.now()
+        return self._stamped(feed, (self._market.latest_bar(symbol, now_ns) for symbol in self._known(feed, symbols)))
+
+    async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:  # noqa: ARG002
+        """What is known of each symbol."""
+        now_ns = self._floor.now()
+        return [self._snapshot(symbol, feed, now_ns) for symbol in self._known(feed, symbols)]
+
+    async def list_bars(
+        self,
+        context: CallContext,  # noqa: ARG002
+        feed: DataFeed,
+        symbols: Sequence[str],
+        timeframe: Timeframe,
+        *,
+        start_ns: int,
+        end_ns: int,
+        adjustments: Sequence[Adjustment] = (),  # noqa: ARG002 - nothing splits here
+        as_of_date: date | None = None,  # noqa: ARG002 - nothing is renamed here
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Bar]:
+        """One page of past bars, by symbol, then by time."""
+        now_ns = self._floor.now()
+        try:
+            token = parse_token(page_token)
+        except HttpError as error:
+            raise VenueUnreachable("the venue does not know this page token") from error
+
+        def series(symbol: str, from_ns: int, to_ns: int) -> Iterator[Bar]:
+            return self._market.bars(symbol, timeframe, from_ns, to_ns, now_ns, descending=newest_first)
+
+        window = Window(start_ns, min(end_ns, now_ns), max(1, min(page_size, BARS_PER_PAGE_MAX)), newest_first, token)
+        page = read_page(self._known(feed, symbols), window, series, lambda bar: bar.start_time_ns)
+        span_ns, read_ns = timeframe.amount * _SPANS_S[timeframe.unit] * NANOS_PER_SECOND, self._clock()
+        bars = tuple(
+            replace(bar, feed=feed, receive_time_ns=read_ns, final=bar.start_time_ns + span_ns <= read_ns)
+            for items in page.items.values()
+            for bar in items
+        )
+        return Page(bars, "" if page.next_token is None else str(page.next_token))
+
+    async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:  # noqa: ARG002
+        """Every asset of a class, by symbol."""
+        return self._floor.exchange.assets(asset_class=asset_class)
+
+    async def get_market_clock(self, context: CallContext) -> MarketClock:  # noqa: ARG002
+        """The hours of equities."""
+        return self._floor.exchange.clock(self._floor.now())
+
+    async def list_market_days(self, context: CallContext, start: date, end: date) -> list[MarketDay]:  # noqa: ARG002
+        """Trading days within [start, end]."""
+        return self._floor.exchange.calendar(start, end)
+
+    def _known(self, feed: DataFeed, symbols: Iterable[str]) -> list[str]:
+        """The symbols that are quoted here.
+
+        Raises:
+            SymbolUnknown: One is not spelled as those of the feed are.
+        """
+        asked = list(dict.fromkeys(symbols))
+        wanted = AssetClass.CRYPTO if feed is DataFeed.CRYPTO_US else AssetClass.US_EQUITY
+        if not all(is_symbol(symbol) and asset_class_of(symbol) is wanted for symbol in asked):
+            raise SymbolUnknown(f"a symbol is not spelled as those of {feed.value} are")
+        return [symbol for symbol in asked if symbol in self._market.symbols]
+
+    def _snapshot(self, symbol: str, feed: DataFeed, now_ns: int) -> Snapshot:
+        market = self._market
+        days = market.bars(symbol, _DAY, now_ns - _DAYS_BACK * DAY_NS, now_ns, now_ns, descending=True)
+        daily, previous = next(days, None), next(days, None)
+        return Snapshot(
+            symbol=symbol,
+            latest_trade=self._stamp(feed, market.latest_trade(symbol, now_ns)),
+            latest_quote=self._stamp(feed, market.latest_quote(symbol, now_ns)),
+            minute_bar=self._stamp(feed, market.latest_bar(symbol, now_ns)),
+            daily_bar=None if daily is None else replace(daily, feed=feed, receive_time_ns=self._clock(), final=False),
+            previous_daily_bar=self._stamp(feed, previous),
+        )
+
+    def _stamped(self, feed: DataFeed, found: Iterable[Value | None]) -> list[Value]:
+        return [stamped for value in found if (stamped := self._stamp(feed, value)) is not None]
+
+    def _stamp(self, feed: DataFeed, value: Value | None) -> Value | None:
+        return None if value is None else replace(value, feed=feed, receive_time_ns=self._clock())
+
+
+class InProcessFeed:
+    """MarketDataConnection."""
+
+    def __init__(
+        self, floor: TradingFloor, feed: DataFeed, listener: MarketDataListener, clock: Callable[[], int]
+    ) -> None:
+        self._floor = floor
+        self._clock = clock
+        self._feed = feed
+        self._listener = listener
+        self._symbols: dict[Channel, frozenset[str]] = {}
+        self._is_live = False
+        self.is_closed = False
+
+    async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
+        """Hear these symbols from now on; those that are not quoted here are acknowledged and silent."""
+        symbols = {channel: frozenset(found) for channel, found in wanted.symbols.items() if found}
+        equities = self._feed is not DataFeed.CRYPTO_US
+        if any(("/" not in symbol) != equities for found in symbols.values() for symbol in found):
+            raise ValueError(f"a symbol is not spelled as those of {self._feed.value} are")
+        if self.is_closed:
+            return
+        if not symbols:
+            self._symbols = {}
+            self._end("nothing is subscribed")
+            return
+        if not self._is_live:
+            self._listener.on_state(FeedState.CONNECTING, "", 0)
+        self._floor.begin()
+        self._symbols = symbols
+        self._listener.on_subscriptions(SubscriptionSet(symbols))
+        if not self._is_live:
+            self._is_live = True
+            self._listener.on_state(FeedState.LIVE, "", 0)
+
+    async def close(self) -> None:
+        """Hear nothing any more. Idempotent."""
+        self.is_closed = True
+        self._symbols = {}
+        self._is_live = False
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Tell the listener what it subscribed to: one call per kind, in order within a kind."""
+        if not self._is_live:
+            return
+        listener = self._listener
+        self._tell(Channel.QUOTES, listener.on_quotes, (one for one in events if isinstance(one, Quote)))
+        self._tell(Channel.TRADES, listener.on_trades, (one for one in events if isinstance(one, Trade)))
+        self._tell(Channel.BARS, listener.on_bars, (one for one in events if isinstance(one, Bar)))
+
+    def break_off(self, detail: str, venue_error_code: int = 0) -> None:
+        """Lose the connection, as a test wishes; it comes back with the next `set_subscriptions`."""
+        self._end(detail, venue_error_code)
+
+    def _tell(self, channel: Channel, told: Callable[[Sequence[Value]], None], values: Iterable[Value]) -> None:
+        symbols, now_ns = self._symbols.get(channel, frozenset()), self._clock()
+        found = [replace(value, feed=self._feed, receive_time_ns=now_ns) for value in values if value.symbol in symbols]
+        if found:
+            told(found)
+
+    def _end(self, detail: str, venue_error_code: int = 0) -> None:
+        if self._is_live:
+            self._is_live = False
+            self._listener.on_state(FeedState.DISCONNECTED, detail, venue_error_code)
