@@ -224,9 +224,11 @@ class Transport:
         except (NothingSent, AnswerLost):
             raise
         except Exception as error:  # whatever it is: after the first byte it is ambiguous, never failed
+            # `from None`: the frames below hold the request's bytes, credentials included, and some loggers
+            # print locals.
             if call.written:
-                raise AnswerLost(f"{type(error).__name__} after sending") from error
-            raise NothingSent(f"{type(error).__name__} before sending") from error
+                raise AnswerLost(f"{_name_of(error)} after sending") from None
+            raise NothingSent(f"{_name_of(error)} before sending") from None
         finally:
             _current.call = None
             call.finish()
@@ -259,3 +261,9 @@ class Transport:
     def close(self) -> None:
         """Close every pooled connection."""
         self._pools.clear()
+
+
+def _name_of(error: Exception) -> str:
+    # urllib3 wraps what happened in a ProtocolError, as its last argument.
+    inner = error.args[-1] if error.args else None
+    return type(inner if isinstance(inner, Exception) else error).__name__

@@ -100,6 +100,7 @@ def quotes_from_frame(messages: Sequence[JsonObject], feed: DataFeed, receive_ti
             if not (
                 type(bid) is float is type(ask)
                 and type(time_ns) is int
+                and symbol
                 and type(symbol) is str is type(tape)
                 and type(bid_exchange) is str is type(ask_exchange)
                 and 0.0 <= bid < _INFINITY
