@@ -45,7 +45,7 @@ FAULT_CODES: Final = frozenset({2, 4, 12, 13, 14, 15})
 DEADLINE_EXCEEDED, UNIMPLEMENTED, INTERNAL, UNAVAILABLE, DATA_LOSS. Source: semantic conventions for gRPC."""
 
 _EXPORT_INTERVAL_MS: Final = 15_000
-_EXPORT_TIMEOUT_MS: Final = 5_000
+_EXPORT_TIMEOUT_MS = 2_000
 _EXPORT_QUEUE_SPANS_MAX: Final = 4_096
 _DURATION_BUCKETS_S: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 
@@ -259,7 +259,12 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
             ],
         )
     )
-    logging.basicConfig(handlers=[handler], level=LOG_LEVELS[level], force=True)
+    handler.set_name(SCOPE)
+    root = logging.getLogger()
+    for earlier in [known for known in root.handlers if known.get_name() == SCOPE]:
+        root.removeHandler(earlier)
+    root.addHandler(handler)
+    root.setLevel(LOG_LEVELS[level])
     for name in PINNED_LOGGERS:
         logging.getLogger(name).setLevel(max(LOG_LEVELS[level], logging.INFO))
 
@@ -276,7 +281,9 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
 
 def _renderers(*, as_console: bool, colors: bool) -> list[structlog.typing.Processor]:
     if as_console:
-        return [structlog.dev.ConsoleRenderer(colors=colors)]
+        # Plain tracebacks: the default shows the values of all local variables, secrets among them.
+        plain = structlog.dev.plain_traceback
+        return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
 
 

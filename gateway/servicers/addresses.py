@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import socket
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Final
 
 import grpc
 
+_HOST_AND_PORT: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _PORT_MAX: Final = 65_535
 _SOCKET_MODE: Final = 0o600
 
@@ -27,12 +29,13 @@ def loopback_addresses(listen: str) -> list[str]:
     Raises:
         ServerRefused: It is no such address, or one of them is not on loopback.
     """
-    if listen.startswith("unix:"):
+    if listen.startswith("unix:") and len(listen) > len("unix:"):
         _refuse_live_socket(Path(listen.removeprefix("unix:")))
         return [listen]
-    host, colon, port_text = listen.rpartition(":")
-    if not colon or not host or not port_text.isascii() or not port_text.isdigit() or int(port_text) > _PORT_MAX:
+    parts = _HOST_AND_PORT.fullmatch(listen)
+    if parts is None or int(parts["port"]) > _PORT_MAX:
         raise ServerRefused(f"{listen!r} is not an address: give HOST:PORT, [::1]:PORT or unix:PATH")
+    host, port_text = parts["host"], parts["port"]
     try:
         found = socket.getaddrinfo(host.strip("[]"), int(port_text), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:

@@ -10,8 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.application.order_manager import OrderManager
-from gateway.domain.errors import ClientOrderIdReused, InvalidRequest, OrderNotFound
-from gateway.domain.models.orders import OrderRef
+from gateway.domain.errors import ClientOrderIdReused, InvalidRequest
 from gateway.domain.types import Caller, is_client_order_id, is_strategy_id
 from trading_gateway.v1 import trading_pb2 as pb
 
@@ -47,8 +46,4 @@ class KeyFirst:
         strategy_id = named or caller.strategy_id
         if not is_client_order_id(request.client_order_id) or not is_strategy_id(strategy_id):
             return False
-        try:
-            self._orders.get(OrderRef(client_order_id=request.client_order_id, strategy_id=strategy_id))
-        except OrderNotFound:
-            return False
-        return True
+        return self._orders.key(strategy_id, request.client_order_id) is not None

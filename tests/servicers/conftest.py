@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -12,7 +13,7 @@ from gateway.servicers.permissions import METHODS, MethodRule
 from gateway.servicers.reference import ReferenceDataServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.trading import TradingServicer
-from gateway.telemetry import Telemetry
+from gateway.telemetry import Telemetry, configure_logging
 from tests.servicers.fakes import NOW_NS, Rooms, SilentMarketData
 
 Serve = Callable[..., Awaitable[grpc.aio.Channel]]
@@ -45,13 +46,21 @@ class Served:
 
 
 @pytest.fixture
+def log() -> io.StringIO:
+    """What the gateway logs, as JSON lines."""
+    stream = io.StringIO()
+    configure_logging("info", "json", stream)
+    return stream
+
+
+@pytest.fixture
 def rooms() -> Rooms:
     """Fakes of application and services; tests change what they answer."""
     return Rooms()
 
 
 @pytest.fixture
-async def serve(rooms: Rooms) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
+async def serve(rooms: Rooms, log: io.StringIO) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
     """Starts servers: `await serve(streams_max=1)`; keywords are ServerOptions', besides telemetry and rules."""
     running: list[Served] = []
 

@@ -12,7 +12,7 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway.application.commands import Canceled, CanceledMany, CancelResult, CloseResult, Preview, Submitted
-from gateway.application.order_updates import Book, StartSnapshot, Step, StreamStart
+from gateway.application.order_updates import Book, Step, StreamStart
 from gateway.domain.errors import OrderNotFound, PositionNotFound
 from gateway.domain.models.account import Account, Position
 from gateway.domain.models.market_data import Page
@@ -111,6 +111,11 @@ class FakeOrders:
                 return known
         raise OrderNotFound("no such order")
 
+    def key(self, strategy_id: str, client_order_id: str) -> object | None:
+        return next(
+            (o for o in self.known if (o.strategy_id, o.client_order_id) == (strategy_id, client_order_id)), None
+        )
+
     def legs(self, parent: Order) -> tuple[Order, ...]:
         return tuple(known for known in self.known if known.parent_order_id == parent.order_id)
 
@@ -127,9 +132,7 @@ class FakeUpdates:
         self.asked: list[tuple[Book, StreamStart, int]] = []
         self.closed = asyncio.Event()
 
-    async def follow(
-        self, book: Book, start: StreamStart = StartSnapshot(), heartbeat_ms: int = 0
-    ) -> AsyncIterator[Step]:
+    async def follow(self, book: Book, start: StreamStart, heartbeat_ms: int) -> AsyncIterator[Step]:
         self.asked.append((book, start, heartbeat_ms))
         try:
             while (step := await self.steps.get()) is not None:

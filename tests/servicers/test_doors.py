@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import io
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -25,7 +27,7 @@ from gateway.domain.types import BudgetLane
 from gateway.servicers.interceptors import DoorLimits, Doors
 from gateway.telemetry import Telemetry
 from tests.servicers.conftest import Served
-from tests.servicers.fakes import Rooms, read_error, refused
+from tests.servicers.fakes import Rooms, refused
 from trading_gateway.v1 import market_data_pb2, trading_pb2 as pb, trading_pb2_grpc as rpc
 
 GET_ORDER = "/trading_gateway.v1.TradingService/GetOrder"
@@ -120,10 +122,8 @@ async def test_a_method_that_does_not_exist_is_unimplemented(channel: grpc.aio.C
 
 
 async def _request_id(call: Any) -> str:
-    try:
+    with contextlib.suppress(grpc.aio.AioRpcError):
         await call
-    except grpc.aio.AioRpcError:
-        pass
     return dict(await call.trailing_metadata())["x-request-id"]
 
 
@@ -203,16 +203,13 @@ async def test_a_cancel_that_leaks_from_inside_does_not_hang_the_client(
 
 
 async def test_a_bug_leaves_as_an_id_and_nothing_else(
-    channel: grpc.aio.Channel, rooms: Rooms, capsys: pytest.CaptureFixture[str]
+    channel: grpc.aio.Channel, rooms: Rooms, log: io.StringIO
 ) -> None:
-    from gateway.telemetry import configure_logging
-
-    configure_logging("info", "json")
     rooms.engine.answer = RuntimeError("secret-key=abc")
     answer = await refused(rpc.TradingServiceStub(channel).SubmitOrder(REQUEST, metadata=[("x-request-id", "r-7")]))
     assert (answer.code, answer.message, answer.reason) == (Code.INTERNAL, "internal error", "INTERNAL")
     assert set(answer.metadata) == {"error_id"}
-    logged = capsys.readouterr().err
+    logged = log.getvalue()
     assert answer.metadata["error_id"] in logged
     assert "RuntimeError" in logged
     assert '"request_id": "r-7"' in logged
@@ -358,18 +355,21 @@ async def test_a_reader_that_takes_nothing_is_ended_and_told_when_it_reads_again
     rooms.frame_count = 10_000
     small = served.channel(("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384))
     call = small.unary_stream("/trading_gateway.v1.MarketDataService/StreamQuotes")(b"")
-    await call.read()
+    await call.initial_metadata()
     doors = served.server._doors
     for _ in range(300):
         if not doors._streams:
             break
         await asyncio.sleep(0.02)  # real time passes while the socket stays full
     assert not doors._streams
-    read = 1
-    with pytest.raises(grpc.aio.AioRpcError) as failure:
-        while await call.read() is not grpc.aio.EOF:
+    read = 0
+
+    async def to_the_end() -> None:
+        nonlocal read
+        async for _ in call:
             read += 1
-    answer = read_error(failure.value)
+
+    answer = await refused(to_the_end())
     assert (answer.code, answer.reason) == (Code.RESOURCE_EXHAUSTED, "SLOW_CONSUMER")
     assert read < rooms.frame_count
 

@@ -1,0 +1,267 @@
+"""Spans and metrics of the six ways in which a call ends, and a log without secrets."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import pytest
+import structlog
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from gateway import telemetry
+from gateway.domain.errors import TooManyCalls
+from gateway.servicers.interceptors import DoorLimits, Doors
+from gateway.servicers.permissions import READ
+from gateway.telemetry import Telemetry, TelemetryOptions, configure_logging
+
+SERVICE = "test.Service"
+PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+
+
+class Collected:
+    """What was measured in one process."""
+
+    def __init__(self) -> None:
+        self.exporter = InMemorySpanExporter()
+        tracers = TracerProvider()
+        tracers.add_span_processor(SimpleSpanProcessor(self.exporter))
+        self.reader = InMemoryMetricReader()
+        self.telemetry = Telemetry(tracers, MeterProvider(metric_readers=[self.reader]))
+
+    async def span(self) -> ReadableSpan:
+        """The one span of the call, which ends a moment after the client has its answer."""
+        for _ in range(200):
+            if spans := self.exporter.get_finished_spans():
+                assert len(spans) == 1
+                return spans[0]
+            await asyncio.sleep(0.01)
+        raise AssertionError("no span")
+
+    def points(self, name: str) -> list[Any]:
+        data = self.reader.get_metrics_data()
+        assert data is not None
+        metrics = [m for r in data.resource_metrics for s in r.scope_metrics for m in s.metrics if m.name == name]
+        return [point for metric in metrics for point in metric.data.data_points]
+
+
+async def answer(request: bytes, context: Any) -> bytes:
+    match request:
+        case b"refuse":
+            raise TooManyCalls("no")
+        case b"bug":
+            raise RuntimeError("secret")
+        case b"wait":
+            await asyncio.Event().wait()
+    return request
+
+
+async def stream(request: bytes, context: Any) -> AsyncIterator[bytes]:
+    yield request
+    await asyncio.Event().wait()
+
+
+@pytest.fixture
+def collected() -> Collected:
+    return Collected()
+
+
+@pytest.fixture
+async def channel(collected: Collected) -> AsyncIterator[grpc.aio.Channel]:
+    configure_logging("error", "json", io.StringIO())
+    rules = {f"/{SERVICE}/Call": READ, f"/{SERVICE}/Stream": READ}
+    doors = Doors(collected.telemetry, DoorLimits(), rules)
+    call = grpc.unary_unary_rpc_method_handler(answer, bytes, bytes)
+    streaming = grpc.unary_stream_rpc_method_handler(stream, bytes, bytes)
+    handlers = {
+        "Call": doors.guard(f"/{SERVICE}/Call", call),
+        "Stream": doors.guard(f"/{SERVICE}/Stream", streaming),
+    }
+    server = grpc.aio.server(handlers=[grpc.method_handlers_generic_handler(SERVICE, handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        yield channel
+    await server.stop(None)
+
+
+@pytest.mark.parametrize(
+    ("request_bytes", "timeout", "code", "is_error"),
+    [
+        (b"fine", None, grpc.StatusCode.OK, False),
+        (b"refuse", None, grpc.StatusCode.RESOURCE_EXHAUSTED, False),
+        (b"bug", None, grpc.StatusCode.INTERNAL, True),
+        (b"wait", 0.2, grpc.StatusCode.DEADLINE_EXCEEDED, True),
+    ],
+)
+async def test_a_span_and_a_measure_tell_how_a_call_ended(
+    channel: grpc.aio.Channel,
+    collected: Collected,
+    request_bytes: bytes,
+    timeout: float | None,
+    code: grpc.StatusCode,
+    is_error: bool,
+) -> None:
+    call = channel.unary_unary(f"/{SERVICE}/Call")(
+        request_bytes, timeout=timeout, metadata=[("x-request-id", "r-1"), ("traceparent", PARENT)]
+    )
+    assert await call.code() is code
+    span = await collected.span()
+    assert (span.name, span.kind) == (f"{SERVICE}/Call", SpanKind.SERVER)
+    assert span.attributes is not None
+    assert span.attributes["rpc.grpc.status_code"] == code.value[0]
+    assert span.attributes["trading_gateway.request_id"] == "r-1"
+    assert (span.status.status_code is StatusCode.ERROR) is is_error
+    assert span.events == ()
+    assert span.parent is not None
+    assert span.parent.span_id == int("b7ad6b7169203331", 16)
+    (point,) = collected.points(telemetry.CALL_DURATION)
+    assert (point.count, dict(point.attributes)) == (
+        1,
+        {"rpc.method": f"{SERVICE}/Call", "rpc.grpc.status_code": code.value[0]},
+    )
+
+
+async def test_a_canceled_call_reads_cancelled(channel: grpc.aio.Channel, collected: Collected) -> None:
+    call = channel.unary_stream(f"/{SERVICE}/Stream")(b"first")
+    await call.read()
+    assert [point.value for point in collected.points(telemetry.STREAMS_OPEN)] == [1]
+    call.cancel()
+    span = await collected.span()
+    assert span.attributes is not None
+    assert span.attributes["rpc.grpc.status_code"] == grpc.StatusCode.CANCELLED.value[0]
+    assert span.status.status_code is StatusCode.UNSET
+    assert [point.value for point in collected.points(telemetry.STREAMS_OPEN)] == [0]
+
+
+async def test_a_span_is_current_inside_the_call(collected: Collected) -> None:
+    from opentelemetry import trace
+
+    method = collected.telemetry.method(f"/{SERVICE}/Call", is_stream=False)
+
+    async def call() -> bool:
+        span = method.begin((), "r")
+        return trace.get_current_span() is span
+
+    assert await asyncio.create_task(call())
+    assert not trace.get_current_span().get_span_context().is_valid
+
+
+def test_nothing_is_made_without_a_collector() -> None:
+    off = Telemetry.from_options(TelemetryOptions())
+    assert not off.enabled
+    assert not off.method(f"/{SERVICE}/Call", is_stream=False).enabled
+    off.shutdown()
+
+
+def test_a_collector_that_is_not_there_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "_EXPORT_TIMEOUT_MS", 100)
+    on = Telemetry.from_options(TelemetryOptions(otlp_endpoint="http://127.0.0.1:9", sample_ratio=0.0))
+    assert on.enabled
+    method = on.method(f"/{SERVICE}/Call", is_stream=False)
+    method.end(method.begin((), "r"), 0, 0.001)
+    on.shutdown()
+
+
+@pytest.fixture
+def log() -> io.StringIO:
+    stream = io.StringIO()
+    configure_logging("debug", "json", stream)
+    return stream
+
+
+def lines(stream: io.StringIO) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_ours_and_everybody_elses_lines_are_json_of_one_shape(log: io.StringIO) -> None:
+    structlog.get_logger("ours").info("one", count=1)
+    logging.getLogger("theirs").warning("two %s", "things")
+    ours, theirs = lines(log)
+    assert (ours["event"], ours["logger"], ours["level"], ours["count"]) == ("one", "ours", "info", 1)
+    assert (theirs["event"], theirs["logger"], theirs["level"]) == ("two things", "theirs", "warning")
+    assert ours["timestamp"].endswith("Z")
+
+
+async def test_lines_of_a_call_have_its_request_id_also_from_tasks_that_outlive_it(log: io.StringIO) -> None:
+    async def call() -> asyncio.Task[None]:
+        telemetry.name_call("r-9", "SubmitOrder")
+        return asyncio.create_task(later())
+
+    async def later() -> None:
+        structlog.get_logger("x").info("later")
+
+    await (await asyncio.create_task(call()))
+    structlog.get_logger("x").info("outside")
+    inside, outside = lines(log)
+    assert (inside["request_id"], inside["rpc"]) == ("r-9", "SubmitOrder")
+    assert "request_id" not in outside
+
+
+@pytest.mark.parametrize("name", telemetry.PINNED_LOGGERS)
+def test_libraries_that_could_write_secrets_stay_silent_below_info(log: io.StringIO, name: str) -> None:
+    logging.getLogger(name).debug("APCA-API-SECRET-KEY: abc")
+    logging.getLogger(f"{name}.connection").debug("frame")
+    assert log.getvalue() == ""
+
+
+def test_what_looks_like_a_secret_is_blanked(log: io.StringIO) -> None:
+    structlog.get_logger("x").info(
+        "sent PKABCDEFGHIJKLMNOPQR", api_key="abc", secret_key="def", header="Authorization: Bearer gw_1234"
+    )
+    logging.getLogger("x").info("APCA-API-SECRET-KEY: hidden")
+    text = log.getvalue()
+    for secret in ("PKABC", "abc", "def", "gw_1234", "hidden"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_data_cannot_forge_a_line(log_format: str) -> None:
+    stream = io.StringIO()
+    configure_logging("info", log_format, stream)
+    structlog.get_logger("x").info("event", text="a\nforged\x1b[31m")
+    logging.getLogger("x").info("a\rforged\nline")
+    assert len(stream.getvalue().splitlines()) == 2
+    assert "\x1b[31m" not in stream.getvalue()
+
+
+def test_a_traceback_on_a_terminal_shows_no_values() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "console", stream)
+    password = "hunter2"
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        structlog.get_logger("x").exception("failed")
+    assert "ValueError: broken" in stream.getvalue()
+    assert password not in stream.getvalue()
+
+
+def test_configuring_again_replaces_our_handler_and_nobody_elses() -> None:
+    root = logging.getLogger()
+    others = list(root.handlers)
+    first, second = io.StringIO(), io.StringIO()
+    configure_logging("info", "json", first)
+    configure_logging("warning", "json", second)
+    structlog.get_logger("x").warning("seen")
+    assert first.getvalue() == ""
+    assert len(lines(second)) == 1
+    assert [known for known in others if known.get_name() != telemetry.SCOPE] == [
+        known for known in root.handlers if known.get_name() != telemetry.SCOPE
+    ]
+
+
+@pytest.mark.parametrize(("level", "log_format"), [("loud", "json"), ("info", "xml")])
+def test_a_setting_that_does_not_exist_is_refused(level: str, log_format: str) -> None:
+    with pytest.raises(ValueError, match="must be"):
+        configure_logging(level, log_format)
