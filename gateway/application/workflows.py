@@ -1,18 +1,210 @@
-"""TradingWorkflow: trades of several steps. Closing a position is one: cancel, wait, compute, submit reduce-only."""
+"""TradingWorkflow: trades of several steps. Closing a position is one: cancel, wait, compute, submit reduce-only.
+
+Promises: a close is an ordinary order under the caller's key, so it is sent at most once and its fate is known like any
+other's. The venue's own close route is never used: it has no key, and a percentage sent twice closes more. Nothing is
+sent unless every order that had to go first is known to have ended.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from decimal import ROUND_DOWN, Decimal
+from typing import Final
+
 from gateway.application.commands import CloseManyRequest, CloseRequest, CloseResult, Submitted
-from gateway.domain.types import CallContext
+from gateway.application.key_desk import ANSWER_MARGIN_MS, Command, KeyDesk
+from gateway.application.order_manager import OrderManager
+from gateway.application.trading_engine import TradingEngine
+from gateway.domain.errors import (
+    CancelUnconfirmed,
+    FieldInvalid,
+    FieldViolation,
+    GatewayError,
+    MarketClosed,
+    PositionNotFound,
+)
+from gateway.domain.models.orders import Order, OrderRef, OrderRequest, OrderSpec
+from gateway.domain.models.reference import Asset
+from gateway.domain.types import (
+    NANOS_PER_MS,
+    AssetClass,
+    CallContext,
+    OrderSide,
+    OrderType,
+    TimeInForce,
+    is_client_order_id,
+)
+from gateway.services.reference import AssetService, MarketCalendarService
+from gateway.services.trading import PositionService
+
+VALID_DEFAULT_MS: Final = 5_000
+"""How long a closing order may be sent after the cancels are done."""
+CANCELS_WAIT_MS: Final = 5_000
+"""How long the cancels that come first may take."""
+PREFIX_LENGTH_MAX: Final = 40
+RETRY_AFTER_MS: Final = 1_000
+_MS_PER_SECOND: Final = 1_000
+_WHOLE: Final = Decimal(1)
+_NINE_DECIMALS: Final = Decimal("1e-9")
+_HUNDRED: Final = Decimal(100)
 
 
 class TradingWorkflow:
-    """Closes positions by explicit orders under the caller's key."""
+    """Closes positions by explicit orders.
+
+    Args:
+        wall: Nanoseconds since the Unix epoch.
+        monotonic: Seconds, as `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        engine: TradingEngine,
+        desk: KeyDesk,
+        orders: OrderManager,
+        positions: PositionService,
+        assets: AssetService,
+        calendar: MarketCalendarService,
+        wall: Callable[[], int],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._engine = engine
+        self._desk = desk
+        self._orders = orders
+        self._positions = positions
+        self._assets = assets
+        self._calendar = calendar
+        self._wall = wall
+        self._monotonic = monotonic
 
     async def close_position(self, request: CloseRequest, call: CallContext) -> Submitted:
-        """Close one position, or a part of it."""
-        raise NotImplementedError
+        """Close one position, or a part of it.
+
+        Raises:
+            PositionNotFound: The account holds none.
+            MarketClosed: The symbol's market is closed.
+            CancelUnconfirmed: An order that had to go first is not known to have ended; nothing was sent.
+            GatewayError: As `TradingEngine.submit`.
+        """
+        fingerprint = request.fingerprint()
+
+        async def work(command: Command) -> None:
+            await self._close(command, request, fingerprint, call)
+
+        return await self._desk.run(
+            (request.strategy_id, request.client_order_id),
+            fingerprint,
+            call,
+            work,
+            is_alike=lambda sent: sent.symbol == request.symbol and sent.order_type is OrderType.MARKET,
+            door=lambda: self._check_door(request, call),
+        )
 
     async def close_positions(self, request: CloseManyRequest, call: CallContext) -> tuple[CloseResult, ...]:
-        """Close every position of the account, each as `close_position` does."""
-        raise NotImplementedError
+        """Close every position of the account, one after the other.
+
+        Raises:
+            FieldInvalid: The prefix makes no keys.
+            VenueUnreachable, VenueRateLimited, VenueAuthentication: The positions could not be read.
+        """
+        prefix = request.client_order_id_prefix
+        if not is_client_order_id(prefix) or len(prefix) > PREFIX_LENGTH_MAX:
+            raise _invalid("client_order_id_prefix", f"must be a key of at most {PREFIX_LENGTH_MAX} characters")
+        read = await self._positions.list_positions(call, max_staleness_ms=0)
+        results = []
+        for position in read.positions:
+            key = f"{prefix}-{position.symbol.replace('/', '')}"
+            one = CloseRequest(request.strategy_id, position.symbol, key, cancel_orders=request.cancel_orders)
+            try:
+                results.append(CloseResult(position.symbol, await self.close_position(one, call)))
+            except GatewayError as error:
+                results.append(CloseResult(position.symbol, error))
+        return tuple(results)
+
+    def _check_door(self, request: CloseRequest, call: CallContext) -> None:
+        self._engine.check_door(self._valid_until_ns(request), call)
+        if request.quantity is not None and request.percentage is not None:
+            raise _invalid("quantity", "and percentage exclude each other")
+        if request.percentage is not None and not 0 < request.percentage <= _HUNDRED:
+            raise _invalid("percentage", "must be more than 0 and at most 100")
+        if request.quantity is not None and not request.quantity > 0:
+            raise _invalid("quantity", "must be more than 0")
+
+    async def _close(self, command: Command, request: CloseRequest, fingerprint: str, call: CallContext) -> None:
+        asset = await self._assets.get(request.symbol, call)
+        if not await self._calendar.is_open(asset.asset_class, call):
+            raise MarketClosed("The market for this symbol is closed.")
+        held = await self._held(request.symbol, call)
+        if request.cancel_orders:
+            await self._cancel_first(request.symbol, _exit_side(held), call)
+            held = await self._held(request.symbol, call)  # one of them may have been filled meanwhile
+        spec = OrderSpec(
+            symbol=request.symbol,
+            side=_exit_side(held),
+            order_type=OrderType.MARKET,
+            time_in_force=TimeInForce.GTC if asset.asset_class is AssetClass.CRYPTO else TimeInForce.DAY,
+            quantity=_quantity(request, abs(held), asset),
+            reduce_only=True,
+        )
+        order = OrderRequest(request.strategy_id, request.client_order_id, spec, self._valid_until_ns(request))
+        await self._engine.submit_within(command, order, fingerprint, call)
+
+    async def _held(self, symbol: str, call: CallContext) -> Decimal:
+        await self._positions.refresh(call)
+        held = self._positions.held(symbol)
+        if not held:
+            raise PositionNotFound("The account holds no such position.")
+        return held
+
+    async def _cancel_first(self, symbol: str, side: OrderSide, call: CallContext) -> None:
+        """End every order that holds the position, and wait until each is known to have ended."""
+        holding = [
+            order
+            for order in self._orders.open_in(symbol)
+            if order.spec.side is side and not self._is_exit_of_open_entry(order)
+        ]
+        deadline = min(
+            self._monotonic() + CANCELS_WAIT_MS / _MS_PER_SECOND, call.deadline - ANSWER_MARGIN_MS / _MS_PER_SECOND
+        )
+        for order in holding:
+            await self._engine.cancel(OrderRef(order_id=order.order_id), 0, call)
+        for order in holding:
+            wait_ms = int((deadline - self._monotonic()) * _MS_PER_SECOND)
+            canceled = await self._engine.cancel(OrderRef(order_id=order.order_id), max(0, wait_ms), call)
+            if not canceled.order.state.is_terminal:
+                raise CancelUnconfirmed(
+                    "An order that holds the position is not known to have ended; nothing was sent.",
+                    metadata={"order_id": order.order_id, "state": canceled.order.state.value},
+                    retry_after_ms=RETRY_AFTER_MS,
+                )
+
+    def _is_exit_of_open_entry(self, order: Order) -> bool:
+        """Whether it is a leg that begins when its entry is filled: it holds nothing yet."""
+        if not order.parent_order_id:
+            return False
+        parent = self._orders.order(order.parent_order_id)
+        return not parent.state.is_terminal and parent.spec.side is not order.spec.side
+
+    def _valid_until_ns(self, request: CloseRequest) -> int:
+        return request.valid_until_ns or self._wall() + VALID_DEFAULT_MS * NANOS_PER_MS
+
+
+def _exit_side(held: Decimal) -> OrderSide:
+    return OrderSide.SELL if held > 0 else OrderSide.BUY
+
+
+def _quantity(request: CloseRequest, held: Decimal, asset: Asset) -> Decimal:
+    """How much to close, rounded down to what the venue takes; all of it needs no rounding."""
+    if request.quantity is not None:
+        return request.quantity
+    if request.percentage is None or request.percentage == _HUNDRED:
+        return held
+    step = asset.min_trade_increment or (_NINE_DECIMALS if asset.fractionable else _WHOLE)
+    quantity = (held * request.percentage / _HUNDRED / step).to_integral_value(ROUND_DOWN) * step
+    if not quantity > 0:
+        raise _invalid("percentage", "is less than the smallest order")
+    return quantity
+
+
+def _invalid(field: str, description: str) -> FieldInvalid:
+    return FieldInvalid(f"{field} {description}.", violations=[FieldViolation(field, description)])

@@ -300,7 +300,7 @@ class OrderRejected(FailedPrecondition):
     """
 
     reason = "VENUE_REJECTED"
-    key = KeyFate.SPENT
+    key: KeyFate | None = KeyFate.SPENT
 
     def __init__(self, message: str, *, is_bad_value: bool = False, metadata: Mapping[str, str] | None = None) -> None:
         super().__init__(message, metadata=metadata)

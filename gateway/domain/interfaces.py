@@ -262,6 +262,8 @@ class OrderJournal(Protocol):
     async def append(self, events: Sequence[JournalEvent]) -> tuple[JournalEvent, ...]:
         """Record events together, all or none, and return them with their sequences; durable when this returns.
 
+        Several calls at once return in the order of their sequences.
+
         Raises:
             JournalUnavailable: Nothing was recorded, and nothing may be sent.
         """

@@ -24,7 +24,7 @@ from gateway.domain.models.orders import (
     TakeProfit,
     VenueOrder,
 )
-from gateway.domain.types import LegRole, OrderClass, OrderState, OrderType, asset_class_of
+from gateway.domain.types import LegRole, OrderClass, OrderState, OrderType, asset_class_of, venue_client_order_id
 
 REPLACED: Final = "replaced"
 """The status of a venue order that another one stands for now."""
@@ -94,7 +94,7 @@ def apply(order: Order | None, event: JournalEvent) -> Order:
             changes["cancel_request_time_ns"] = None
         case OrderEventKind.REPLACE_REQUESTED if event.changes is not None:
             changes["pending_replace"] = event.changes
-            changes["pending_replace_id"] = event.client_order_id
+            changes["pending_replace_id"] = venue_client_order_id(event.strategy_id, event.client_order_id)
         case OrderEventKind.REPLACE_REJECTED:
             changes.update(_without_candidate(order))
         case OrderEventKind.REPLACED:
@@ -304,6 +304,8 @@ def _with(venue_orders: tuple[VenueOrder, ...], report: VenueOrder) -> tuple[Ven
     for index, known in enumerate(venue_orders):
         if known.venue_order_id == report.venue_order_id:
             return (*venue_orders[:index], merge(known, report), *venue_orders[index + 1 :])
+        if known.replaces == report.venue_order_id:  # the older one, seen later
+            return (*venue_orders[:index], merge(None, report), *venue_orders[index:])
     return (*venue_orders, merge(None, report))
 
 
@@ -343,7 +345,7 @@ def _replaced(order: Order, event: JournalEvent) -> dict[str, Any]:
         return changes
     if report.venue_status == REPLACED:  # the end of the old one; its successor may be known, or not yet
         if order.pending_replace is not None:
-            changes["spec"] = _changed(order.spec, order.pending_replace)
+            changes["spec"] = changed(order.spec, order.pending_replace)
         return changes
     before = tuple(
         replace(known, venue_status=REPLACED, replaced_by=report.venue_order_id)
@@ -353,13 +355,14 @@ def _replaced(order: Order, event: JournalEvent) -> dict[str, Any]:
     )
     changes["venue_orders"] = before
     if order.pending_replace is not None:
-        changes["spec"] = _changed(order.spec, order.pending_replace)
+        changes["spec"] = changed(order.spec, order.pending_replace)
     else:
         changes["spec"] = _as_replaced(order, report)
     return changes
 
 
-def _changed(spec: OrderSpec, asked: OrderChanges) -> OrderSpec:
+def changed(spec: OrderSpec, asked: OrderChanges) -> OrderSpec:
+    """The order as it reads with new values."""
     return replace(
         spec,
         quantity=spec.quantity if asked.quantity is None else asked.quantity,

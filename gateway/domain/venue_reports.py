@@ -139,14 +139,20 @@ def same_order(spec: OrderSpec, venue_order: VenueOrder, *, whole: bool = True) 
     Args:
         spec: What was sent.
         venue_order: What the venue answered.
-        whole: Compare the size too; not for orders that may have been replaced.
+        whole: Compare size, prices and time in force too; not for orders that may have been replaced.
     """
+    if venue_order.symbol != spec.symbol or venue_order.side is not spec.side:
+        return False
+    if venue_order.order_type is not spec.order_type:
+        return False
+    if not whole:
+        return True
     return (
-        venue_order.symbol == spec.symbol
-        and venue_order.side is spec.side
-        and venue_order.order_type is spec.order_type
-        and (not whole or (venue_order.quantity == spec.quantity if spec.quantity is not None else True))
-        and (not whole or (venue_order.notional == spec.notional if spec.notional is not None else True))
+        (spec.quantity is None or venue_order.quantity == spec.quantity)
+        and (spec.notional is None or venue_order.notional == spec.notional)
+        and (spec.limit_price is None or venue_order.limit_price == spec.limit_price)
+        and (spec.stop_price is None or venue_order.stop_price == spec.stop_price)
+        and venue_order.time_in_force is spec.time_in_force
     )
 
 
@@ -167,8 +173,8 @@ def _events(order: Order, report: Report) -> Iterator[JournalEvent]:
                 return
             merged = withheld
         else:
-            if known is None and _takes_over(order, merged):
-                known = rewound(merged, _ZERO, None)
+            if _takes_over(order, merged):
+                known = rewound(merged, filled_before, known.filled_average_price if known is not None else None)
                 yield _event(order, report, OrderEventKind.REPLACED, known)
             is_ended = merged.venue_status in _KINDS_OF_ENDS
             is_end_told = known is not None and known.venue_status == merged.venue_status
@@ -195,7 +201,7 @@ def _withheld(known: VenueOrder | None, merged: VenueOrder) -> VenueOrder | None
 def _kind(order: Order, report: Report, known: VenueOrder | None, merged: VenueOrder) -> OrderEventKind | None:
     """What the rest of a report, fills apart, is; None when it is nothing new."""
     by_word = KINDS.get(report.word, OrderEventKind.OTHER) if report.word else None
-    is_new = known is None or _differs(known, merged)
+    is_new = known is None or _differs(known, merged) or _has_unknown_legs(order, report)
     if by_word is OrderEventKind.CANCEL_REJECTED:
         return by_word if is_new or order.cancel_request_time_ns is not None else None
     if by_word is OrderEventKind.REPLACE_REJECTED or _is_refused_candidate(order, merged):
@@ -225,6 +231,10 @@ def _takes_over(order: Order, merged: VenueOrder) -> bool:
     """Whether the venue order stands for one of this order's that is not yet known to be replaced."""
     replaced = venue_order_of(order, merged.replaces) if merged.replaces else None
     return replaced is not None and replaced.venue_status != REPLACED
+
+
+def _has_unknown_legs(order: Order, report: Report) -> bool:
+    return bool(report.venue_order.legs) and not order.leg_order_ids
 
 
 def _differs(known: VenueOrder, merged: VenueOrder) -> bool:
@@ -316,6 +326,8 @@ def _event(
     failure: Failure | None = None,
 ) -> JournalEvent:
     is_made_up = fill is not None and fill.synthesized
+    if _has_unknown_legs(order, report):
+        venue_order = replace(venue_order, legs=report.venue_order.legs)
     return JournalEvent(
         kind=kind,
         order_id=order.order_id,

@@ -18,6 +18,8 @@ UNSENT_DELAYS_MS: Final = (100, 200, 400, 800, 1_000)
 """Between attempts to send a change that has certainly not left; the last repeats."""
 UNSENT_ATTEMPTS_MAX: Final = 64
 RETRY_AFTER_MAX_MS: Final = 60_000
+CERTAINLY_UNSENT: Final = (VenueUnreachable, VenueRateLimited)
+"""Errors of a change which prove that nothing left for the venue, or that it was not even looked at."""
 _MS_PER_SECOND: Final = 1_000
 
 T = TypeVar("T")
@@ -48,7 +50,7 @@ class ErrorService:
         for delay_ms in READ_DELAYS_MS:
             try:
                 return await question()
-            except (VenueUnreachable, VenueRateLimited) as error:
+            except CERTAINLY_UNSENT as error:
                 pause_s = max(delay_ms, min(error.retry_after_ms or 0, RETRY_AFTER_MAX_MS)) / _MS_PER_SECOND
                 if self._monotonic() + pause_s >= call.deadline:
                     raise
@@ -74,11 +76,6 @@ class ErrorService:
             return False
         await self._sleep(delay_ms / _MS_PER_SECOND)
         return True
-
-
-def certainly_unsent(error: BaseException) -> bool:
-    """Whether an error of a change proves that nothing left for the venue, or that it was not even looked at."""
-    return isinstance(error, (VenueUnreachable, VenueRateLimited))
 
 
 def is_ambiguous(error: BaseException) -> bool:

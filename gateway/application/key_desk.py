@@ -1,0 +1,202 @@
+"""KeyDesk: one key space for submit, replace and close, and one running command per key.
+
+Promises: the key is looked up before anything else. A known key is a read: the same content gives the order, or the
+same error, again; other content is refused. A key in flight attaches to the running command, never begins another.
+What a command does is its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from gateway.application.commands import Submitted
+from gateway.application.failures import error_of, is_final_answer
+from gateway.application.order_index import KeyEntry
+from gateway.application.order_manager import OrderManager, sent_under
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.domain.errors import ClientOrderIdReused, FieldInvalid, FieldViolation
+from gateway.domain.models.orders import Order, OrderSpec
+from gateway.domain.types import CallContext, is_client_order_id, is_strategy_id
+
+SUBMIT_WAIT_MS: Final = 2_000
+ANSWER_MARGIN_MS: Final = 50
+"""An answer leaves at least so long before the caller's deadline."""
+_MS_PER_SECOND: Final = 1_000
+
+
+@dataclass(slots=True)
+class Command:
+    """A running command, and what its callers may be told.
+
+    Attributes:
+        wait_from: Monotonic seconds: callers wait for the venue's answer from then on.
+        order_id: Known once the journal has it.
+        recorded: Done when the order is in the journal.
+        answer: Done when the venue has answered, or the command failed.
+        answered_ok: A caller was told OK before the end: what follows is a state, not an error.
+        settling: The end is being recorded: nobody may be told anything else meanwhile.
+    """
+
+    fingerprint: str
+    wait_from: float
+    recorded: asyncio.Future[None]
+    answer: asyncio.Future[None]
+    order_id: str = ""
+    answered_ok: bool = False
+    settling: bool = False
+
+    def mark_recorded(self, order_id: str) -> None:
+        """The journal has it: from now on callers may be told its state."""
+        self.order_id = order_id
+        if not self.recorded.done():
+            self.recorded.set_result(None)
+
+    def settle(self) -> bool:
+        """Begin to record the end; whether it is the answer to the key."""
+        self.settling = True
+        return not self.answered_ok
+
+
+Work = Callable[[Command], Coroutine[Any, Any, None]]
+
+
+class KeyDesk:
+    """Admits commands by key.
+
+    Args:
+        monotonic: Seconds, as `time.monotonic`.
+        submit_wait_ms: How long a caller waits for the venue before it is told the state.
+    """
+
+    def __init__(
+        self,
+        orders: OrderManager,
+        tasks: OwnedTasks,
+        monotonic: Callable[[], float],
+        submit_wait_ms: int = SUBMIT_WAIT_MS,
+    ) -> None:
+        self._orders = orders
+        self._tasks = tasks
+        self._monotonic = monotonic
+        self._submit_wait_s = submit_wait_ms / _MS_PER_SECOND
+        self._running: dict[tuple[str, str], Command] = {}
+
+    def check_key(self, strategy_id: str, client_order_id: str) -> None:
+        """Refuse what can be no key.
+
+        Raises:
+            FieldInvalid: Naming the field.
+        """
+        if not is_client_order_id(client_order_id):
+            raise _invalid("client_order_id", "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
+        if not is_strategy_id(strategy_id):
+            raise _invalid("strategy_id", "is not the name of a strategy")
+
+    async def run(
+        self,
+        key: tuple[str, str],
+        fingerprint: str,
+        call: CallContext,
+        work: Work,
+        *,
+        is_alike: Callable[[OrderSpec], bool],
+        door: Callable[[], None],
+    ) -> Submitted:
+        """Answer a known key, attach to a running one, or begin.
+
+        Args:
+            key: Strategy and client_order_id.
+            fingerprint: Of the content.
+            call: Whose deadline bounds the wait.
+            work: Begun for a new key. It raises what the callers are to be told.
+            is_alike: Compares with an order of which only the venue's word is known: an earlier life sent it.
+            door: Raises what keeps a new command out; not asked for a known key.
+        """
+        self.check_key(*key)
+        command = self._running.get(key)
+        if command is not None:
+            if command.fingerprint != fingerprint:
+                raise ClientOrderIdReused("The key belongs to another request, which is in flight.")
+            return await self._wait(command, call, replayed=True)
+        known = self._replay(key, fingerprint, is_alike)
+        if known is not None:
+            return known
+        door()
+        self._tasks.check_room()
+        loop = asyncio.get_running_loop()
+        command = Command(fingerprint, self._monotonic(), loop.create_future(), loop.create_future())
+        command.answer.add_done_callback(_retrieve)
+        self._running[key] = command
+        self._tasks.spawn(self._perform(key, command, work))
+        return await self._wait(command, call, replayed=False)
+
+    def _replay(
+        self, key: tuple[str, str], fingerprint: str, is_alike: Callable[[OrderSpec], bool]
+    ) -> Submitted | None:
+        entry = self._orders.key(*key)
+        if entry is None:
+            return None
+        order = self._orders.order(entry.order_id)
+        if not _matches(order, key[1], entry, fingerprint, is_alike):
+            raise ClientOrderIdReused("The key belongs to another request.", metadata={"order_id": order.order_id})
+        failure = entry.failure if entry.failure is not None else order.failure
+        if failure is not None and is_final_answer(failure):
+            raise error_of(failure, order.order_id)
+        return Submitted(order, replayed=True)
+
+    async def _perform(self, key: tuple[str, str], command: Command, work: Work) -> None:
+        try:
+            await work(command)
+            if not command.answer.done():
+                command.answer.set_result(None)
+        except Exception as error:
+            if not command.answer.done():
+                command.answer.set_exception(error)
+            else:
+                raise
+        finally:
+            if not command.answer.done():
+                command.answer.cancel()
+            del self._running[key]
+
+    async def _wait(self, command: Command, call: CallContext, *, replayed: bool) -> Submitted:
+        answer = command.answer
+        while not answer.done():
+            now = self._monotonic()
+            until = min(command.wait_from + self._submit_wait_s, call.deadline - ANSWER_MARGIN_MS / _MS_PER_SECOND)
+            if command.settling or (not command.recorded.done() and until <= now):
+                await _first_of(answer, None if command.settling else command.recorded)
+            elif until > now:
+                await asyncio.wait((answer,), timeout=until - now)
+            else:
+                command.answered_ok = True
+                return Submitted(self._orders.order(command.order_id), replayed)
+        answer.result()
+        return Submitted(self._orders.order(command.order_id), replayed)
+
+
+def _matches(
+    order: Order, client_order_id: str, entry: KeyEntry, fingerprint: str, is_alike: Callable[[OrderSpec], bool]
+) -> bool:
+    if entry.fingerprint:
+        return entry.fingerprint == fingerprint
+    sent = sent_under(order, client_order_id)
+    return sent is not None and is_alike(sent)
+
+
+async def _first_of(answer: asyncio.Future[None], other: asyncio.Future[None] | None) -> None:
+    futures = (answer,) if other is None else (answer, other)
+    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+
+
+def _retrieve(answer: asyncio.Future[None]) -> None:
+    """Every caller may be gone: an error that nobody hears is not worth a warning."""
+    if not answer.cancelled():
+        answer.exception()
+
+
+def _invalid(field_name: str, description: str) -> FieldInvalid:
+    return FieldInvalid(f"{field_name} {description}.", violations=[FieldViolation(field_name, description)])

@@ -1,0 +1,200 @@
+"""OrderIndex: every order by every name it has, and the open ones. Holds, finds and pages; decides nothing."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right, insort
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from typing import Final
+
+from gateway.domain.errors import PageTokenMismatch
+from gateway.domain.models.market_data import Page
+from gateway.domain.models.orders import Failure, Order, OrderFilter, fingerprint_of
+from gateway.domain.types import is_client_order_id, is_strategy_id
+
+PAGE_SIZE_DEFAULT: Final = 50
+PAGE_SIZE_MAX: Final = 500
+PAGE_SCAN_MAX: Final = 50_000
+"""Orders looked at for one page: a page may be short, or empty, and still have a token."""
+_TOKEN_DIGEST_LENGTH: Final = 16
+
+_Stamp = tuple[int, str]
+
+
+@dataclass(slots=True)
+class KeyEntry:
+    """What a client_order_id stands for.
+
+    Attributes:
+        fingerprint: Of the request; empty when the order was found at the venue and the request is not known.
+        failure: Of a replace that was refused in the answer: its key repeats it.
+    """
+
+    order_id: str
+    fingerprint: str
+    failure: Failure | None = None
+
+
+def split_venue_client_id(venue_client_order_id: str) -> tuple[str, str] | None:
+    """(strategy, key) of an id that the gateway makes; None for any other."""
+    strategy_id, dot, key = venue_client_order_id.partition(".")
+    if dot and is_strategy_id(strategy_id) and is_client_order_id(key):
+        return strategy_id, key
+    return None
+
+
+class OrderIndex:
+    """Orders by id, by key, by the venue's ids, by symbol while open, and by time."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, Order] = {}
+        self._keys: dict[tuple[str, str], KeyEntry] = {}
+        self._venue_ids: dict[str, str] = {}
+        self._open: dict[str, None] = {}
+        self._open_by_symbol: dict[str, dict[str, None]] = {}
+        self._by_time: list[_Stamp] = []
+        self._by_strategy: dict[str, list[_Stamp]] = {}
+
+    def __len__(self) -> int:
+        return len(self._orders)
+
+    def order(self, order_id: str) -> Order | None:
+        """One order by its id."""
+        return self._orders.get(order_id)
+
+    def key(self, strategy_id: str, client_order_id: str) -> KeyEntry | None:
+        """What a key stands for."""
+        return self._keys.get((strategy_id, client_order_id))
+
+    def order_id_at_venue(self, venue_order_id: str) -> str | None:
+        """The order that a venue order stands for."""
+        return self._venue_ids.get(venue_order_id)
+
+    def open_ids(self) -> list[str]:
+        """Every order that may still change, oldest first."""
+        return list(self._open)
+
+    def open_in(self, symbol: str) -> Iterator[Order]:
+        """The orders in a symbol that may still change."""
+        for order_id in self._open_by_symbol.get(symbol, ()):
+            yield self._orders[order_id]
+
+    @property
+    def open_count(self) -> int:
+        """How many orders may still change."""
+        return len(self._open)
+
+    def set_key(self, strategy_id: str, client_order_id: str, entry: KeyEntry) -> None:
+        """Let a key stand for something."""
+        self._keys[strategy_id, client_order_id] = entry
+
+    def put(self, order: Order) -> None:
+        """Store an order as it is now."""
+        order_id = order.order_id
+        known = self._orders.get(order_id)
+        self._orders[order_id] = order
+        if known is None:
+            self._add(order)
+        if known is None or known.venue_orders is not order.venue_orders:
+            self._name(order)
+        if order.state.is_terminal:
+            if known is None or not known.state.is_terminal:
+                self._close(order)
+        elif known is None or known.state.is_terminal:
+            self._open[order_id] = None
+            self._open_by_symbol.setdefault(order.spec.symbol, {})[order_id] = None
+
+    def page(self, wanted: OrderFilter, page_size: int, page_token: str) -> Page[Order]:
+        """One page; raises PageTokenMismatch."""
+        size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
+        digest = _digest(wanted)
+        after = _read_token(page_token, digest) if page_token else None
+        found: list[Order] = []
+        last: _Stamp | None = None
+        for stamp in islice(self._stamps(wanted, after), PAGE_SCAN_MAX):
+            if len(found) == size:
+                break
+            last = stamp
+            order = self._orders[stamp[1]]
+            if _matches(wanted, order):
+                found.append(order)
+        else:
+            last = last if self._is_more(wanted, last) else None
+        token = f"{digest}.{last[0]}.{last[1]}" if last is not None else ""
+        return Page(tuple(found), token)
+
+    def _is_more(self, wanted: OrderFilter, last: _Stamp | None) -> bool:
+        return last is not None and next(self._stamps(wanted, last), None) is not None
+
+    def _stamps(self, wanted: OrderFilter, after: _Stamp | None) -> Iterator[_Stamp]:
+        """Candidates in the order of the list, beginning behind a position."""
+        stamps: list[_Stamp]
+        if wanted.states and not any(state.is_terminal for state in wanted.states):
+            stamps = sorted((self._orders[order_id].create_time_ns, order_id) for order_id in self._open)
+        elif wanted.strategy_id is not None:
+            stamps = self._by_strategy.get(wanted.strategy_id, [])
+        else:
+            stamps = self._by_time
+        low = 0 if wanted.start_time_ns is None else bisect_left(stamps, (wanted.start_time_ns, ""))
+        high = len(stamps) if wanted.end_time_ns is None else bisect_left(stamps, (wanted.end_time_ns + 1, ""))
+        if after is not None and wanted.oldest_first:
+            low = max(low, bisect_right(stamps, after))
+        elif after is not None:
+            high = min(high, bisect_left(stamps, after))
+        positions: Iterable[int] = range(low, high) if wanted.oldest_first else range(high - 1, low - 1, -1)
+        return (stamps[position] for position in positions)
+
+    def _add(self, order: Order) -> None:
+        stamp = (order.create_time_ns, order.order_id)
+        for stamps in (self._by_time, self._by_strategy.setdefault(order.strategy_id, [])):
+            if not stamps or stamps[-1] < stamp:
+                stamps.append(stamp)
+            else:
+                insort(stamps, stamp)
+
+    def _name(self, order: Order) -> None:
+        for venue_order in order.venue_orders:
+            self._venue_ids[venue_order.venue_order_id] = order.order_id
+            named = split_venue_client_id(venue_order.venue_client_order_id)
+            if named is not None and named not in self._keys and named[0] == order.strategy_id:
+                self._keys[named] = KeyEntry(order.order_id, "")
+
+    def _close(self, order: Order) -> None:
+        self._open.pop(order.order_id, None)
+        symbol = order.spec.symbol
+        open_there = self._open_by_symbol.get(symbol)
+        if open_there is not None:
+            open_there.pop(order.order_id, None)
+            if not open_there:
+                del self._open_by_symbol[symbol]
+
+
+def _matches(wanted: OrderFilter, order: Order) -> bool:
+    return (
+        (wanted.strategy_id is None or order.strategy_id == wanted.strategy_id)
+        and (not wanted.states or order.state in wanted.states)
+        and (not wanted.symbols or order.spec.symbol in wanted.symbols)
+        and (wanted.side is None or order.spec.side is wanted.side)
+    )
+
+
+def _digest(wanted: OrderFilter) -> str:
+    content: dict[str, object] = {
+        "strategy_id": wanted.strategy_id,
+        "states": sorted(wanted.states),
+        "symbols": sorted(wanted.symbols),
+        "side": wanted.side and wanted.side.value,
+        "start": wanted.start_time_ns,
+        "end": wanted.end_time_ns,
+        "oldest_first": wanted.oldest_first,
+    }
+    return fingerprint_of("ListOrders", content)[:_TOKEN_DIGEST_LENGTH]
+
+
+def _read_token(token: str, digest: str) -> _Stamp:
+    found, _, position = token.partition(".")
+    time_text, _, order_id = position.partition(".")
+    if found != digest or not (time_text.isascii() and time_text.isdigit()) or len(time_text) > 20 or not order_id:
+        raise PageTokenMismatch("The page token belongs to another request.")
+    return int(time_text), order_id

@@ -1,0 +1,202 @@
+"""OutcomeResolver: finds out what became of orders whose answer was lost.
+
+Promises: it looks, and never sends. Absence is only said after time and proof: the settle window has passed since the
+last request, at least five lookups in a row found nothing, a full list does not have it, and the order feed is live.
+Whenever the order is seen after all it lives, even after ABSENT.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Final
+
+import structlog
+
+from gateway.application.order_feed import OrderFeed
+from gateway.application.order_manager import OrderManager
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.venue_calls import VenueCalls
+from gateway.domain.errors import ClientOrderIdReused, GatewayError, OutcomeUnknown
+from gateway.domain.interfaces import VenueOrderFilter
+from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind, VenueOrder
+from gateway.domain.order_lifecycle import is_known_terminal
+from gateway.domain.types import NANOS_PER_SECOND, BudgetLane, OrderState, venue_client_order_id
+from gateway.domain.venue_reports import Report, same_order
+from gateway.services.trading import OrderService
+
+LOOKUP_DELAYS_S: Final = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
+"""Before each lookup; the last repeats until the fate is known."""
+SETTLE_WINDOW_MS: Final = 60_000
+MISSES_MIN: Final = 5
+LIST_BEFORE_NS: Final = 300 * NANOS_PER_SECOND
+"""The full list begins so long before the order was recorded."""
+LIST_PAGE: Final = 500
+LIST_PAGES_MAX: Final = 20
+_MS_PER_SECOND: Final = 1_000
+
+_log = structlog.get_logger(__name__)
+
+
+class OutcomeResolver:
+    """One task per order in doubt.
+
+    Args:
+        sleep: Seconds, as `asyncio.sleep`.
+        on_fills_withheld: Told an order's id when a read shows fills that the feed has not told yet.
+    """
+
+    def __init__(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        venue: OrderService,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        wall: Callable[[], int],
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        settle_window_ms: int = SETTLE_WINDOW_MS,
+    ) -> None:
+        self._orders = orders
+        self._feed = feed
+        self._venue = venue
+        self._calls = calls
+        self._tasks = tasks
+        self._wall = wall
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._settle_window_s = settle_window_ms / _MS_PER_SECOND
+        self._nudges: dict[str, asyncio.Event] = {}
+        self.on_fills_withheld: Callable[[str], None] = lambda _: None
+
+    def watch(self, order_id: str) -> None:
+        """Begin to look for an order; once is enough."""
+        if order_id not in self._nudges:
+            self._nudges[order_id] = asyncio.Event()
+            self._tasks.spawn(self._resolve(order_id))
+
+    def nudge(self, order_id: str) -> None:
+        """Look at once and often again: somebody wants it canceled."""
+        event = self._nudges.get(order_id)
+        if event is not None:
+            event.set()
+
+    async def take(self, order_id: str, found: VenueOrder) -> None:
+        """The venue showed the order: record what it says, leaving the executions to a live feed."""
+        with_fills = not self._feed.is_live
+        await self._orders.observe(Report(found, self._wall(), with_fills=with_fills), park=False)
+        known = self._orders.order(order_id)
+        is_over = is_known_terminal(found.venue_status) and not known.state.is_terminal
+        if is_over or found.filled_quantity > known.filled_quantity:
+            self.on_fills_withheld(order_id)
+
+    async def look_up_once(self, venue_id: str, lane: BudgetLane = BudgetLane.LOOKUP) -> VenueOrder | None:
+        """One lookup; None when the venue does not know it, or could not be asked."""
+        try:
+            return await self._venue.find(self._calls.own(lane), venue_id)
+        except (GatewayError, OutcomeUnknown):
+            return None
+
+    async def _resolve(self, order_id: str) -> None:
+        try:
+            await self._look_until_known(order_id)
+        finally:
+            del self._nudges[order_id]
+
+    async def _look_until_known(self, order_id: str) -> None:
+        began = self._monotonic()
+        misses, step = 0, 0
+        while self._is_in_doubt(order_id):
+            if await self._pause(order_id, LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)]):
+                step = 0
+            step += 1
+            order = self._orders.order(order_id)
+            if order.state is not OrderState.OUTCOME_UNKNOWN:
+                return
+            misses = await self._look(order, misses)
+            has_settled = self._monotonic() - began >= self._settle_window_s
+            if misses >= MISSES_MIN and has_settled and self._feed.is_live and await self._is_not_listed(order):
+                await self._absent(order_id)
+
+    def _is_in_doubt(self, order_id: str) -> bool:
+        return self._orders.order(order_id).state is OrderState.OUTCOME_UNKNOWN
+
+    async def _pause(self, order_id: str, delay_s: float) -> bool:
+        """Wait before the next lookup; True when it is wanted sooner."""
+        nudge = self._nudges[order_id]
+        sleeper = asyncio.ensure_future(self._sleep(delay_s))
+        waker = asyncio.ensure_future(nudge.wait())
+        try:
+            await asyncio.wait((sleeper, waker), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sleeper.cancel()
+            waker.cancel()
+            with suppress(asyncio.CancelledError):
+                await asyncio.gather(sleeper, waker, return_exceptions=True)
+        is_nudged = nudge.is_set()
+        nudge.clear()
+        return is_nudged
+
+    async def _look(self, order: Order, misses: int) -> int:
+        """One lookup; how many in a row found nothing now. A question that failed proves nothing."""
+        lane = BudgetLane.LOOKUP if order.cancel_request_time_ns is None else BudgetLane.CANCEL
+        try:
+            found = await self._venue.find(self._calls.own(lane), _venue_id(order))
+        except (GatewayError, OutcomeUnknown) as error:
+            _log.info("lookup_failed", order_id=order.order_id, reason=getattr(error, "reason", "unknown"))
+            return misses
+        if found is None:
+            return misses + 1
+        if same_order(order.spec, found):
+            await self.take(order.order_id, found)
+        else:
+            await self._taken(order, found)
+        return 0
+
+    async def _taken(self, order: Order, found: VenueOrder) -> None:
+        """Another order stands at the venue under this id: ours cannot have been taken."""
+        failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
+        await self._record_end(order.order_id, OrderEventKind.REJECTED, failure)
+        await self._orders.observe(Report(found, self._wall(), backfill=True), park=False)
+
+    async def _is_not_listed(self, order: Order) -> bool:
+        """Whether the venue's full list since before the order was sent does not have it."""
+        venue_id = _venue_id(order)
+        after_ns = order.create_time_ns - LIST_BEFORE_NS
+        call = self._calls.own(BudgetLane.LOOKUP)
+        for _ in range(LIST_PAGES_MAX):
+            try:
+                page = await self._venue.list(
+                    call, VenueOrderFilter.ALL, after_ns=after_ns, oldest_first=True, limit=LIST_PAGE
+                )
+            except GatewayError:
+                return False
+            if any(found.venue_client_order_id == venue_id for found in page):
+                return False
+            if len(page) < LIST_PAGE:
+                return True
+            newest = max(found.submit_time_ns or 0 for found in page)
+            if newest <= after_ns:
+                return False
+            after_ns = newest - 1  # bounds are exclusive, and times may tie
+        return False
+
+    async def _absent(self, order_id: str) -> None:
+        failure = Failure("ABSENT", "Sent without an answer, and proved not to be at the venue.")
+        await self._record_end(order_id, OrderEventKind.ABSENT, failure)
+
+    async def _record_end(self, order_id: str, kind: OrderEventKind, failure: Failure) -> None:
+        async with self._orders.family_lock(self._orders.order(order_id)):
+            order = self._orders.order(order_id)
+            if order.state is not OrderState.OUTCOME_UNKNOWN:
+                return
+            now_ns = self._wall()
+            event = JournalEvent(kind, order_id, order.strategy_id, now_ns, now_ns, failure=failure)
+            await self._orders.record([event])
+        _log.warning("outcome_resolved", order_id=order_id, kind=kind.value)
+
+
+def _venue_id(order: Order) -> str:
+    return venue_client_order_id(order.strategy_id, order.client_order_id)

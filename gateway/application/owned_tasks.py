@@ -1,0 +1,68 @@
+"""OwnedTasks: what the application room has begun and will see to its end, whoever asked for it.
+
+grpc.aio cancels a handler when its caller goes away; an order must not notice. Tasks here are referenced, bounded in
+number, awaited at shutdown, and an error that nobody awaits is logged.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, Final, TypeVar
+
+import structlog
+
+from gateway.domain.errors import GatewayError, TooManyCalls
+
+TASKS_MAX: Final = 50_000
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
+
+
+class OwnedTasks:
+    """A registry of running tasks."""
+
+    def __init__(self, tasks_max: int = TASKS_MAX) -> None:
+        self._tasks_max = tasks_max
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def check_room(self) -> None:
+        """Refuse work when too much is running.
+
+        Raises:
+            TooManyCalls: The bound is reached.
+        """
+        if len(self._tasks) >= self._tasks_max:
+            raise TooManyCalls("The gateway is busy.", retry_after_ms=1_000)
+
+    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Begin something that outlives its caller."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+        return task
+
+    async def drain(self, timeout_s: float) -> None:
+        """Wait for everything that runs, at most so long."""
+        if self._tasks:
+            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+
+    async def cancel(self) -> None:
+        """End everything that still runs."""
+        running = set(self._tasks)
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.gather(*running, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if task.cancelled():
+            return
+        error = task.exception()
+        if error is not None and not isinstance(error, GatewayError):
+            _log.error("task_failed", exc_info=error)

@@ -1,0 +1,349 @@
+"""Replacements: new values for a working order.
+
+Promises: a replace is journaled before it is sent, and sent once; at the venue it makes a new order, here it stays the
+same one. Until the venue has settled it both may trade, and both are counted. An unanswered replace is looked up under
+both ids and never sent blindly again. A fill that crosses it is corrected at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from decimal import Decimal
+from typing import Final
+
+import structlog
+
+from gateway.application.cancellations import Cancellations
+from gateway.application.commands import ReplaceRequest
+from gateway.application.failures import error_of, failure_of
+from gateway.application.key_desk import Command
+from gateway.application.order_feed import OrderFeed
+from gateway.application.order_manager import OrderManager
+from gateway.application.outcome_resolver import (
+    LOOKUP_DELAYS_S,
+    MISSES_MIN,
+    SETTLE_WINDOW_MS,
+    OutcomeResolver,
+)
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.risk_manager import RiskManager, denial_of
+from gateway.application.submissions import BLIND_RETRY_AFTER_MS
+from gateway.application.venue_calls import VenueCalls
+from gateway.domain.errors import (
+    ExpiredUnsent,
+    GatewayError,
+    KeyFate,
+    NotReplaceableYet,
+    OrderFeedBlind,
+    OrderNotReplaceable,
+    OrderTerminal,
+    OutcomeUnknown,
+    VersionMismatch,
+)
+from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
+from gateway.domain.order_lifecycle import REPLACED, changed
+from gateway.domain.types import BudgetLane, CallContext, OrderState, venue_client_order_id
+from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
+from gateway.services.reference import AssetService
+from gateway.services.trading import OrderService
+from gateway.services.validation import ValidationService
+
+NOT_YET_RETRY_AFTER_MS: Final = 500
+CORRECTION_VALID_NS: Final = 5_000_000_000
+_MS_PER_SECOND: Final = 1_000
+_NOT_YET: Final = frozenset(
+    {
+        OrderState.RECORDED,
+        OrderState.SUBMITTING,
+        OrderState.ACCEPTED,
+        OrderState.PENDING_REPLACE,
+        OrderState.PENDING_CANCEL,
+    }
+)
+_HELD: Final = "held"
+"""A leg that waits for its parent: not on the market, and still replaceable."""
+
+_log = structlog.get_logger(__name__)
+
+
+class Replacements:
+    """Sends replaces and sees them settled.
+
+    Args:
+        wall: Nanoseconds since the Unix epoch.
+        monotonic: Seconds, as `time.monotonic`.
+        sleep: Seconds, as `asyncio.sleep`.
+        venue_counts_filled: Whether the venue takes a replace's quantity as a total, its filled part included.
+    """
+
+    def __init__(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        venue: OrderService,
+        assets: AssetService,
+        validation: ValidationService,
+        risk: RiskManager,
+        errors: ErrorService,
+        resolver: OutcomeResolver,
+        cancellations: Cancellations,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        wall: Callable[[], int],
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]],
+        settle_window_ms: int = SETTLE_WINDOW_MS,
+        *,
+        venue_counts_filled: bool = False,
+    ) -> None:
+        self._orders = orders
+        self._feed = feed
+        self._venue = venue
+        self._assets = assets
+        self._validation = validation
+        self._risk = risk
+        self._errors = errors
+        self._resolver = resolver
+        self._cancellations = cancellations
+        self._calls = calls
+        self._tasks = tasks
+        self._wall = wall
+        self._monotonic = monotonic
+        self._sleep = sleep
+        self._settle_window_s = settle_window_ms / _MS_PER_SECOND
+        self._venue_counts_filled = venue_counts_filled
+        self._watched: set[str] = set()
+        orders.add_listener(self._on_event)
+
+    async def perform(self, command: Command, order_id: str, request: ReplaceRequest, call: CallContext) -> None:
+        """Everything between a free key and the venue's answer.
+
+        Raises:
+            GatewayError: What the callers are told; nothing changed.
+        """
+        before = self._orders.order(order_id)
+        asset = self._assets.find(before.spec.symbol) or await self._assets.get(before.spec.symbol, call)
+        self._validation.check_changes(before.spec, request.changes, asset)
+        after = changed(before.spec, request.changes)
+        quote = await self._risk.prepare(after, call)
+        if not self._feed.is_live:
+            await self._risk.refresh_positions(call)
+        async with self._orders.family_lock(before):
+            before = self._orders.order(order_id)
+            self._check_replaceable(before, request)
+            after = changed(before.spec, request.changes)
+            if after.quantity is not None:
+                after = replace(after, quantity=after.quantity - before.filled_quantity)
+            evaluation = await self._risk.judge(after, asset, quote, call, before)
+            if not self._feed.is_live and not evaluation.is_reduction:
+                raise OrderFeedBlind(
+                    "The venue's order feed is down: only orders that reduce a position pass.",
+                    retry_after_ms=BLIND_RETRY_AFTER_MS,
+                )
+            asked = self._asked(before, request.client_order_id, request.changes, request.fingerprint())
+            if not evaluation.passed:
+                command.settle()
+                failure = failure_of(denial_of(evaluation, after), KeyFate.SPENT)
+                await self._orders.record([asked, self._refusal(before, request.client_order_id, failure)])
+                raise error_of(failure, order_id)
+            if self._wall() >= request.valid_until_ns:
+                raise ExpiredUnsent("valid_until passed before the replace could be sent; nothing is stored.")
+            self._risk.reserve_replace(order_id, evaluation.cost)
+            await self._orders.record([asked])
+        command.mark_recorded(order_id)
+        await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, call)
+
+    def watch(self, order_id: str) -> None:
+        """Find out what became of a replace without an answer."""
+        if order_id not in self._watched:
+            self._watched.add(order_id)
+            self._tasks.spawn(self._resolve(order_id))
+
+    def _check_replaceable(self, order: Order, request: ReplaceRequest) -> None:
+        if order.state.is_terminal:
+            raise OrderTerminal("The order can change no more.", metadata={"state": order.state.value})
+        if request.expected_version is not None and order.version != request.expected_version:
+            raise VersionMismatch("The order has another version.", metadata={"version": str(order.version)})
+        if order.external or order.spec.quantity is None:
+            raise OrderNotReplaceable("Orders by notional, and orders from outside, cannot be replaced.")
+        if order.state in (OrderState.OUTCOME_UNKNOWN, OrderState.UNRECOGNIZED):
+            raise OrderNotReplaceable("It is not known what the order is now.", metadata={"state": order.state.value})
+        if order.state in _NOT_YET and order.venue_status != _HELD:
+            raise NotReplaceableYet(
+                "The venue is still taking the order in, or an earlier change is pending.",
+                metadata={"state": order.state.value},
+                retry_after_ms=NOT_YET_RETRY_AFTER_MS,
+            )
+        if request.changes.quantity is not None and not request.changes.quantity > order.filled_quantity:
+            raise OrderNotReplaceable("As much, or more, is already filled.")
+
+    async def _send(
+        self, command: Command, key: str, changes: OrderChanges, valid_until_ns: int, call: CallContext
+    ) -> None:
+        order_id = command.order_id
+        attempts = 1
+        while True:
+            order = self._orders.order(order_id)
+            if self._wall() >= valid_until_ns:
+                await self._refuse(command, key, ExpiredUnsent("valid_until passed before the replace could be sent."))
+                return
+            try:
+                answer = await self._venue.replace(
+                    self._calls.on_behalf(call, BudgetLane.ORDER),
+                    order.venue_order_id,
+                    venue_client_order_id(order.strategy_id, key),
+                    self._for_venue(order, changes),
+                )
+            except CERTAINLY_UNSENT as error:
+                if not await self._errors.may_send_again(attempts, error, valid_until_ns):
+                    await self._refuse(
+                        command, key, ExpiredUnsent("valid_until passed before the replace could be sent.")
+                    )
+                    return
+                attempts += 1
+            except Exception as error:
+                await self._not_accepted(command, key, error)
+                return
+            else:
+                await self._resolver.take(order_id, answer)
+                return
+
+    def _for_venue(self, order: Order, changes: OrderChanges) -> OrderChanges:
+        """The venue's new order begins with nothing filled: it is asked for what is left of the new total."""
+        if changes.quantity is None or self._venue_counts_filled:
+            return changes
+        return replace(changes, quantity=changes.quantity - order.filled_quantity)
+
+    async def _not_accepted(self, command: Command, key: str, error: Exception) -> None:
+        if is_ambiguous(error):
+            if not isinstance(error, OutcomeUnknown):
+                _log.error("replace_failed", order_id=command.order_id, exc_info=error)
+            self.watch(command.order_id)
+            return
+        assert isinstance(error, GatewayError), "everything else is ambiguous"
+        await self._refuse(command, key, error)
+
+    async def _refuse(self, command: Command, key: str, error: GatewayError) -> None:
+        """Record that nothing changed, and tell it to those who were told nothing yet."""
+        is_answer = command.settle()
+        failure = failure_of(error, KeyFate.SPENT if is_answer else None)
+        await self._record_refusal(command.order_id, key, failure)
+        if is_answer:
+            raise error_of(failure, command.order_id)
+
+    async def _record_refusal(self, order_id: str, key: str, failure: Failure) -> None:
+        async with self._orders.family_lock(self._orders.order(order_id)):
+            order = self._orders.order(order_id)
+            await self._orders.record([self._refusal(order, key, failure)])
+        self._risk.release_replace(order_id)
+
+    async def _resolve(self, order_id: str) -> None:
+        """Look for the new venue order, and at the old one, until one of them tells."""
+        began = self._monotonic()
+        misses, step = 0, 0
+        try:
+            while (order := self._orders.order(order_id)).pending_replace is not None:
+                await self._sleep(LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)])
+                step += 1
+                misses = await self._look(order, misses)
+                has_settled = self._monotonic() - began >= self._settle_window_s
+                still = self._orders.order(order_id)
+                if misses >= MISSES_MIN and has_settled and self._feed.is_live and still.pending_replace is not None:
+                    key = still.pending_replace_id.partition(".")[2]
+                    failure = Failure("ABSENT", "The replace was sent without an answer, and did not take effect.")
+                    await self._record_refusal(order_id, key, failure)
+        finally:
+            self._watched.discard(order_id)
+
+    async def _look(self, order: Order, misses: int) -> int:
+        """One lookup under both ids; how many in a row found nothing now."""
+        try:
+            found = await self._venue.find(self._calls.own(BudgetLane.LOOKUP), order.pending_replace_id)
+            if found is not None:
+                await self._resolver.take(order.order_id, found)
+                return 0
+            old = await self._venue.get(self._calls.own(BudgetLane.LOOKUP), order.venue_order_id)
+            if old.replaced_by:
+                successor: VenueOrder = await self._venue.get(self._calls.own(BudgetLane.LOOKUP), old.replaced_by)
+                await self._resolver.take(order.order_id, successor)
+                return 0
+            await self._resolver.take(order.order_id, old)
+        except (GatewayError, OutcomeUnknown):
+            return misses
+        return misses + 1
+
+    def _on_event(self, event: JournalEvent, order: Order) -> None:
+        """A fill that crossed a replace leaves more at work than was asked for."""
+        if event.venue_order is None or not event.venue_order.replaces or self._venue_counts_filled:
+            return
+        if order.state.is_terminal or order.external or order.pending_replace is not None:
+            return
+        excess = _excess(order)
+        if excess > 0:
+            _log.warning("replace_crossed_by_fill", order_id=order.order_id, excess=str(excess))
+            self._tasks.spawn(self._correct(order.order_id))
+
+    async def _correct(self, order_id: str) -> None:
+        """Take the excess back: a second replace down to the total, or the end of what is left."""
+        async with self._orders.family_lock(self._orders.order(order_id)):
+            order = self._orders.order(order_id)
+            total = order.spec.quantity
+            if order.state.is_terminal or total is None or order.pending_replace is not None or _excess(order) <= 0:
+                return
+            is_complete = order.filled_quantity >= total
+            changes = OrderChanges(quantity=total)
+            key = f"{_last_key(order)}~{len(order.venue_orders)}"
+            if not is_complete:
+                await self._orders.record([self._asked(order, key, changes, "")])
+        if is_complete:
+            await self._cancellations.request(order_id)
+            return
+        loop = asyncio.get_running_loop()
+        command = Command("", self._monotonic(), loop.create_future(), loop.create_future(), answered_ok=True)
+        command.mark_recorded(order_id)
+        own = self._calls.own(BudgetLane.ORDER)
+        await self._send(command, key, changes, self._wall() + CORRECTION_VALID_NS, own)
+
+    def _asked(self, order: Order, key: str, changes: OrderChanges, fingerprint: str) -> JournalEvent:
+        now_ns = self._wall()
+        return JournalEvent(
+            OrderEventKind.REPLACE_REQUESTED,
+            order.order_id,
+            order.strategy_id,
+            now_ns,
+            now_ns,
+            client_order_id=key,
+            changes=changes,
+            fingerprint=fingerprint,
+            attempt=1,
+        )
+
+    def _refusal(self, order: Order, key: str, failure: Failure) -> JournalEvent:
+        now_ns = self._wall()
+        return JournalEvent(
+            OrderEventKind.REPLACE_REJECTED,
+            order.order_id,
+            order.strategy_id,
+            now_ns,
+            now_ns,
+            client_order_id=key,
+            failure=failure,
+        )
+
+
+def _excess(order: Order) -> Decimal:
+    """How much more than the order's total the venue may trade."""
+    present = order.venue_order
+    if present is None or present.quantity is None or order.spec.quantity is None:
+        return Decimal(0)
+    if present.venue_status == REPLACED:
+        return Decimal(0)  # its successor has not been seen yet
+    return order.filled_quantity + (present.quantity - present.filled_quantity) - order.spec.quantity
+
+
+def _last_key(order: Order) -> str:
+    present = order.venue_order
+    assert present is not None
+    return present.venue_client_order_id.partition(".")[2].partition("~")[0]

@@ -1,0 +1,315 @@
+"""RiskManager: may this order go? The checks, with the reservation, in one synchronous section.
+
+Promises: SubmitOrder and PreviewOrder use the same list; between the last check and the reservation nothing else runs.
+Figures come from memory, so that nothing goes to the network before the order does. A failed check on figures that are
+not fresh is repeated on fresh ones: a denial is never the fault of an old reading.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from gateway.application.order_manager import OrderManager
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.domain import risk_checks
+from gateway.domain.errors import (
+    AccountBlocked,
+    BuyingPowerExceeded,
+    FailedCheck,
+    GatewayError,
+    OrderDenied,
+    PriceUnavailable,
+    ReduceOnlyViolated,
+    ShortNotAllowed,
+    SymbolNotTradable,
+)
+from gateway.domain.interfaces import PriceSource
+from gateway.domain.models.market_data import Quote
+from gateway.domain.models.orders import JournalEvent, Order, OrderEventKind, OrderSpec
+from gateway.domain.models.reference import Asset
+from gateway.domain.risk_checks import RiskCheckResult, RiskView
+from gateway.domain.types import (
+    AssetClass,
+    BudgetLane,
+    CallContext,
+    Caller,
+    OrderSide,
+    OrderState,
+    decimal_from_price,
+    format_decimal,
+)
+from gateway.services.account import BalanceService
+from gateway.services.trading import PositionService
+
+FRESH_ENOUGH_S: Final = 1.0
+"""A denial is based on figures of at most this age."""
+BACKGROUND_REFRESH_S: Final = 10.0
+"""Figures older than this are read anew behind the order that noticed."""
+REFRESH_TIMEOUT_S: Final = 5.0
+
+_DENIALS: Final[dict[str, type[OrderDenied]]] = {
+    denial.reason: denial for denial in (AccountBlocked, ReduceOnlyViolated, ShortNotAllowed, BuyingPowerExceeded)
+}
+_TEXTS: Final = {
+    AccountBlocked.reason: "The venue has blocked trading for this account.",
+    ReduceOnlyViolated.reason: "A reduce-only order would open or enlarge a position.",
+    ShortNotAllowed.reason: "The order sells more than is held and not already being sold.",
+    BuyingPowerExceeded.reason: "The order costs more than the buying power that is left.",
+}
+_LEG_WEIGHTLESS: Final = Decimal(0)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The outcome of all checks for one order now.
+
+    Attributes:
+        cost: US dollars of buying power at the worst.
+        value: US dollars that it trades at its own price or the market's.
+    """
+
+    checks: tuple[RiskCheckResult, ...]
+    cost: Decimal
+    value: Decimal | None
+    is_reduction: bool
+
+    @property
+    def passed(self) -> bool:
+        """Every check did."""
+        return all(check.passed for check in self.checks)
+
+
+class RiskManager:
+    """Runs the checks and keeps the reservations.
+
+    Args:
+        monotonic: Seconds, as `time.monotonic`.
+    """
+
+    def __init__(
+        self,
+        orders: OrderManager,
+        balances: BalanceService,
+        positions: PositionService,
+        prices: PriceSource,
+        tasks: OwnedTasks,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._orders = orders
+        self._balances = balances
+        self._positions = positions
+        self._prices = prices
+        self._tasks = tasks
+        self._monotonic = monotonic
+        self._admitted: dict[str, OrderSpec] = {}
+        self._is_refreshing = False
+        orders.add_listener(self._on_event)
+
+    async def prepare(self, spec: OrderSpec, call: CallContext) -> Quote | None:
+        """Have everything at hand that the checks need; usually it already is.
+
+        Returns:
+            The quote, where the order cannot be judged without one.
+
+        Raises:
+            PriceUnavailable: There is none.
+            VenueUnreachable, VenueRateLimited, VenueAuthentication: The account could not be read, ever.
+        """
+        if self._balances.account is None:
+            await self._balances.refresh(call)
+        elif self._balances.age_s > BACKGROUND_REFRESH_S and not self._is_refreshing:
+            self._is_refreshing = True
+            self._tasks.spawn(self._refresh_behind())
+        is_cautious = spec.side is OrderSide.SELL or spec.reduce_only
+        if self._positions.age_s == float("inf") or (is_cautious and self._positions.is_doubtful(spec.symbol)):
+            await self._positions.refresh(call)
+        if not risk_checks.needs_price(spec, self._positions.held(spec.symbol)):
+            return None
+        quote = await self._prices.reference_price(spec.symbol, call)
+        if quote is None or not (quote.ask_price > 0 if spec.side is OrderSide.BUY else quote.bid_price > 0):
+            raise PriceUnavailable("No price could be had to check the order against.")
+        return quote
+
+    async def judge(
+        self,
+        spec: OrderSpec,
+        asset: Asset,
+        quote: Quote | None,
+        call: CallContext,
+        replacing: Order | None = None,
+    ) -> Evaluation:
+        """All checks; on fresh figures if one fails on old ones. Nothing else runs between the last and the return."""
+        evaluation = self.evaluate(spec, asset, quote, replacing)
+        if not evaluation.passed and self._is_stale():
+            await self._balances.refresh(call)
+            await self._positions.refresh(call)
+            evaluation = self.evaluate(spec, asset, quote, replacing)
+        return evaluation
+
+    async def refresh_positions(self, call: CallContext) -> None:
+        """Read the positions anew: fills cannot be followed while the order feed is down."""
+        await self._positions.refresh(call)
+
+    def evaluate(
+        self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None = None
+    ) -> Evaluation:
+        """All checks on what is known now; `replacing` is the order in whose place it would stand."""
+        view = self._view(spec, asset, quote, replacing)
+        quantity = risk_checks.worst_quantity(spec, view)
+        return Evaluation(
+            checks=risk_checks.check_all(spec, view),
+            cost=risk_checks.cost_of(spec, view, quantity),
+            value=risk_checks.value_of(spec, view),
+            is_reduction=risk_checks.is_reduction(spec, view),
+        )
+
+    def admit(self, order_id: str, spec: OrderSpec, evaluation: Evaluation) -> None:
+        """Reserve for an order that passed; call it in the same step as `evaluate`."""
+        if evaluation.cost > 0:
+            self._balances.reserve(order_id, evaluation.cost)
+        self._admitted[order_id] = spec
+
+    def recorded(self, order_id: str) -> None:
+        """The order is in the journal: from now on it is counted there."""
+        self._admitted.pop(order_id, None)
+
+    def withdraw(self, order_id: str) -> None:
+        """The order will not be sent."""
+        self._admitted.pop(order_id, None)
+        self._balances.release(order_id)
+
+    def reserve_replace(self, order_id: str, cost: Decimal) -> None:
+        """While a replace is unsettled both the old order and the new one may trade."""
+        if cost > 0:
+            self._balances.reserve(_replace_id(order_id), cost)
+
+    def release_replace(self, order_id: str) -> None:
+        """The replace will not be sent."""
+        self._balances.release(_replace_id(order_id))
+
+    def check_shortable(self, spec: OrderSpec, asset: Asset) -> None:
+        """Refuse a short sale of what cannot be borrowed.
+
+        Raises:
+            SymbolNotTradable: The asset is not shortable.
+        """
+        opens_short = spec.side is OrderSide.SELL and not spec.reduce_only and self._positions.held(spec.symbol) <= 0
+        if opens_short and asset.asset_class is AssetClass.US_EQUITY and not asset.shortable:
+            raise SymbolNotTradable("The asset cannot be sold short.", metadata={"shortable": "false"})
+
+    def _is_stale(self) -> bool:
+        return max(self._balances.age_s, self._positions.age_s) > FRESH_ENOUGH_S
+
+    async def _refresh_behind(self) -> None:
+        call = CallContext(Caller(), self._monotonic() + REFRESH_TIMEOUT_S, BudgetLane.READ)
+        try:
+            await self._balances.refresh(call)
+        except GatewayError:
+            pass  # the old figures with their reservations stay on the safe side
+        finally:
+            self._is_refreshing = False
+
+    def _view(self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None) -> RiskView:
+        account = self._balances.account
+        assert account is not None, "prepare comes first"
+        working = [
+            order
+            for order in self._orders.open_in(spec.symbol)
+            if replacing is None or _family(order) != _family(replacing)
+        ]
+        unrecorded = [admitted for admitted in self._admitted.values() if admitted.symbol == spec.symbol]
+        bid = decimal_from_price(quote.bid_price) if quote is not None and quote.bid_price > 0 else None
+        ask = decimal_from_price(quote.ask_price) if quote is not None and quote.ask_price > 0 else None
+        return RiskView(
+            account=account,
+            reserved=self._balances.reserved - self._freed(replacing),
+            asset=asset,
+            held=self._positions.held(spec.symbol),
+            buying=self._outstanding(OrderSide.BUY, working, unrecorded, bid or ask),
+            selling=self._outstanding(OrderSide.SELL, working, unrecorded, bid or ask),
+            bid=bid,
+            ask=ask,
+        )
+
+    def _outstanding(
+        self, side: OrderSide, working: Iterable[Order], unrecorded: Iterable[OrderSpec], price: Decimal | None
+    ) -> Decimal:
+        """What open and unsent orders of a side may still trade; members of one family count once."""
+        by_family: dict[str, Decimal] = {}
+        for order in working:
+            if order.spec.side is not side:
+                continue
+            family = _family(order)
+            amount = self._leaves(order, price)
+            by_family[family] = max(amount, by_family.get(family, amount))
+        total = sum(by_family.values(), Decimal(0))
+        for spec in unrecorded:
+            if spec.side is side:
+                total += spec.quantity if spec.quantity is not None else _worth(spec.notional, price)
+        return total
+
+    def _freed(self, replacing: Order | None) -> Decimal:
+        """What the old order holds of the buying power, and the new one takes over."""
+        if replacing is None or replacing.spec.side is OrderSide.SELL or replacing.leaves_quantity is None:
+            return Decimal(0)
+        return replacing.leaves_quantity * (replacing.spec.limit_price or replacing.spec.stop_price or Decimal(0))
+
+    def _leaves(self, order: Order, price: Decimal | None) -> Decimal:
+        if order.parent_order_id:
+            parent = self._orders.order(order.parent_order_id)
+            if not parent.state.is_terminal and parent.spec.side is not order.spec.side:
+                return _LEG_WEIGHTLESS  # an exit that begins when its entry is filled
+        leaves = order.leaves_quantity
+        if order.pending_replace is not None and order.pending_replace.quantity is not None and leaves is not None:
+            leaves = max(leaves, order.pending_replace.quantity - order.filled_quantity)
+        return leaves if leaves is not None else _worth(order.spec.notional, price)
+
+    def _on_event(self, event: JournalEvent, order: Order) -> None:
+        """Follow the fills, and what the venue's next figures will contain."""
+        if event.fill is not None:
+            fill = event.fill
+            signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
+            exact = fill.account_position_quantity is not None and order.asset_class is AssetClass.US_EQUITY
+            self._positions.note_fill(fill.symbol, signed, fill.account_position_quantity, exact)
+        if event.kind in (OrderEventKind.REPLACED, OrderEventKind.REPLACE_REJECTED):
+            self._balances.acknowledge(_replace_id(order.order_id))
+        if order.state.is_terminal and not order.filled_quantity:
+            self._balances.release(order.order_id)
+            self._balances.release(_replace_id(order.order_id))
+        elif order.venue_orders and order.state is not OrderState.OUTCOME_UNKNOWN:
+            self._balances.acknowledge(order.order_id)
+
+
+def denial_of(evaluation: Evaluation, spec: OrderSpec) -> OrderDenied:
+    """The first failed check as an error that lists all of them."""
+    failed = [check for check in evaluation.checks if not check.passed]
+    checks = [FailedCheck(check.reason, spec.symbol, _description(check)) for check in failed]
+    return _DENIALS[failed[0].reason](_TEXTS[failed[0].reason], checks=checks, metadata=_figures(failed[0]))
+
+
+def _figures(check: RiskCheckResult) -> dict[str, str]:
+    if check.observed is None or check.limit is None:
+        return {}
+    return {"observed": format_decimal(check.observed), "limit": format_decimal(check.limit), "unit": check.unit}
+
+
+def _description(check: RiskCheckResult) -> str:
+    if check.observed is None or check.limit is None:
+        return _TEXTS[check.reason]
+    figures = _figures(check)
+    return f"{_TEXTS[check.reason]} {figures['observed']} of {figures['limit']} {check.unit}."
+
+
+def _family(order: Order) -> str:
+    return order.parent_order_id or order.order_id
+
+
+def _worth(notional: Decimal | None, price: Decimal | None) -> Decimal:
+    return notional / price if notional is not None and price else Decimal(0)
+
+
+def _replace_id(order_id: str) -> str:
+    return f"{order_id}#replace"
