@@ -9,7 +9,7 @@ from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import WebSocketRoute
+from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.emulator.exchange import Refusal
@@ -35,12 +35,13 @@ DATA_PATHS = ("/v2/iex", "/v2/sip", "/v1beta3/crypto/us")
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The application and the parts that a test may look at."""
+    """The application and the parts that a test may look at; `routes` are those of REST."""
 
     asgi: ASGIApp
     faults: Faults
     sockets: Sockets
     gate: Gate
+    routes: tuple[Route, ...]
 
 
 def make_app(
@@ -62,22 +63,25 @@ def make_app(
     floor.listen(hub)
     floor.listen(orders)
     control = ControlRoutes(floor, faults, sockets)
+    routes = (
+        *OrderRoutes(floor).routes(),
+        *PositionRoutes(floor).routes(),
+        *AccountRoutes(floor, legacy=legacy_fields).routes(),
+        *ReferenceRoutes(floor).routes(),
+        *MarketDataRoutes(floor).routes(),
+        *control.routes(),
+        *RecordRoutes(floor.exchange.ledger).routes(),
+    )
     starlette = Starlette(
         routes=[
-            *OrderRoutes(floor).routes(),
-            *PositionRoutes(floor).routes(),
-            *AccountRoutes(floor, legacy=legacy_fields).routes(),
-            *ReferenceRoutes(floor).routes(),
-            *MarketDataRoutes(floor).routes(),
-            *control.routes(),
-            *RecordRoutes(floor.exchange.ledger).routes(),
+            *routes,
             *(WebSocketRoute(path, data.serve) for path in DATA_PATHS),
             WebSocketRoute(ORDERS_PATH, orders.serve),
         ],
         exception_handlers={Refusal: _on_refusal, HttpError: _on_http_error, HTTPException: _on_no_route},
     )
     control.gate = Gate(starlette, credentials, RateLimit(rate_limit, clock), faults)
-    return App(control.gate, faults, sockets, control.gate)
+    return App(control.gate, faults, sockets, control.gate, routes)
 
 
 def _altering(faults: Faults) -> Callable[[JsonObject], JsonObject]:

@@ -42,8 +42,11 @@ class Outbox:
         self.sent = 0
 
     def put(self, frame: bytes) -> bool:
-        """Queue a frame; False when the client is too slow for it, and the frame is not queued."""
-        if self.muted:
+        """Queue a frame; False when the client is too slow for it, and the frame is not queued.
+
+        Whoever is muted, or has been told the last words, gets nothing more.
+        """
+        if self.muted or self._last_words is not None:
             return True
         if self._bytes + len(frame) > self._bytes_max:
             return False
