@@ -4,14 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any, ClassVar
 
-from gateway.domain.models.market_data import StreamRequest
 from gateway.domain.types import Channel
 from gateway.servicers.identity import call_context
 from gateway.servicers.wire import market_data as wire
 from gateway.services.market_data import PriceService, QuoteService
-from gateway.services.streaming import StreamingService
+from gateway.services.streaming import MarketDataStream, StreamingService
 from trading_gateway.v1 import market_data_pb2 as pb, market_data_pb2_grpc
 
 
@@ -58,22 +58,29 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
         page = await self._prices.list_bars(wire.bars_request_from_proto(request), call_context())
         return wire.bars_page_to_proto(page)
 
-    def StreamQuotes(self, request: pb.StreamQuotesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
+    async def StreamQuotes(self, request: pb.StreamQuotesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
         """Live quotes."""
-        return self._stream(wire.stream_request_from_proto(request, Channel.QUOTES))
-
-    def StreamTrades(self, request: pb.StreamTradesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
-        """Live trades."""
-        return self._stream(wire.stream_request_from_proto(request, Channel.TRADES))
-
-    def StreamBars(self, request: pb.StreamBarsRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
-        """Live minute bars."""
-        return self._stream(wire.stream_request_from_proto(request, Channel.BARS))
-
-    async def _stream(self, wanted: StreamRequest) -> AsyncIterator[bytes]:
-        stream = await self._streaming.open(wanted, call_context())
-        try:
+        async with self._opened(request, Channel.QUOTES) as stream:
             async for message in stream.messages():
                 yield message
+
+    async def StreamTrades(self, request: pb.StreamTradesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
+        """Live trades."""
+        async with self._opened(request, Channel.TRADES) as stream:
+            async for message in stream.messages():
+                yield message
+
+    async def StreamBars(self, request: pb.StreamBarsRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
+        """Live minute bars."""
+        async with self._opened(request, Channel.BARS) as stream:
+            async for message in stream.messages():
+                yield message
+
+    @asynccontextmanager
+    async def _opened(self, request: wire.StreamMessage, channel: Channel) -> AsyncIterator[MarketDataStream]:
+        """A stream that is closed however its reader ends."""
+        stream = await self._streaming.open(wire.stream_request_from_proto(request, channel), call_context())
+        try:
+            yield stream
         finally:
             stream.close()
