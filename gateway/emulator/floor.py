@@ -16,6 +16,7 @@ from typing import Final, Protocol
 
 from gateway.domain.models.market_data import Quote, Trade
 from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND
+from gateway.emulator.bars import MINUTE_NS
 from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event, Market
 from gateway.emulator.recorded import RecordedExchange
@@ -104,9 +105,14 @@ class TradingFloor:
                 listener.on_updates(updates)
 
     async def run(self) -> None:
-        """Keep up with the clock until canceled."""
+        """Keep up with the clock until canceled; the market gets ready for the next minute on another thread."""
+        prepared_minute = 0
         while True:
             self._turn()
+            minute = self._seen_ns // MINUTE_NS
+            if minute != prepared_minute:
+                prepared_minute = minute
+                await asyncio.to_thread(self.market.prepare, self._seen_ns)
             await asyncio.sleep(self._pause_s())
 
     def _turn(self) -> None:
@@ -156,6 +162,7 @@ class TradingFloor:
                 self.exchange.on_quote(now_ns, symbol, quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size)
 
     def _pause_s(self) -> float:
+        """Until the next event; not at all when it is due already, though others get their turn."""
         due_ns = self.market.next_event_ns(self._seen_ns)
         wait_ms = _TURN_MS_MAX if due_ns is None else (due_ns - self._clock()) / NANOS_PER_MS
-        return min(max(wait_ms, _TURN_MS_MIN), _TURN_MS_MAX) / 1000
+        return 0 if wait_ms <= 0 else min(max(wait_ms, _TURN_MS_MIN), _TURN_MS_MAX) / 1000

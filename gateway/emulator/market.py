@@ -56,6 +56,10 @@ class Market(Protocol):
         """Somebody subscribed to market data: a tape that waits for that begins. Later calls change nothing."""
         ...
 
+    def prepare(self, now_ns: int) -> None:
+        """Get ready for the next minute; called on a worker thread."""
+        ...
+
     def next_event_ns(self, after_ns: int) -> int | None:
         """When the next event after an instant is due; None when none is in sight."""
         ...
@@ -119,6 +123,10 @@ class SyntheticMarket:
     def is_regular(self, trade: Trade) -> bool:  # noqa: ARG002 - the seam's shape
         """All prints of this market are."""
         return True
+
+    def prepare(self, now_ns: int) -> None:
+        """Make the next minute's events; a future of this market is as computable as its past."""
+        self._block(now_ns // MINUTE_NS + 1)
 
     def next_event_ns(self, after_ns: int) -> int | None:
         """The next event's time; the end of the minute when this one has none left."""

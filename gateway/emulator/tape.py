@@ -84,6 +84,9 @@ class Tape:
         """Whether the print's conditions let it set a price; crypto prints have none."""
         return INELIGIBLE_FOR_PRICE.isdisjoint(trade.conditions)
 
+    def prepare(self, now_ns: int) -> None:
+        """The recording is in memory already."""
+
     def next_event_ns(self, after_ns: int) -> int | None:
         """When the next row is due."""
         if self.start_ns is None:
@@ -100,21 +103,25 @@ class Tape:
             first = bisect_right(self._due, self._recorded_by(after_ns, number))
             last = bisect_right(self._due, self._recorded_by(until_ns, number))
             for index in range(first, last):
-                yield self._stamp_ns(self._due[index], number), self._stamped(self._events[index], number)
+                due_ns, event = self._stamp_ns(self._due[index], number), self._events[index]
+                if isinstance(event, Bar):
+                    yield due_ns, self._stamped_bar(event, number)
+                else:
+                    yield due_ns, _stamped(event, due_ns)
 
     def quotes(self, symbol: str, start_ns: int, end_ns: int, *, descending: bool = False) -> Iterator[Quote]:
         """Quotes stamped in [start, end]."""
         series = self._series[symbol]
         for number, first, last in self._ranges(series.quote_times, start_ns, end_ns, descending):
             for index in reversed(range(first, last)) if descending else range(first, last):
-                yield self._stamped_quote(series.quotes[index], number)
+                yield _stamped_quote(series.quotes[index], self._stamp_ns(series.quote_times[index], number))
 
     def trades(self, symbol: str, start_ns: int, end_ns: int, *, descending: bool = False) -> Iterator[Trade]:
         """Trades stamped in [start, end]."""
         series = self._series[symbol]
         for number, first, last in self._ranges(series.trade_times, start_ns, end_ns, descending):
             for index in reversed(range(first, last)) if descending else range(first, last):
-                yield self._stamped_trade(series.trades[index], number)
+                yield _stamped_trade(series.trades[index], self._stamp_ns(series.trade_times[index], number))
 
     def bars(
         self, symbol: str, timeframe: Timeframe, start_ns: int, end_ns: int, now_ns: int, *, descending: bool = False
@@ -173,27 +180,6 @@ class Tape:
             last = bisect_right(times, self._recorded_by(end_ns, number))
             yield number, first, last
 
-    def _stamped(self, event: Event, number: int) -> Event:
-        if isinstance(event, Quote):
-            return self._stamped_quote(event, number)
-        if isinstance(event, Trade):
-            return self._stamped_trade(event, number)
-        return self._stamped_bar(event, number)
-
-    def _stamped_quote(self, quote: Quote, number: int) -> Quote:
-        stamp_ns = self._stamp_ns(quote.time_ns, number)
-        return Quote(
-            quote.symbol, stamp_ns, quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size, quote.feed,
-            stamp_ns, quote.bid_exchange, quote.ask_exchange, quote.conditions, quote.tape,
-        )  # fmt: skip
-
-    def _stamped_trade(self, trade: Trade, number: int) -> Trade:
-        stamp_ns = self._stamp_ns(trade.time_ns, number)
-        return Trade(
-            trade.symbol, stamp_ns, trade.price, trade.size, trade.feed, stamp_ns, trade.exchange, trade.trade_id,
-            trade.conditions, trade.tape, trade.taker_side,
-        )  # fmt: skip
-
     def _stamped_bar(self, bar: Bar, number: int) -> Bar:
         return replace(bar, start_time_ns=self._stamp_ns(bar.start_time_ns, number))
 
@@ -208,6 +194,24 @@ class _Series:
         self.quote_times = [quote.time_ns for quote in self.quotes]
         self.trade_times = [trade.time_ns for trade in self.trades]
         self.bar_ends = [bar.start_time_ns + MINUTE_NS for bar in self.bars]
+
+
+def _stamped(event: Quote | Trade, stamp_ns: int) -> Quote | Trade:
+    return _stamped_quote(event, stamp_ns) if isinstance(event, Quote) else _stamped_trade(event, stamp_ns)
+
+
+def _stamped_quote(quote: Quote, stamp_ns: int) -> Quote:
+    return Quote(
+        quote.symbol, stamp_ns, quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size, quote.feed,
+        stamp_ns, quote.bid_exchange, quote.ask_exchange, quote.conditions, quote.tape,
+    )  # fmt: skip
+
+
+def _stamped_trade(trade: Trade, stamp_ns: int) -> Trade:
+    return Trade(
+        trade.symbol, stamp_ns, trade.price, trade.size, trade.feed, stamp_ns, trade.exchange, trade.trade_id,
+        trade.conditions, trade.tape, trade.taker_side,
+    )  # fmt: skip
 
 
 def _in_replay_order(recording: Recording) -> list[Event]:
