@@ -7,7 +7,7 @@ them as they were.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -132,6 +132,9 @@ class ExchangeConfig:
         Raises:
             ValueError: Naming the setting.
         """
+        for setting in fields(self):
+            if type(getattr(self, setting.name)) is not type(setting.default):
+                raise ValueError(f"{setting.name} must be of the type {type(setting.default).__name__}")
         if self.multiplier not in MULTIPLIERS:
             raise ValueError(f"multiplier must be one of {MULTIPLIERS}, not {self.multiplier}")
         if not self.cash.is_finite() or self.cash < 0:

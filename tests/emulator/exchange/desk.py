@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Any
@@ -39,7 +38,7 @@ def make_spec(symbol: str, side: str, quantity: Any = None, **fields: Any) -> Or
     kind = fields.pop("order_type", None) or _type_of(fields)
     tif = fields.pop("tif", "gtc" if "USD" in symbol else "day")
     profit, loss = fields.pop("take_profit", None), fields.pop("stop_loss", None)
-    if loss is not None and not isinstance(loss, Sequence):
+    if loss is not None and not isinstance(loss, tuple):
         loss = (loss,)
     return OrderSpec(
         symbol=symbol,
