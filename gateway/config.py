@@ -34,12 +34,16 @@ class Settings(BaseSettings):
         default=SecretStr(""),
         validation_alias=AliasChoices("GATEWAY_API_KEY", "ALPACA_API_KEY", "APCA_API_KEY_ID", "api_key"),
     )
-    """Alpaca's key id. The emulator takes any."""
+    """Alpaca's key id, for paper. An emulator is never sent it."""
     api_secret: SecretStr = Field(
         default=SecretStr(""),
         validation_alias=AliasChoices("GATEWAY_API_SECRET", "ALPACA_SECRET_KEY", "APCA_API_SECRET_KEY", "api_secret"),
     )
     """Alpaca's secret."""
+    emulator_key: SecretStr = SecretStr("")
+    """What an emulator that was started with --key wants; empty for one that takes anything."""
+    emulator_secret: SecretStr = SecretStr("")
+    """The secret that goes with it."""
 
     submit_wait_ms: int = Field(default=2_000, ge=1, le=60_000)
     """How long SubmitOrder waits for the venue's answer before it says where the order stands."""

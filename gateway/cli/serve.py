@@ -17,11 +17,12 @@ from typing import Any, Final
 
 import structlog
 import typer
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
 from gateway.cli.embedded_emulator import EmbeddedEmulator
 from gateway.config import Settings
 from gateway.domain.types import Venue
+from gateway.telemetry import configure_logging
 
 EXIT_CONFIG: Final = 78
 """sysexits.h EX_CONFIG: what was asked for is not allowed; starting again does not help."""
@@ -113,8 +114,9 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
 
 async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
-    from gateway.container import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
+    from gateway.cli.process import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
 
+    configure_logging(settings.log_level, settings.log_format)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -124,27 +126,32 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
             emulator = EmbeddedEmulator(folder / "emulator", emulator_options)
             stack.push_async_callback(emulator.stop)
             try:
-                settings = settings.model_copy(update={"venue_url": await emulator.start()} | _limit(emulator_options))
+                settings = settings.model_copy(
+                    update={"venue_url": await emulator.start()} | _as_settings(emulator_options)
+                )
             except RuntimeError as error:
                 raise Refused(str(error), code=1) from None
-        gateway = Gateway(settings)
         try:
+            gateway = Gateway(settings)
             address = await gateway.start()
         except OSError as error:
             raise Refused(f"cannot serve on {settings.listen}: {error}", code=1) from None
+        except ValueError as error:
+            raise Refused(str(error), code=2) from None
         stack.push_async_callback(gateway.stop)
         _announce(settings, address, embedded=emulator is not None)
         return await _until_stopped(stop, emulator)
 
 
-def _limit(emulator_options: Mapping[str, Any]) -> dict[str, Any]:
-    """An emulator without a limit sends no headers that would say so: the budget must be told."""
-    limit = emulator_options.get("rate_limit")
-    return {} if limit is None else {"venue_requests_per_minute": limit}
+def _as_settings(emulator_options: Mapping[str, Any]) -> dict[str, Any]:
+    """What the emulator was told and its client must know too: its limit and its credentials."""
+    names = {"rate_limit": "venue_requests_per_minute", "key": "emulator_key", "secret": "emulator_secret"}
+    told = {names[name]: value for name, value in emulator_options.items() if name in names}
+    return {name: SecretStr(value) if name.startswith("emulator_") else value for name, value in told.items()}
 
 
 async def _until_stopped(stop: asyncio.Event, emulator: EmbeddedEmulator | None) -> int:
-    waiting = {asyncio.create_task(stop.wait())}
+    waiting: set[asyncio.Task[Any]] = {asyncio.create_task(stop.wait())}
     if emulator is not None:
         waiting.add(asyncio.create_task(emulator.wait()))
     _, pending = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)

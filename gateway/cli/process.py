@@ -1,0 +1,69 @@
+"""One gateway in this process: everything wired, started and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+from gateway.application.order_feed import Notice, OrderFeed
+from gateway.application.trading_engine import TradingEngine
+from gateway.config import Settings
+from gateway.container import Module, build
+from gateway.infrastructure.alpaca.clients import ClientFactory
+from gateway.servicers.server import GatewayServer
+from gateway.services.streaming import StreamingService
+from gateway.telemetry import Telemetry
+
+FEED_WAIT_S: Final = 3.0
+"""How long a start waits for the venue's order feed, so that a first order meets an open door. It serves anyway."""
+
+
+class Gateway:
+    """Wired when made, inside the event loop that it will run in.
+
+    Args:
+        settings: With `venue_url` set when the venue is the emulator.
+        overrides: Modules whose bindings win: other repositories, other clocks.
+    """
+
+    def __init__(self, settings: Settings, *overrides: Module) -> None:
+        self._drain_ms = settings.drain_timeout_ms
+        self.injector: Final = build(settings, *overrides)
+        self._server = self.injector.get(GatewayServer)
+        self._engine = self.injector.get(TradingEngine)
+
+    async def start(self) -> str:
+        """Listen to the venue and serve; the address that was bound.
+
+        Raises:
+            OSError: The address is taken, or not on loopback.
+        """
+        try:
+            live = self._order_feed_live()
+            await self._engine.start()
+            await asyncio.wait([live], timeout=FEED_WAIT_S)
+            return await self._server.start()
+        except BaseException:
+            await self._stop_work(0)
+            raise
+
+    async def stop(self) -> None:
+        """Drain: no new risk, orders in flight finished, streams ended with a token, everything closed. Idempotent."""
+        await self._server.drain(lambda: self._stop_work(self._drain_ms))
+
+    def _order_feed_live(self) -> asyncio.Future[None]:
+        feed = self.injector.get(OrderFeed)
+        live = asyncio.get_running_loop().create_future()
+
+        def look(_notice: Notice) -> None:
+            if feed.is_live and not live.done():
+                live.set_result(None)
+
+        feed.add_listener(look)
+        return live
+
+    async def _stop_work(self, drain_ms: int) -> None:
+        await self._engine.stop(drain_ms)
+        await self.injector.get(StreamingService).close()
+        await self.injector.get(ClientFactory).close()
+        await asyncio.to_thread(self.injector.get(Telemetry).shutdown)

@@ -1,0 +1,621 @@
+"""The wiring: which class stands behind which interface. The only file that knows injector.
+
+One provider per class, everything a singleton, resolved once at start and never per call. Later modules win:
+tests and benchmarks append one that binds other repositories or clocks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from importlib import metadata
+
+from injector import Binder, Injector, Module, provider, singleton
+
+from gateway.application.cancellations import Cancellations
+from gateway.application.key_desk import KeyDesk
+from gateway.application.order_feed import OrderFeed
+from gateway.application.order_manager import OrderManager
+from gateway.application.order_updates import OrderUpdates
+from gateway.application.outcome_resolver import OutcomeResolver
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.reconciler import Reconciler
+from gateway.application.replacements import Replacements
+from gateway.application.risk_manager import RiskManager
+from gateway.application.submissions import Submissions
+from gateway.application.trading_engine import TradingEngine
+from gateway.application.venue_calls import VenueCalls
+from gateway.application.workflows import TradingWorkflow
+from gateway.config import Settings
+from gateway.domain.interfaces import (
+    AccountRepository,
+    MarketDataRepository,
+    OrderJournal,
+    RequestGate,
+    StreamingRepository,
+    TradingRepository,
+)
+from gateway.domain.types import Venue
+from gateway.infrastructure.alpaca.account_adapter import AccountAdapter
+from gateway.infrastructure.alpaca.asset_table import AssetTable
+from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
+from gateway.infrastructure.alpaca.market_data_adapter import MarketDataAdapter
+from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
+from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
+from gateway.infrastructure.persistence.memory_journal import MemoryJournal
+from gateway.servicers.account import AccountServicer
+from gateway.servicers.frames import FrameEncoder
+from gateway.servicers.market_data import MarketDataServicer
+from gateway.servicers.reference import ReferenceDataServicer
+from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
+from gateway.servicers.trading import TradingServicer
+from gateway.services.account import AccountService, BalanceService
+from gateway.services.cache import CacheService
+from gateway.services.latest_reads import LatestReads
+from gateway.services.market_data import PriceService, QuoteService
+from gateway.services.recovery import ErrorService
+from gateway.services.reference import AssetService, MarketCalendarService
+from gateway.services.request_budget import RequestBudget
+from gateway.services.streaming import StreamingService, StreamLimits
+from gateway.services.trading import OrderService, PositionService
+from gateway.services.validation import ValidationService
+from gateway.telemetry import Telemetry, TelemetryOptions
+
+__all__ = ["Clocks", "Module", "build", "client_config"]
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """Time, as everything here is given it.
+
+    Attributes:
+        wall: Nanoseconds since the Unix epoch.
+        monotonic: Seconds, the clock of deadlines.
+        sleep: Seconds.
+    """
+
+    wall: Callable[[], int] = time.time_ns
+    monotonic: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], Awaitable[None]] = asyncio.sleep
+
+
+class SettingsModule(Module):
+    """What is given: settings and clocks."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+
+    def configure(self, binder: Binder) -> None:
+        """Bind both."""
+        binder.bind(Settings, to=self._settings)
+        binder.bind(Clocks, to=Clocks())
+
+    @provider
+    @singleton
+    def telemetry(self, settings: Settings) -> Telemetry:
+        """Spans and metrics."""
+        options = TelemetryOptions(settings.otlp_endpoint, service_version=metadata.version("trading-gateway"))
+        return Telemetry.from_options(options)
+
+
+class VenueModule(Module):
+    """The way out: Alpaca's adapters, whatever the address."""
+
+    @provider
+    @singleton
+    def request_budget(self, settings: Settings, clocks: Clocks) -> RequestBudget:
+        """The venue's requests a minute."""
+        return RequestBudget(settings.venue_requests_per_minute, clocks.wall, clocks.monotonic)
+
+    @provider
+    @singleton
+    def request_gate(self, budget: RequestBudget) -> RequestGate:
+        """What the adapters ask."""
+        return budget
+
+    @provider
+    @singleton
+    def client_factory(self, settings: Settings, gate: RequestGate) -> ClientFactory:
+        """Clients, threads and pools of one venue."""
+        return ClientFactory(client_config(settings), gate)
+
+    @provider
+    @singleton
+    def trading(self, factory: ClientFactory) -> TradingRepository:
+        """Orders."""
+        return TradingAdapter(factory)
+
+    @provider
+    @singleton
+    def market_data(self, factory: ClientFactory, clocks: Clocks) -> MarketDataRepository:
+        """Market and reference data."""
+        return MarketDataAdapter(factory, clocks.wall)
+
+    @provider
+    @singleton
+    def asset_table(self, repository: MarketDataRepository, clocks: Clocks) -> AssetTable:
+        """Asset ids → symbols."""
+        return AssetTable(repository.list_assets, clocks.monotonic)
+
+    @provider
+    @singleton
+    def account(self, factory: ClientFactory, assets: AssetTable, clocks: Clocks) -> AccountRepository:
+        """The account."""
+        return AccountAdapter(factory, assets, clocks.wall)
+
+    @provider
+    @singleton
+    def streaming(self, factory: ClientFactory, clocks: Clocks) -> StreamingRepository:
+        """Sockets."""
+        return StreamingAdapter(factory, clocks.wall)
+
+    @provider
+    @singleton
+    def journal(self, settings: Settings) -> OrderJournal:
+        """In memory, until it is durable."""
+        return MemoryJournal(settings.journal_events_max)
+
+
+class ServiceModule(Module):
+    """One noun each."""
+
+    @provider
+    @singleton
+    def cache(self, clocks: Clocks) -> CacheService:
+        """Time-bounded reads."""
+        return CacheService(clocks.monotonic)
+
+    @provider
+    @singleton
+    def errors(self, clocks: Clocks) -> ErrorService:
+        """What is tried again."""
+        return ErrorService(clocks.wall, clocks.monotonic, clocks.sleep)
+
+    @provider
+    @singleton
+    def validation(self) -> ValidationService:
+        """The closed table of legal orders."""
+        return ValidationService()
+
+    @provider
+    @singleton
+    def assets(
+        self, repository: MarketDataRepository, cache: CacheService, errors: ErrorService, clocks: Clocks
+    ) -> AssetService:
+        """What can be traded."""
+        return AssetService(repository, cache, errors, clocks.monotonic)
+
+    @provider
+    @singleton
+    def calendar(
+        self, repository: MarketDataRepository, cache: CacheService, errors: ErrorService, clocks: Clocks
+    ) -> MarketCalendarService:
+        """When."""
+        return MarketCalendarService(repository, cache, errors, clocks.wall)
+
+    @provider
+    @singleton
+    def accounts(
+        self, repository: AccountRepository, cache: CacheService, errors: ErrorService, settings: Settings
+    ) -> AccountService:
+        """The account."""
+        return AccountService(repository, cache, errors, settings.default_staleness_ms)
+
+    @provider
+    @singleton
+    def balances(self, accounts: AccountService, clocks: Clocks) -> BalanceService:
+        """Buying power less orders in flight."""
+        return BalanceService(accounts, clocks.monotonic)
+
+    @provider
+    @singleton
+    def orders(self, repository: TradingRepository, accounts: AccountRepository, errors: ErrorService) -> OrderService:
+        """Orders at the venue."""
+        return OrderService(repository, accounts, errors)
+
+    @provider
+    @singleton
+    def positions(
+        self,
+        repository: AccountRepository,
+        cache: CacheService,
+        errors: ErrorService,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> PositionService:
+        """What the account holds."""
+        return PositionService(repository, cache, errors, clocks.wall, clocks.monotonic, settings.default_staleness_ms)
+
+    @provider
+    @singleton
+    def streaming(
+        self,
+        streaming: StreamingRepository,
+        market_data: MarketDataRepository,
+        assets: AssetService,
+        errors: ErrorService,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> StreamingService:
+        """The quote corridor."""
+        return StreamingService(
+            streaming,
+            market_data,
+            assets,
+            errors,
+            FrameEncoder(),
+            stock_feed=settings.stock_feed,
+            wall=clocks.wall,
+            monotonic=clocks.monotonic,
+            limits=StreamLimits(symbols_per_stream_max=settings.symbols_per_stream_max),
+        )
+
+    @provider
+    @singleton
+    def latest_reads(
+        self,
+        streaming: StreamingService,
+        assets: AssetService,
+        cache: CacheService,
+        errors: ErrorService,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> LatestReads:
+        """Newest values, from the stream or the venue."""
+        return LatestReads(
+            streaming,
+            assets,
+            cache,
+            errors,
+            stock_feed=settings.stock_feed,
+            default_staleness_ms=settings.default_staleness_ms,
+            wall=clocks.wall,
+            monotonic=clocks.monotonic,
+        )
+
+    @provider
+    @singleton
+    def quotes(
+        self,
+        repository: MarketDataRepository,
+        streaming: StreamingService,
+        reads: LatestReads,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> QuoteService:
+        """Latest quotes, vouched or not."""
+        return QuoteService(repository, streaming, reads, stock_feed=settings.stock_feed, monotonic=clocks.monotonic)
+
+    @provider
+    @singleton
+    def prices(
+        self,
+        repository: MarketDataRepository,
+        streaming: StreamingService,
+        reads: LatestReads,
+        errors: ErrorService,
+        clocks: Clocks,
+    ) -> PriceService:
+        """Trades, bars, snapshots."""
+        return PriceService(repository, streaming, reads, errors, wall=clocks.wall)
+
+
+class ApplicationModule(Module):
+    """Commands, and the owner of every order's state."""
+
+    @provider
+    @singleton
+    def tasks(self) -> OwnedTasks:
+        """What goes on when its caller has gone."""
+        return OwnedTasks()
+
+    @provider
+    @singleton
+    def calls(self, clocks: Clocks) -> VenueCalls:
+        """Contexts of the gateway's own requests."""
+        return VenueCalls(clocks.monotonic)
+
+    @provider
+    @singleton
+    def order_manager(self, journal: OrderJournal, settings: Settings, clocks: Clocks) -> OrderManager:
+        """The one owner of an order's state."""
+        return OrderManager(journal, clocks.wall, settings.orders_max)
+
+    @provider
+    @singleton
+    def order_feed(self, orders: OrderManager, clocks: Clocks) -> OrderFeed:
+        """What the venue says of orders."""
+        return OrderFeed(orders, clocks.wall)
+
+    @provider
+    @singleton
+    def order_updates(self, orders: OrderManager, feed: OrderFeed, clocks: Clocks) -> OrderUpdates:
+        """The readers of the journal."""
+        return OrderUpdates(orders, feed, clocks.wall)
+
+    @provider
+    @singleton
+    def desk(self, orders: OrderManager, tasks: OwnedTasks, settings: Settings, clocks: Clocks) -> KeyDesk:
+        """The key first."""
+        return KeyDesk(orders, tasks, clocks.monotonic, settings.submit_wait_ms)
+
+    @provider
+    @singleton
+    def risk(
+        self,
+        orders: OrderManager,
+        balances: BalanceService,
+        positions: PositionService,
+        quotes: QuoteService,
+        tasks: OwnedTasks,
+        clocks: Clocks,
+    ) -> RiskManager:
+        """May this order go?"""
+        return RiskManager(orders, balances, positions, quotes, tasks, clocks.monotonic)
+
+    @provider
+    @singleton
+    def resolver(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        venue: OrderService,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> OutcomeResolver:
+        """Orders whose answer was lost."""
+        return OutcomeResolver(
+            orders,
+            feed,
+            venue,
+            calls,
+            tasks,
+            clocks.wall,
+            clocks.monotonic,
+            clocks.sleep,
+            settings.settle_window_ms,
+        )
+
+    @provider
+    @singleton
+    def submissions(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        venue: OrderService,
+        assets: AssetService,
+        validation: ValidationService,
+        risk: RiskManager,
+        errors: ErrorService,
+        resolver: OutcomeResolver,
+        calls: VenueCalls,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> Submissions:
+        """From the checks to the venue's answer."""
+        return Submissions(
+            orders,
+            feed,
+            venue,
+            assets,
+            validation,
+            risk,
+            errors,
+            resolver,
+            calls,
+            clocks.wall,
+            clocks.monotonic,
+            settings.submit_wait_ms,
+        )
+
+    @provider
+    @singleton
+    def cancellations(
+        self,
+        orders: OrderManager,
+        venue: OrderService,
+        resolver: OutcomeResolver,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        clocks: Clocks,
+    ) -> Cancellations:
+        """Cancels that are owed."""
+        return Cancellations(orders, venue, resolver, calls, tasks, clocks.wall)
+
+    @provider
+    @singleton
+    def replacements(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        venue: OrderService,
+        assets: AssetService,
+        validation: ValidationService,
+        risk: RiskManager,
+        errors: ErrorService,
+        resolver: OutcomeResolver,
+        cancellations: Cancellations,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> Replacements:
+        """New values for working orders."""
+        return Replacements(
+            orders,
+            feed,
+            venue,
+            assets,
+            validation,
+            risk,
+            errors,
+            resolver,
+            cancellations,
+            calls,
+            tasks,
+            clocks.wall,
+            clocks.monotonic,
+            clocks.sleep,
+            settings.settle_window_ms,
+        )
+
+    @provider
+    @singleton
+    def reconciler(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        venue: OrderService,
+        positions: PositionService,
+        balances: BalanceService,
+        cancellations: Cancellations,
+        calls: VenueCalls,
+        clocks: Clocks,
+    ) -> Reconciler:
+        """The venue's truth against ours."""
+        return Reconciler(
+            orders, feed, venue, positions, balances, cancellations, calls, clocks.wall, clocks.monotonic, clocks.sleep
+        )
+
+    @provider
+    @singleton
+    def engine(
+        self,
+        orders: OrderManager,
+        desk: KeyDesk,
+        submissions: Submissions,
+        replacements: Replacements,
+        cancellations: Cancellations,
+        resolver: OutcomeResolver,
+        feed: OrderFeed,
+        reconciler: Reconciler,
+        updates: OrderUpdates,
+        streaming: StreamingRepository,
+        tasks: OwnedTasks,
+        clocks: Clocks,
+    ) -> TradingEngine:
+        """Every command about orders."""
+        return TradingEngine(
+            orders,
+            desk,
+            submissions,
+            replacements,
+            cancellations,
+            resolver,
+            feed,
+            reconciler,
+            updates,
+            streaming,
+            tasks,
+            clocks.wall,
+            clocks.monotonic,
+        )
+
+    @provider
+    @singleton
+    def workflow(
+        self,
+        engine: TradingEngine,
+        desk: KeyDesk,
+        orders: OrderManager,
+        positions: PositionService,
+        assets: AssetService,
+        calendar: MarketCalendarService,
+        clocks: Clocks,
+    ) -> TradingWorkflow:
+        """Closing positions."""
+        return TradingWorkflow(engine, desk, orders, positions, assets, calendar, clocks.wall, clocks.monotonic)
+
+
+class ServerModule(Module):
+    """The doors."""
+
+    @provider
+    @singleton
+    def trading(
+        self,
+        engine: TradingEngine,
+        workflow: TradingWorkflow,
+        orders: OrderManager,
+        updates: OrderUpdates,
+        clocks: Clocks,
+    ) -> TradingServicer:
+        """TradingService."""
+        return TradingServicer(engine, workflow, orders, updates, clocks.wall)
+
+    @provider
+    @singleton
+    def market_data(
+        self, quotes: QuoteService, prices: PriceService, streaming: StreamingService
+    ) -> MarketDataServicer:
+        """MarketDataService."""
+        return MarketDataServicer(quotes, prices, streaming)
+
+    @provider
+    @singleton
+    def account(self, accounts: AccountService, positions: PositionService, assets: AssetService) -> AccountServicer:
+        """AccountService."""
+        return AccountServicer(accounts, positions, assets)
+
+    @provider
+    @singleton
+    def reference(self, assets: AssetService, calendar: MarketCalendarService, clocks: Clocks) -> ReferenceDataServicer:
+        """ReferenceDataService."""
+        return ReferenceDataServicer(assets, calendar, clocks.wall)
+
+    @provider
+    @singleton
+    def server(
+        self,
+        settings: Settings,
+        trading: TradingServicer,
+        market_data: MarketDataServicer,
+        account: AccountServicer,
+        reference: ReferenceDataServicer,
+        telemetry: Telemetry,
+    ) -> GatewayServer:
+        """The gRPC server."""
+        options = ServerOptions(
+            listen=settings.listen,
+            request_bytes_max=settings.request_bytes_max,
+            concurrent_rpcs_max=settings.concurrent_rpcs_max,
+            streams_max=settings.streams_max,
+            deadline_ms=settings.deadline_default_ms,
+        )
+        return GatewayServer(options, Servicers(trading, market_data, account, reference), telemetry)
+
+
+def client_config(settings: Settings) -> ClientConfig:
+    """Where the adapters are pointed. An emulator is never sent the account's own keys.
+
+    Raises:
+        ValueError: The venue's address is none, or paper has no keys.
+    """
+    timeouts = {
+        "connect_timeout_ms": settings.venue_connect_timeout_ms,
+        "read_timeout_ms": settings.venue_read_timeout_ms,
+        "threads": settings.venue_threads,
+    }
+    if settings.venue is Venue.EMULATOR:
+        key, secret = settings.emulator_key.get_secret_value(), settings.emulator_secret.get_secret_value()
+        return ClientConfig.emulator(settings.venue_url, key, secret, **timeouts)
+    if settings.venue is Venue.PAPER:
+        return ClientConfig.paper(
+            settings.api_key.get_secret_value(), settings.api_secret.get_secret_value(), **timeouts
+        )
+    raise ValueError(f"venue {settings.venue} is not served by this build")
+
+
+def build(settings: Settings, *overrides: Module) -> Injector:
+    """Everything, not yet started.
+
+    Args:
+        settings: With `venue_url` set when the venue is the emulator.
+        overrides: Modules whose bindings win.
+    """
+    modules = [SettingsModule(settings), VenueModule(), ServiceModule(), ApplicationModule(), ServerModule()]
+    return Injector([*modules, *overrides], auto_bind=False)
