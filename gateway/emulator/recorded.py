@@ -53,6 +53,9 @@ FORMAT: Final = 1
 ORDERS_STOP_AT: Final = Decimal("0.9")
 """The part of the ledger's bound past which no order is taken, so that there is room for cancels and fills."""
 
+_QUIET: Final = ("quote", "trade", "advance")
+"""Lines whose outcome is recorded only if it has events."""
+
 Result = TypeVar("Result")
 Entry = dict[str, Any]
 _Prices = tuple[int, float, float, float, float]
@@ -212,7 +215,7 @@ class RecordedExchange(SimulatedExchange):
         now_ns = self._instant(now_ns)
         self._record_prices(self._known_symbols() if now_ns >= self._state.next_boundary_ns else self._held_symbols())
         act = super().advance
-        self._apply({"op": "advance", "t": now_ns}, lambda: act(now_ns))
+        self._apply({"op": "advance", "t": now_ns}, lambda: act(now_ns), quiet=True)
 
     def _react_to_quote(self, symbol: str) -> None:
         self._react({"op": "quote", "s": symbol}, symbol, super()._react_to_quote)
@@ -322,7 +325,7 @@ class RecordedExchange(SimulatedExchange):
             outcome = {"refusal": refusal_to_json(refusal)}
         updates = self._state.updates[told:]
         self.drain_updates()
-        if entry["op"] == "assets" or (entry["op"] in ("quote", "trade") and not updates):
+        if entry["op"] == "assets" or (entry["op"] in _QUIET and not updates):
             return None
         return _outcome(entry["n"], outcome, updates)
 
