@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from typing import Final
 
 import structlog
@@ -17,6 +16,7 @@ import structlog
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.pauses import pause
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import ClientOrderIdReused, GatewayError, OutcomeUnknown
 from gateway.domain.interfaces import VenueOrderFilter
@@ -109,7 +109,8 @@ class OutcomeResolver:
         began = self._monotonic()
         misses, step = 0, 0
         while self._is_in_doubt(order_id):
-            if await self._pause(order_id, LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)]):
+            delay_s = LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)]
+            if await pause(self._nudges[order_id], delay_s, self._sleep):
                 step = 0
             step += 1
             order = self._orders.order(order_id)
@@ -122,22 +123,6 @@ class OutcomeResolver:
 
     def _is_in_doubt(self, order_id: str) -> bool:
         return self._orders.order(order_id).state is OrderState.OUTCOME_UNKNOWN
-
-    async def _pause(self, order_id: str, delay_s: float) -> bool:
-        """Wait before the next lookup; True when it is wanted sooner."""
-        nudge = self._nudges[order_id]
-        sleeper = asyncio.ensure_future(self._sleep(delay_s))
-        waker = asyncio.ensure_future(nudge.wait())
-        try:
-            await asyncio.wait((sleeper, waker), return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            sleeper.cancel()
-            waker.cancel()
-            with suppress(asyncio.CancelledError):
-                await asyncio.gather(sleeper, waker, return_exceptions=True)
-        is_nudged = nudge.is_set()
-        nudge.clear()
-        return is_nudged
 
     async def _look(self, order: Order, misses: int) -> int:
         """One lookup; how many in a row found nothing now. A question that failed proves nothing."""

@@ -18,6 +18,7 @@ import structlog
 from gateway.application.cancellations import Cancellations
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
+from gateway.application.pauses import pause
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import GatewayError, OrderNotFound
 from gateway.domain.interfaces import VenueOrderFilter
@@ -125,11 +126,9 @@ class Reconciler:
     async def run(self) -> None:
         """Reconcile when the feed connects, and look after what is open in between; until canceled."""
         while True:
-            if self._connected.is_set():
-                self._connected.clear()
+            if await pause(self._connected, TICK_S, self._sleep):
                 await self._reconcile()
             await self._look_after()
-            await self._sleep(TICK_S)
 
     def _on_connected(self) -> None:
         self._connected.set()

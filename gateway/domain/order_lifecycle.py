@@ -53,6 +53,9 @@ STATES: Final[Mapping[str, OrderState]] = MappingProxyType(
 )
 """The venue's status → ours. Any other is UNRECOGNIZED and open."""
 
+UNPLACED: Final = frozenset({"accepted", "pending_new", "accepted_for_bidding", "held", "pending_review"})
+"""Statuses of an order that the venue has and that is not on the market yet."""
+
 _NEVER_AT_VENUE: Final[Mapping[OrderEventKind, OrderState]] = MappingProxyType(
     {
         OrderEventKind.DENIED: OrderState.DENIED,
@@ -121,6 +124,9 @@ def merge(known: VenueOrder | None, report: VenueOrder) -> VenueOrder:
     base = report
     known_time, report_time = known.update_time_ns, report.update_time_ns
     is_older = known_time is not None and report_time is not None and report_time < known_time
+    is_same_time = known_time == report_time or known_time is None or report_time is None
+    if is_same_time and report.venue_status in UNPLACED and known.venue_status not in UNPLACED:
+        is_older = True  # the answer to a request, overtaken by the event that followed it
     if report.filled_quantity < known.filled_quantity:
         is_older = True
     if is_known_terminal(known.venue_status) and not is_known_terminal(report.venue_status):

@@ -24,7 +24,7 @@ from gateway.domain.models.orders import (
     VenueOrder,
     VenueOrderUpdate,
 )
-from gateway.domain.order_lifecycle import REPLACED, merge, venue_order_of
+from gateway.domain.order_lifecycle import REPLACED, UNPLACED, merge, venue_order_of
 from gateway.domain.types import OrderState, format_decimal
 
 KINDS: Final[Mapping[str, OrderEventKind]] = MappingProxyType(
@@ -64,7 +64,6 @@ _KINDS_OF_ENDS: Final[Mapping[str, OrderEventKind]] = MappingProxyType(
 
 _FILLS: Final = frozenset({OrderEventKind.PARTIAL_FILL, OrderEventKind.FILL})
 _NEVER_THERE: Final = frozenset({OrderState.ABSENT, OrderState.NOT_SENT, OrderState.DENIED, OrderState.REJECTED})
-_UNPLACED: Final = frozenset({"accepted", "pending_new", "accepted_for_bidding", "held", "pending_review"})
 _ZERO: Final = Decimal(0)
 _PRICE_QUANTUM: Final = Decimal("1e-9")
 
@@ -213,7 +212,7 @@ def _kind_of_news(order: Order, by_word: OrderEventKind | None, merged: VenueOrd
     if merged.venue_status == REPLACED:
         return OrderEventKind.REPLACED
     if _takes_over(order, merged):
-        is_placed = merged.venue_status not in _UNPLACED or by_word is OrderEventKind.WORKING
+        is_placed = merged.venue_status not in UNPLACED or by_word is OrderEventKind.WORKING
         return OrderEventKind.REPLACED if is_placed else OrderEventKind.ACCEPTED
     if by_word is not None and by_word not in _FILLS:
         return by_word
