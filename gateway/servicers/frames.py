@@ -83,7 +83,7 @@ class FrameEncoder:
         self._tails: dict[DataFeed, _Tails] = {feed: {} for feed in DataFeed}
         self._second = -1
         self._time_heads: tuple[bytes, bytes] | None = None
-        self._receive_time_ns = -1
+        self._receive_time_ns: int | None = None
         self._receive_time = b""
 
     def quotes(self, quotes: Sequence[Quote]) -> list[bytes]:

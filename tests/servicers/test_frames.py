@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings, strategies as st
+from hypothesis import example, given, settings, strategies as st
 
 from gateway.domain.errors import SymbolUnknown
 from gateway.domain.models.market_data import Bar, FeedStatus, Gap, Quote, StreamStatus, SubscriptionAck, Trade
@@ -53,6 +54,7 @@ def canonical(message: pb.Quote | pb.Trade | pb.Bar) -> bytes:
 
 
 @settings(max_examples=300, deadline=None)
+@example([replace(quote("A", 1), time_ns=-1, receive_time_ns=-1)])
 @given(st.lists(quotes, min_size=1, max_size=8))
 def test_a_frame_is_what_the_dictionary_writes(listed: list[Quote]) -> None:
     read = pb.StreamQuotesResponse.FromString(b"".join(FrameEncoder().quotes(listed)))

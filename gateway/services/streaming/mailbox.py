@@ -12,7 +12,7 @@ from typing import Final, Protocol
 
 from gateway.domain.types import Channel, ConflationPolicy
 from gateway.services.streaming.encoder import Encoder
-from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S
+from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, Receipt
 from gateway.services.streaming.last_values import Stamped
 
 MESSAGE_BYTES_MAX: Final = 262_144
@@ -26,23 +26,24 @@ class Batch:
 
     Args:
         values: In the order received.
-        policy: NONE keeps every value; LATEST_PER_SYMBOL the last of each symbol.
+        policy: NONE keeps every value, as bytes alone; LATEST_PER_SYMBOL the last of each symbol.
         late: Values that were left out before, being older than what was sent.
     """
 
-    __slots__ = ("_body", "_values", "by_symbol", "count", "epoch", "oldest_at", "replaced")
+    __slots__ = ("_body", "_receipts", "by_symbol", "count", "epoch", "oldest_at", "replaced")
 
     def __init__(self, values: Sequence[Stamped], policy: ConflationPolicy, late: int = 0) -> None:
         self.by_symbol: dict[str, Stamped] = {}
-        kept = values
+        self._receipts: list[Receipt] = []
+        self._body: bytes | None = None
         if policy is ConflationPolicy.LATEST_PER_SYMBOL:
             self.by_symbol = {stamped[0].symbol: stamped for stamped in values}
-            if len(self.by_symbol) < len(values):
-                kept = tuple(self.by_symbol.values())
-        self._values: Sequence[Stamped] = kept
-        self._body: bytes | None = None
-        self.count = len(kept)
-        self.replaced = len(values) - len(kept) + late
+            self.count = len(self.by_symbol)
+        else:
+            self._body = b"".join([stamped[1] for stamped in values])
+            self._receipts = [stamped[2] for stamped in values]
+            self.count = len(values)
+        self.replaced = len(values) - self.count + late
         first, last = values[0][2], values[-1][2]
         self.oldest_at = first.received_at
         self.epoch = first.epoch if first.epoch == last.epoch else NO_EPOCH
@@ -50,10 +51,11 @@ class Batch:
     def body(self, channel: Channel, epoch: int, now: float, encoder: Encoder) -> bytes:
         """The joined elements as they are to be written now."""
         if self._body is None:
-            self._body = b"".join([stamped[1] for stamped in self._values])
+            self._body = b"".join([stamped[1] for stamped in self.by_symbol.values()])
         if self.epoch == epoch != NO_EPOCH and now - self.oldest_at <= WAIT_MAX_S:
             return self._body
-        stale = [stamped[2].is_stale(epoch, now) for stamped in self._values]
+        receipts = self._receipts or [stamped[2] for stamped in self.by_symbol.values()]
+        stale = [receipt.is_stale(epoch, now) for receipt in receipts]
         return encoder.marked_stale(channel, self._body, stale) if any(stale) else self._body
 
 

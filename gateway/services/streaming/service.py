@@ -11,17 +11,17 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final, Protocol
 
-from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFound, TooManyStreams
+from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFound, SymbolUnknown, TooManyStreams
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import FeedStatus, StreamRequest
 from gateway.domain.models.reference import Asset
-from gateway.domain.types import CallContext, Channel, ConflationPolicy, DataFeed
+from gateway.domain.types import CallContext, Channel, ConflationPolicy, DataFeed, is_symbol
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Pacing
 from gateway.services.streaming.hub import FeedHub, HubTimes
 from gateway.services.streaming.last_values import Value
-from gateway.services.streaming.selection import choose_feed
+from gateway.services.streaming.selection import FeedChoice, choose_feed
 from gateway.services.streaming.session import MarketDataStream, StreamTerms
 
 JOIN_WAIT_S: Final = 0.5
@@ -123,10 +123,10 @@ class StreamingService:
         )
         self._streams.add(stream)
         self._pacing.streams += 1
-        if all(self._assets.find(symbol) is not None for symbol in symbols):
+        if all(self._is_known(symbol, choice) for symbol in symbols):
             hub.join(stream, symbols)
             return stream
-        joining = asyncio.get_running_loop().create_task(self._join(hub, stream, symbols, call))
+        joining = asyncio.get_running_loop().create_task(self._join(hub, stream, symbols, choice, call))
         self._joining.add(joining)
         joining.add_done_callback(self._joining.discard)
         try:
@@ -174,13 +174,17 @@ class StreamingService:
                 "The subscription has too many symbols.", metadata={"symbols_per_stream_max": str(symbols_max)}
             )
 
-    async def _join(self, hub: FeedHub, stream: MarketDataStream, symbols: Sequence[str], call: CallContext) -> None:
+    async def _join(
+        self, hub: FeedHub, stream: MarketDataStream, symbols: Sequence[str], choice: FeedChoice, call: CallContext
+    ) -> None:
         """Look every symbol up, tell the stream which are refused, and subscribe it to the rest."""
         bounded = replace(call, deadline=min(call.deadline, self._monotonic() + ASSETS_DEADLINE_S))
         known: list[str] = []
         for position, symbol in enumerate(symbols):
             try:
-                await self._assets.get(symbol, bounded, f"symbols[{position}]")
+                asset = await self._assets.get(symbol, bounded, f"symbols[{position}]")
+                if not is_symbol(symbol) or asset.asset_class is not choice.asset_class:
+                    raise SymbolUnknown("This feed has no such symbol.")
             except (InvalidRequest, NotFound) as refusal:
                 stream.tell_acks((symbol,), refusal)
             except GatewayError as error:
@@ -190,6 +194,11 @@ class StreamingService:
                 known.append(symbol)
         if stream in self._streams:
             hub.join(stream, known)
+
+    def _is_known(self, symbol: str, choice: FeedChoice) -> bool:
+        """Whether the asset table in memory has it, in the class of the feed."""
+        asset = self._assets.find(symbol)
+        return asset is not None and is_symbol(symbol) and asset.asset_class is choice.asset_class
 
     def _hub(self, feed: DataFeed) -> FeedHub:
         hub = self._hubs.get(feed)

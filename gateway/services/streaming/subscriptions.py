@@ -149,8 +149,12 @@ class UpstreamSubscriptions:
                 self._change_at = self._monotonic() + CHANGE_INTERVAL_S
                 try:
                     await self._send()
-                except GatewayError as error:
-                    _log.warning("subscriptions not sent", feed=self._feed.value, error=str(error))
+                except Exception as error:
+                    # Whatever it was: the other symbols' subscriptions must not end with it.
+                    is_refusal = isinstance(error, GatewayError)
+                    _log.warning(
+                        "subscriptions not sent", feed=self._feed.value, exc_info=None if is_refusal else error
+                    )
                     self._changed = True
                     self._change_at = self._monotonic() + CHANGE_RETRY_S
         finally:

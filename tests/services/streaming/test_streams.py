@@ -119,6 +119,12 @@ async def test_a_stream_of_bad_symbols_alone_lives_on(corridor: Corridor) -> Non
     assert corridor.venue.connections == []
 
 
+async def test_an_asset_that_no_feed_can_spell_is_refused_and_harms_nobody(corridor: Corridor) -> None:
+    corridor.assets.odd = {"1INCH/USD"}
+    reader = await corridor.live("BTC/USD", "1INCH/USD")
+    assert {ack.symbol: ack.status.code for ack in reader.of("acks")} == {"BTC/USD": 0, "1INCH/USD": 5}
+
+
 async def test_duplicates_are_one(corridor: Corridor) -> None:
     reader = await corridor.live("AAPL", "AAPL")
     assert [ack.symbol for ack in reader.of("acks")] == ["AAPL"]

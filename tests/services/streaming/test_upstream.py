@@ -258,8 +258,9 @@ async def test_a_value_that_cannot_be_written_takes_nobody_with_it(corridor: Cor
     assert [value.bid_price for value in reader.values] == [100.01, 100.03]
 
 
+@pytest.mark.parametrize("error", [VenueUnreachable("no route"), ValueError("a bug")])
 async def test_a_connection_that_cannot_be_opened_is_tried_again(
-    corridor: Corridor, monkeypatch: pytest.MonkeyPatch
+    corridor: Corridor, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     monkeypatch.setattr("gateway.services.streaming.subscriptions.CHANGE_RETRY_S", 0.02)
     opened = ScriptedVenue.open_market_data
@@ -268,7 +269,7 @@ async def test_a_connection_that_cannot_be_opened_is_tried_again(
     async def fails_first(venue: ScriptedVenue, *arguments: object) -> object:
         attempts.append(1)
         if len(attempts) == 1:
-            raise VenueUnreachable("no route")
+            raise error
         call: Callable[..., Awaitable[object]] = opened
         return await call(venue, *arguments)
 

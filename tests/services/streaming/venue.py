@@ -13,7 +13,6 @@ from gateway.domain.interfaces import MarketDataListener
 from gateway.domain.models.market_data import Bar, Page, Quote, Snapshot, SubscriptionSet, Trade
 from gateway.domain.models.reference import Asset
 from gateway.domain.types import (
-    AssetClass,
     CallContext,
     Caller,
     Channel,
@@ -146,6 +145,7 @@ class AssetTable:
 
     def __init__(self) -> None:
         self.unknown: set[str] = {"ZZZZZZ"}
+        self.odd: set[str] = set()
         self.is_cold = False
         self.gate: asyncio.Event | None = None
         self.error: GatewayError | None = None
@@ -160,11 +160,11 @@ class AssetTable:
             await self.gate.wait()
         if self.error is not None:
             raise self.error
-        if not is_symbol(symbol):
+        if not is_symbol(symbol) and symbol not in self.odd:
             raise FieldInvalid("A symbol is malformed.", violations=[FieldViolation(field, "is not a symbol")])
         if symbol in self.unknown:
             raise SymbolUnknown("No asset has this symbol.")
-        return Asset(asset_id=symbol, symbol=symbol, asset_class=AssetClass.US_EQUITY)
+        return Asset(asset_id=symbol, symbol=symbol, asset_class=asset_class_of(symbol))
 
 
 def quote(symbol: str, number: int = 0, *, time_ns: int | None = None, receive_ns: int | None = None) -> Quote:
