@@ -1,0 +1,62 @@
+"""Gateways for tests: the whole process wired as `serve` wires it, before an emulator, on port 0."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.cli.process import Gateway
+from gateway.config import Settings
+from tests.emulator.host import EmulatorHost, LoopThread, RunningEmulator
+
+
+class RunningGateway:
+    """One gateway that serves.
+
+    Attributes:
+        target: HOST:PORT.
+        emulator: The venue behind it.
+        gateway: Itself; touch it through `call` only, it lives in another thread.
+    """
+
+    def __init__(self, thread: LoopThread, emulator: RunningEmulator, settings: Settings) -> None:
+        self._thread = thread
+        self.emulator = emulator
+        self.gateway, self.target = thread.run(self._start(settings))
+
+    @staticmethod
+    async def _start(settings: Settings) -> tuple[Gateway, str]:
+        gateway = Gateway(settings)
+        return gateway, await gateway.start()
+
+    def drain(self) -> None:
+        """As SIGTERM does."""
+        self._thread.run(self.gateway.stop())
+
+
+class GatewayHost:
+    """Starts gateways, each before an emulator of its own unless one is given, and stops them all."""
+
+    def __init__(self, thread: LoopThread, emulators: EmulatorHost) -> None:
+        self._thread = thread
+        self._emulators = emulators
+        self._running: list[RunningGateway] = []
+
+    def __call__(
+        self, emulator: RunningEmulator | None = None, *, venue: dict[str, Any] | None = None, **settings: Any
+    ) -> RunningGateway:
+        """Start one.
+
+        Args:
+            emulator: The venue; None starts one with the options `venue`.
+            settings: Of the gateway.
+        """
+        emulator = emulator or self._emulators(**(venue or {}))
+        wanted = {"listen": "127.0.0.1:0", "venue_url": emulator.url, "venue_requests_per_minute": 0} | settings
+        running = RunningGateway(self._thread, emulator, Settings(**wanted))
+        self._running.append(running)
+        return running
+
+    def stop_all(self) -> None:
+        """Drain every gateway."""
+        for running in self._running:
+            running.drain()
