@@ -70,7 +70,7 @@ class BackOff:
         """
         first_s = self.crowded_s if code in CROWDED_CODES else self.first_s
         doublings = min(max(failures - 1, 0), 16)
-        step_s = self.refused_s if code in REFUSED_CODES else min(self.max_s, first_s * 2**doublings)
+        step_s = self.refused_s if code in REFUSED_CODES else max(first_s, min(self.max_s, first_s * 2**doublings))
         return max(step_s * (0.5 + chance / 2), self.spacing_s - since_attempt_s, 0.0)
 
 

@@ -14,6 +14,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import msgpack
 from websockets.asyncio.server import Server, ServerConnection, serve
+from websockets.exceptions import ConnectionClosed
 
 from gateway.domain.errors import VenueRateLimited
 from gateway.domain.types import BudgetLane, CallContext, Caller, DataFeed
@@ -159,6 +160,7 @@ class ScriptedSocket:
         self.closed = 0
         self.url = ""
         self._server: Server | None = None
+        self._talking: set[asyncio.Task[Any]] = set()
 
     async def __aenter__(self) -> ScriptedSocket:
         self._server = await serve(self._serve, "127.0.0.1", 0, max_size=None, ping_interval=None, close_timeout=0.2)
@@ -168,17 +170,22 @@ class ScriptedSocket:
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
         self._server.close()
+        for task in self._talking:
+            task.cancel()
+        for connection in self.opened:
+            connection.transport.abort()
         await self._server.wait_closed()
 
     async def _serve(self, connection: ServerConnection) -> None:
         self.opened.append(connection)
         self.opened_at.append(time.monotonic())
         talk = self.talks.popleft() if len(self.talks) > 1 else self.talks[0]
-        try:
-            await talk(connection)
-        finally:
-            await connection.close()
-            self.closed += 1
+        task = asyncio.create_task(talk(connection))  # type: ignore[arg-type]  # talks are coroutine functions
+        self._talking.add(task)
+        with contextlib.suppress(asyncio.CancelledError, ConnectionClosed):
+            await task
+        await connection.close()
+        self.closed += 1
 
 
 class Gate:

@@ -1,0 +1,118 @@
+"""Waits between attempts, and the loop around them, on a clock that a test turns."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+import pytest
+from hypothesis import given, strategies as st
+
+from gateway.infrastructure.alpaca.reconnect import CROWDED_CODES, REFUSED_CODES, BackOff, StreamRefused, keep_connected
+
+
+@given(st.integers(1, 10_000), st.sampled_from(sorted(CROWDED_CODES)), st.floats(0, 100), st.floats(0, 1))
+def test_after_a_connection_limit_no_attempt_comes_within_a_second(
+    failures: int, code: int, since_s: float, chance: float
+) -> None:
+    assert BackOff().delay_s(failures, code, since_s, chance) >= 1.0
+
+
+@given(st.integers(1, 10_000), st.sampled_from(sorted(REFUSED_CODES)), st.floats(0, 100), st.floats(0, 1))
+def test_a_refused_key_is_asked_about_slowly(failures: int, code: int, since_s: float, chance: float) -> None:
+    assert 30.0 <= BackOff().delay_s(failures, code, since_s, chance) <= 60.0
+
+
+@given(st.integers(1, 10_000), st.integers(0, 600), st.floats(0, 1))
+def test_attempts_are_a_second_apart_and_waits_are_bounded(failures: int, code: int, chance: float) -> None:
+    delay_s = BackOff().delay_s(failures, code, 0.0, chance)
+    assert 1.0 <= delay_s <= 60.0
+
+
+def test_the_first_wait_after_a_long_life_is_short_and_the_next_ones_double() -> None:
+    waits = [BackOff().delay_s(failures, 0, 100.0, 1.0) for failures in range(1, 9)]
+    assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
+    assert BackOff().delay_s(3, 0, 100.0, 0.0) == 1.0, "jitter: from a half"
+
+
+class Scripted:
+    """An upstream whose attempts end as written: during open, or while serving."""
+
+    def __init__(self, *ends: tuple[str, Exception], done: Callable[[], None]) -> None:
+        self._ends = list(ends)
+        self._done = done
+        self.log: list[str] = []
+        self.last_code = 0
+
+    async def open(self) -> None:
+        if not self._ends:
+            self._done()
+            await asyncio.Event().wait()
+        self.log.append("open")
+        if self._ends[0][0] == "open":
+            raise self._ends.pop(0)[1]
+
+    async def serve(self) -> None:
+        raise self._ends.pop(0)[1]
+
+    async def shut(self) -> None:
+        self.log.append("shut")
+
+    def on_attempt(self) -> None:
+        self.log.append("attempt")
+
+    def on_lost(self, detail: str, code: int) -> None:
+        self.log.append(f"lost {code} {detail}")
+
+
+async def run(*ends: tuple[str, Exception]) -> tuple[list[str], list[float]]:
+    waits: list[float] = []
+    done = asyncio.Event()
+    upstream = Scripted(*ends, done=done.set)
+
+    async def sleep(delay_s: float) -> None:
+        waits.append(round(delay_s, 3))
+
+    loop = asyncio.create_task(
+        keep_connected(
+            upstream,
+            BackOff(spacing_s=0.0),
+            rng=random.Random(1),
+            monotonic=lambda: 0.0,
+            sleep=sleep,
+        )
+    )
+    await asyncio.wait_for(done.wait(), 2)
+    loop.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await loop
+    return upstream.log, waits
+
+
+async def test_every_attempt_is_shut_before_the_next_and_a_handshake_makes_waits_short_again() -> None:
+    log, waits = await run(
+        ("open", OSError()), ("open", OSError()), ("open", OSError()), ("serve", OSError()), ("open", OSError())
+    )
+    assert log[:4] == ["attempt", "open", "shut", "lost 0 OSError"]
+    assert log[-2:] == ["attempt", "shut"], "canceled in the middle of an attempt: shut as well"
+    steps = [0.5, 1.0, 2.0, 0.5, 1.0]
+    assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits, strict=True)), waits
+
+
+async def test_what_the_venue_said_is_told_and_slows_the_next_attempt() -> None:
+    log, waits = await run(
+        ("open", StreamRefused("auth failed", 402)),
+        ("open", StreamRefused("connection limit exceeded", 406)),
+        ("open", TimeoutError()),
+        ("serve", RuntimeError("a bug")),
+    )
+    told = [line for line in log if line.startswith("lost")]
+    assert told == [
+        "lost 402 auth failed",
+        "lost 406 connection limit exceeded",
+        "lost 0 no handshake in time",
+        "lost 0 failed (RuntimeError)",
+    ]
+    assert waits[0] >= 30.0
+    assert waits[1] >= 1.0
