@@ -237,8 +237,7 @@ class Reconciler:
 
     async def _take_all(self, found: list[VenueOrder]) -> None:
         """Record what a read says, executions first; oldest orders first."""
-        unique = {venue_order.venue_order_id: venue_order for venue_order in found}
-        ordered = sorted(unique.values(), key=lambda venue_order: venue_order.submit_time_ns or 0)
+        ordered = _oldest_first(found)
         behind = [member for venue_order in ordered for member in _family(venue_order) if self._is_behind(member)]
         executions = await self._executions(behind) if behind else {}
         for venue_order in ordered:
@@ -306,6 +305,19 @@ class Reconciler:
                 break
             after_ns = newest - 1
         return found
+
+
+def _oldest_first(found: list[VenueOrder]) -> list[VenueOrder]:
+    """By submit time, each once, and whatever the times say: an order after the one that it replaces."""
+    unique = {venue_order.venue_order_id: venue_order for venue_order in found}
+    ordered: dict[str, VenueOrder] = {}
+    for venue_order in sorted(unique.values(), key=lambda venue_order: venue_order.submit_time_ns or 0):
+        chain = [venue_order]
+        while (before := unique.get(chain[-1].replaces or "")) is not None and len(chain) < len(unique):
+            chain.append(before)
+        for link in reversed(chain):
+            ordered.setdefault(link.venue_order_id, link)
+    return list(ordered.values())
 
 
 def _family(venue_order: VenueOrder) -> tuple[VenueOrder, ...]:

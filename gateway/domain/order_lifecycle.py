@@ -249,6 +249,8 @@ def _settled(order: Order, event: JournalEvent, changes: dict[str, Any]) -> Orde
     venue_orders: tuple[VenueOrder, ...] = changes.get("venue_orders", order.venue_orders)
     report = event.venue_order
     if report is not None:
+        if _completes(order, event):
+            changes |= _completed(order, report)
         venue_orders = _with(venue_orders, report)
         if report.legs and not order.leg_order_ids:
             roles = sorted({role for leg in report.legs if (role := leg_role_of(leg))}, reverse=True)
@@ -346,25 +348,34 @@ def _ended(order: Order, event: JournalEvent) -> dict[str, Any]:
 def _replaced(order: Order, event: JournalEvent) -> dict[str, Any]:
     """The change took effect: the predecessor is replaced, and the order reads as was asked."""
     report = event.venue_order
-    changes: dict[str, Any] = {"pending_replace": None, "pending_replace_id": ""}
     if report is None:
-        return changes
-    if report.venue_status == REPLACED:  # the end of the old one; its successor may be known, or not yet
-        if order.pending_replace is not None:
-            changes["spec"] = changed(order.spec, order.pending_replace)
-        return changes
+        return {}
+    if report.venue_status == REPLACED:  # the end of the old one; its successor is known already, or will be
+        successor = next((known for known in order.venue_orders if known.replaces == report.venue_order_id), None)
+        return {} if successor is None else _completed(order, successor)
     before = tuple(
         replace(known, venue_status=REPLACED, replaced_by=report.venue_order_id)
         if known.venue_order_id == report.replaces and known.venue_status != REPLACED
         else known
         for known in order.venue_orders
     )
-    changes["venue_orders"] = before
-    if order.pending_replace is not None:
-        changes["spec"] = changed(order.spec, order.pending_replace)
-    else:
-        changes["spec"] = _as_replaced(order, report)
-    return changes
+    return _completed(order, report) | {"venue_orders": before}
+
+
+def _completed(order: Order, successor: VenueOrder) -> dict[str, Any]:
+    """Both halves of a replace are known: the order reads as was asked, by us or by somebody else."""
+    asked = order.pending_replace
+    spec = changed(order.spec, asked) if asked is not None else _as_replaced(order, successor)
+    return {"pending_replace": None, "pending_replace_id": "", "spec": spec}
+
+
+def _completes(order: Order, event: JournalEvent) -> bool:
+    """Whether it is the first sight of a venue order whose predecessor has ended for it before."""
+    report = event.venue_order
+    if report is None or not report.replaces or venue_order_of(order, report.venue_order_id) is not None:
+        return False
+    before = venue_order_of(order, report.replaces)
+    return before is not None and before.venue_status == REPLACED
 
 
 def changed(spec: OrderSpec, asked: OrderChanges) -> OrderSpec:

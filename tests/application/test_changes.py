@@ -352,8 +352,8 @@ class TestClose:
         rig.trouble.before = [OutcomeUnknown("504")]
         await rig.submit("s", make_spec("AAPL", "sell", 10, limit_price="150"))
         posts = len(rig.trouble.posts)
+        request = CloseRequest("default", "AAPL", "c1", cancel_orders=True)
         with pytest.raises(CancelUnconfirmed) as caught:
-            request = CloseRequest("default", "AAPL", "c1", cancel_orders=True)
             await rig.gateway.workflow.close_position(request, rig.call(0.3))
         assert caught.value.key is KeyFate.FREE
         assert len(rig.trouble.posts) == posts
