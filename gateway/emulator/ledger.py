@@ -95,7 +95,9 @@ class Ledger:
         """
         body = orjson.dumps({"n": self._sequence + 1, **entry})
         line = b'%s%08x",%s\n' % (_CRC_HEAD, zlib.crc32(body), body[1:])
-        if len(line) > LINE_BYTES_MAX or self._size + len(line) > self._bytes_max:
+        if len(line) > LINE_BYTES_MAX:
+            raise LedgerError(f"{self._name} takes no line of {len(line)} bytes")
+        if self._size + len(line) > self._bytes_max:
             raise LedgerError(f"{self._name} is full ({self._size} of {self._bytes_max} bytes)")
         self._write(line)
         self._sequence += 1

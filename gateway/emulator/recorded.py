@@ -16,6 +16,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self, TypeVar
 
+import structlog
+
 from gateway.domain.models.orders import OrderChanges
 from gateway.domain.models.reference import Asset
 from gateway.emulator.exchange import (
@@ -50,11 +52,16 @@ from gateway.emulator.ledger_words import (
 FORMAT: Final = 1
 """Of the lines; another one is refused."""
 
+EVENTS_PER_LINE_MAX: Final = 500
+"""Some 300 bytes each; a longer outcome goes on in the next line."""
+
 ORDERS_STOP_AT: Final = Decimal("0.9")
 """The part of the ledger's bound past which no order is taken, so that there is room for cancels and fills."""
 
 _QUIET: Final = ("quote", "trade", "advance")
 """Lines whose outcome is recorded only if it has events."""
+
+_log = structlog.get_logger(__name__)
 
 Result = TypeVar("Result")
 Entry = dict[str, Any]
@@ -78,6 +85,7 @@ class RecordedExchange(SimulatedExchange):
         self._recording = False
         self._quotes: dict[str, _Prices] = {}
         self._prints: dict[str, _Print] = {}
+        self._owed: list[Entry] = []
 
     def close(self) -> None:
         """Close the ledger; nothing can be asked any more. Idempotent."""
@@ -184,7 +192,7 @@ class RecordedExchange(SimulatedExchange):
         """As the exchange's; recorded when they are others."""
         assets = tuple(assets)
         if self._recording:
-            self.ledger.append({"op": "assets", "assets": assets_to_json(assets)})
+            self._append({"op": "assets", "assets": assets_to_json(assets)})
         super().set_assets(assets)
 
     # Market data and time.
@@ -262,7 +270,7 @@ class RecordedExchange(SimulatedExchange):
         quiet: bool = False,
     ) -> Result:
         """Record, carry out, record the outcome; with `quiet`, only if there was an event."""
-        number = self.ledger.append(entry)
+        number = self._append(entry)
         told = len(self._state.updates)
         try:
             result = act()
@@ -275,7 +283,22 @@ class RecordedExchange(SimulatedExchange):
         return result
 
     def _record_outcome(self, number: int, outcome: Entry, told: int) -> None:
-        self.ledger.append(_outcome(number, outcome, self._state.updates[told:]))
+        self._owed += _outcomes(number, outcome, self._state.updates[told:])
+        try:
+            self._pay()
+        except LedgerError as error:
+            _log.error("ledger_outcome_owed", command=number, reason=str(error))
+
+    def _append(self, entry: Entry) -> int:
+        """Write a line after what is still owed; nothing happens before its record stands."""
+        self._pay()
+        return self.ledger.append(entry)
+
+    def _pay(self) -> None:
+        """Write the outcomes that the disk would not take before: their commands have happened."""
+        while self._owed:
+            self.ledger.append(self._owed[0])
+            del self._owed[0]
 
     def _record_prices(self, symbols: Iterable[str]) -> None:
         """Write down the newest quote and print of these symbols, unless they are in the ledger already."""
@@ -284,10 +307,10 @@ class RecordedExchange(SimulatedExchange):
         for symbol in symbols:
             last = self._prints.pop(symbol, None)
             if last is not None:
-                self.ledger.append({"op": "trade", "s": symbol, "t": last[0], "v": last[1:]})
+                self._append({"op": "trade", "s": symbol, "t": last[0], "v": last[1:]})
             quote = self._quotes.pop(symbol, None)
             if quote is not None:
-                self.ledger.append({"op": "quote", "s": symbol, "t": quote[0], "v": quote[1:]})
+                self._append({"op": "quote", "s": symbol, "t": quote[0], "v": quote[1:]})
 
     def _require_room(self) -> None:
         if self._recording and self.ledger.size_bytes > self.ledger.bytes_max * ORDERS_STOP_AT:
@@ -309,14 +332,16 @@ class RecordedExchange(SimulatedExchange):
 
     # Replaying.
 
-    def start_recording(self) -> None:
-        """From now on everything is recorded; before, commands are a replay."""
+    def start_recording(self, owed: list[Entry]) -> None:
+        """From now on everything is recorded; before, commands are a replay. `owed`: outcomes without their lines."""
+        self._owed = owed
+        self._pay()
         self._quotes.clear()
         self._prints.clear()
         self._recording = True
 
-    def replay_entry(self, entry: Entry) -> Entry | None:
-        """Carry out a recorded command; returns what its outcome's line must say, or None when it has none."""
+    def replay_entry(self, entry: Entry) -> list[Entry]:
+        """Carry out a recorded command; returns what the lines of its outcome must say."""
         told = len(self._state.updates)
         outcome: Entry = {}
         try:
@@ -326,8 +351,8 @@ class RecordedExchange(SimulatedExchange):
         updates = self._state.updates[told:]
         self.drain_updates()
         if entry["op"] == "assets" or (entry["op"] in _QUIET and not updates):
-            return None
-        return _outcome(entry["n"], outcome, updates)
+            return []
+        return _outcomes(entry["n"], outcome, updates)
 
     def _carry_out(self, entry: Entry) -> Entry:
         operation, now_ns = entry["op"], entry.get("t", 0)
@@ -410,15 +435,12 @@ def _open(ledger: Ledger, config: ExchangeConfig, assets: tuple[Asset, ...], now
         header = {"op": "open", "t": now_ns, "format": FORMAT, "account_id": config.account_id}
         ledger.append({**header, "config": config_to_json(config), "assets": assets_to_json(assets)})
         exchange = RecordedExchange(ledger, config, assets, now_ns)
-        exchange.start_recording()
+        exchange.start_recording([])
         return exchange
     _check_header(first, config)
     former = config_from_json(first["config"])
     exchange = RecordedExchange(ledger, former, assets_from_json(first["assets"]), first["t"])
-    missing = _replay(exchange, lines)
-    exchange.start_recording()
-    if missing is not None:
-        ledger.append(missing)
+    exchange.start_recording(_replay(exchange, lines))
     wanted = with_changes(config, cash=former.cash, seed=former.seed)
     if wanted != exchange.config:
         exchange.reconfigure(now_ns, wanted)
@@ -436,27 +458,30 @@ def _check_header(first: Entry, config: ExchangeConfig) -> None:
         )
 
 
-def _replay(exchange: RecordedExchange, lines: Iterable[Entry]) -> Entry | None:
-    """Carry everything out again; returns the outcome that the last writer did not get to record, if any."""
-    expected: Entry | None = None
+def _replay(exchange: RecordedExchange, lines: Iterable[Entry]) -> list[Entry]:
+    """Carry everything out again; returns the outcomes that the last writer did not get to record."""
+    expected: list[Entry] = []
     for entry in lines:
         if entry["op"] == "done":
             told = {name: value for name, value in entry.items() if name != "n"}
-            if told != expected:
+            if not expected or told != expected.pop(0):
                 raise LedgerError(
                     f"line {entry['n']} of the ledger says other than what this version does: "
                     "use the version that wrote it, or move the ledger away to begin anew"
                 )
-            expected = None
-            continue
-        if expected is not None:
+        elif expected:
             raise LedgerError(f"line {entry['n']} of the ledger stands where an outcome should be")
-        expected = exchange.replay_entry(entry)
+        else:
+            expected = exchange.replay_entry(entry)
     return expected
 
 
-def _outcome(number: int, outcome: Entry, updates: list[TradeUpdate]) -> Entry:
-    return {"op": "done", "of": number, **outcome, "events": [event_to_json(update) for update in updates]}
+def _outcomes(number: int, outcome: Entry, updates: list[TradeUpdate]) -> list[Entry]:
+    """The lines of an outcome: one, or more when there are more events than a line should carry."""
+    parts = [updates[start : start + EVENTS_PER_LINE_MAX] for start in range(0, len(updates), EVENTS_PER_LINE_MAX)]
+    first, *others = parts or [[]]
+    head = {"op": "done", "of": number, **outcome, "events": [event_to_json(update) for update in first]}
+    return [head, *({"op": "done", "of": number, "events": [event_to_json(one) for one in part]} for part in others)]
 
 
 def _one_id(order: ExchangeOrder) -> Entry:

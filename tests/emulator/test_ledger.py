@@ -264,6 +264,45 @@ def test_what_the_disk_will_not_take_does_not_happen(tmp_path: Path, monkeypatch
         assert again.order(resting.id).status == "canceled"
 
 
+def test_an_outcome_that_cannot_be_written_is_owed_and_nothing_happens_before_it_is_paid(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(tmp_path) as exchange:
+        resting = exchange.submit(START_NS, NewOrder(make_spec("AAPL", "buy", 1, limit_price=1)))
+        append, calls = exchange.ledger.append, iter([True, False, False])
+
+        def fails_after_one(entry: dict[str, Any]) -> int:
+            if not next(calls, True):
+                raise LedgerError("no space")
+            return append(entry)
+
+        monkeypatch.setattr(exchange.ledger, "append", fails_after_one)
+        exchange.cancel(START_NS, resting.id)
+        assert not exchange.order(resting.id).is_open, "its command was recorded, so it has happened"
+        with pytest.raises(LedgerError, match="no space"):
+            exchange.cancel_all(START_NS)
+        exchange.cancel_all(START_NS)
+        remembered = memory(exchange)
+    with opened(tmp_path) as again:
+        assert memory(again) == remembered
+
+
+def test_an_outcome_of_many_events_goes_over_several_lines(tmp_path: Path) -> None:
+    order = NewOrder(make_spec("AAPL", "buy", 1, limit_price=1))
+    with opened(tmp_path) as exchange:
+        for _ in range(1234):
+            exchange.submit(START_NS, order)
+        exchange.cancel_all(START_NS)
+        outcome = exchange.ledger.entries(after=exchange.ledger.sequence - 3)
+        assert [len(entry["events"]) for entry in outcome] == [500, 500, 234]
+        remembered = memory(exchange)
+    whole = (tmp_path / LEDGER_FILE).read_bytes()
+    (tmp_path / LEDGER_FILE).write_bytes(whole[:-10])
+    with opened(tmp_path) as again:
+        assert memory(again) == remembered
+    assert (tmp_path / LEDGER_FILE).read_bytes() == whole
+
+
 WRITER = """
 import sys
 from pathlib import Path
