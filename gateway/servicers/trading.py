@@ -17,7 +17,7 @@ from gateway.application.workflows import TradingWorkflow
 from gateway.servicers.identity import call_context
 from gateway.servicers.key_first import KeyFirst
 from gateway.servicers.wire import order_updates as wire_updates, trading as wire
-from gateway.servicers.wire.orders import order_to_proto, order_with_legs_to_proto
+from gateway.servicers.wire.orders import order_answer, order_with_legs_to_proto
 from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
 
 
@@ -86,7 +86,7 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         order = await self._engine.refresh(ref, call) if request.refresh else self._orders.get(ref)
         if request.include_legs:
             return pb.GetOrderResponse(order=order_with_legs_to_proto(order, self._orders.legs(order)))
-        return pb.GetOrderResponse(order=order_to_proto(order))
+        return order_answer(order)
 
     async def ListOrders(self, request: pb.ListOrdersRequest, context: Any) -> pb.ListOrdersResponse:
         """One page of orders."""

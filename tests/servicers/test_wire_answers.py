@@ -156,8 +156,9 @@ def test_a_spec_comes_back_as_it_went() -> None:
 
 def test_an_order_is_written_once_for_all_who_ask_and_anew_when_it_changed() -> None:
     first = order("order-cached")
-    message = orders.order_to_proto(first)
-    assert orders.order_to_proto(first) is message
+    answer = orders.order_answer(first)
+    assert orders.order_answer(first) is answer
+    assert orders.order_to_proto(first) == answer.order
     changed = replace(first, version=2)
     assert orders.order_to_proto(changed).version == 2
     assert orders.order_to_proto(first).version == 1
@@ -172,7 +173,7 @@ def test_an_order_with_its_legs_leaves_the_shared_message_alone() -> None:
 
 def test_kept_messages_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, Any] = {}
-    monkeypatch.setattr(orders, "_messages", kept)
+    monkeypatch.setattr(orders, "_answers", kept)
     monkeypatch.setattr(orders, "ORDER_MESSAGES_MAX", 3)
     for number in range(10):
         orders.order_to_proto(order(f"order-{number}"))

@@ -134,20 +134,28 @@ def order_with_legs_to_proto(order: Order, legs: tuple[Order, ...]) -> pb.Order:
     return message
 
 
-_messages: dict[str, tuple[Order, pb.Order]] = {}
-"""Order id → the order as it was last written. Bounded: the one written first goes when it is full."""
+_answers: dict[str, tuple[Order, pb.GetOrderResponse]] = {}
+"""Order id → the order as it was last written, as GetOrder's answer. Bounded: the first written goes when full."""
+
+
+def order_answer(order: Order) -> pb.GetOrderResponse:
+    """GetOrder's answer. It is shared with whoever asks for the same state of the order: do not change it.
+
+    The answer is kept and not only the order in it, because to put the one into the other is to copy it.
+    """
+    known = _answers.get(order.order_id)
+    if known is not None and known[0] is order:
+        return known[1]
+    answer = pb.GetOrderResponse(order=_order_to_proto(order))
+    if known is None and len(_answers) >= ORDER_MESSAGES_MAX:
+        del _answers[next(iter(_answers))]
+    _answers[order.order_id] = (order, answer)
+    return answer
 
 
 def order_to_proto(order: Order) -> pb.Order:
-    """An order. The message is shared with whoever asks for the same state of the order: do not change it."""
-    known = _messages.get(order.order_id)
-    if known is not None and known[0] is order:
-        return known[1]
-    message = _order_to_proto(order)
-    if known is None and len(_messages) >= ORDER_MESSAGES_MAX:
-        del _messages[next(iter(_messages))]
-    _messages[order.order_id] = (order, message)
-    return message
+    """An order; shared, as `order_answer`'s: do not change it."""
+    return order_answer(order).order
 
 
 def spec_to_proto(spec: OrderSpec) -> pb.OrderSpec:
