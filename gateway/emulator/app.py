@@ -78,7 +78,12 @@ def make_app(
             *(WebSocketRoute(path, data.serve) for path in DATA_PATHS),
             WebSocketRoute(ORDERS_PATH, orders.serve),
         ],
-        exception_handlers={Refusal: _on_refusal, HttpError: _on_http_error, HTTPException: _on_no_route},
+        exception_handlers={
+            Refusal: _on_refusal,
+            HttpError: _on_http_error,
+            HTTPException: _on_no_route,
+            Exception: _on_bug,
+        },
     )
     control.gate = Gate(starlette, credentials, RateLimit(rate_limit, clock), faults)
     return App(control.gate, faults, sockets, control.gate, routes)
@@ -108,3 +113,8 @@ async def _on_http_error(request: Request, error: Exception) -> Response:  # noq
 async def _on_no_route(request: Request, error: Exception) -> Response:  # noqa: ARG001 - a handler's shape
     assert isinstance(error, HTTPException)
     return answer({"code": error.status_code * 100_000, "message": "endpoint not found"}, error.status_code)
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:  # noqa: ARG001 - a handler's shape
+    """Something of ours is broken, or the ledger takes no more; the error itself is logged by the server."""
+    return answer({"code": 50010000, "message": "internal server error occurred"}, 500)

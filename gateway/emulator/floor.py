@@ -30,6 +30,7 @@ EVENTS_PER_TURN_MAX: Final = 512
 EVENTS_AT_ONCE_MAX: Final = 4096
 """Events told at once when a command must not wait; what is due is never more than a minute or a tape."""
 
+_PREPARE_AHEAD_NS: Final = 15 * NANOS_PER_SECOND
 _TURN_MS_MIN: Final = 2  # a burst is sent in batches: at most one turn per two milliseconds
 _TURN_MS_MAX: Final = 50  # the clock may be moved at any time, so look again
 
@@ -109,8 +110,8 @@ class TradingFloor:
         prepared_minute = 0
         while True:
             self._turn()
-            minute = self._seen_ns // MINUTE_NS
-            if minute != prepared_minute:
+            minute = (self._seen_ns + _PREPARE_AHEAD_NS) // MINUTE_NS
+            if minute != prepared_minute and minute * MINUTE_NS > self._seen_ns:
                 prepared_minute = minute
                 await asyncio.to_thread(self.market.prepare, self._seen_ns)
             await asyncio.sleep(self._pause_s())

@@ -22,7 +22,6 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
-import structlog
 import uvicorn
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
@@ -40,11 +39,12 @@ from gateway.emulator.tape import Tape, TapeOptions
 
 DEFAULT_LISTEN: Final = "127.0.0.1:0"
 DEFAULT_RATE_LIMIT: Final = 200
+SAID_BYTES_MAX: Final = 1024 * 1024
+"""The longest message that a websocket client may say."""
+
 LOCK_FILE: Final = "emulator.lock"
 STOP_S_MAX: Final = 2.0
 """How long open requests may take to end when the emulator stops; then they are cut."""
-
-_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,17 @@ class EmulatorOptions:
     streams: StreamSettings = field(default_factory=StreamSettings)
 
     @property
+    def session_rule(self) -> SessionRule:
+        """The session as the exchange's word.
+
+        Raises:
+            ValueError: When there is no such session.
+        """
+        if self.session not in set(SessionRule):
+            raise ValueError(f"session must be one of {', '.join(SessionRule)}")
+        return SessionRule(self.session)
+
+    @property
     def host_and_port(self) -> tuple[str, int]:
         """The address in parts.
 
@@ -108,9 +119,7 @@ class Emulator:
     def __init__(self, options: EmulatorOptions, *, clock: Callable[[], int] = time.time_ns) -> None:
         self.options = options
         self.market = make_market(options)
-        config = ExchangeConfig(
-            cash=options.cash, seed=options.seed, session=SessionRule(options.session), **options.exchange
-        )
+        config = ExchangeConfig(cash=options.cash, seed=options.seed, session=options.session_rule, **options.exchange)
         self._lock = None if options.data_dir is None else lock_directory(options.data_dir)
         try:
             self.exchange = open_exchange(config, make_assets(self.market.symbols), clock(), options.data_dir)
@@ -150,6 +159,7 @@ class Emulator:
             log_config=None,
             access_log=False,
             ws_per_message_deflate=False,
+            ws_max_size=SAID_BYTES_MAX,
             server_header=False,
             date_header=False,
             proxy_headers=False,
@@ -220,7 +230,7 @@ def make_market(options: EmulatorOptions) -> Market:
         if options.tape_start not in waits:
             raise ValueError("tape_start must be on-subscribe or now")
         return Tape(TapeOptions(options.tape, options.tape_speed, waits[options.tape_start], options.tape_loop))
-    return SyntheticMarket(options.seed, hours=_quoted_hours(SessionRule(options.session)))
+    return SyntheticMarket(options.seed, hours=_quoted_hours(options.session_rule))
 
 
 def _quoted_hours(rule: SessionRule) -> Hours | None:

@@ -19,6 +19,7 @@ from gateway.domain.types import DataFeed
 from gateway.emulator.bars import MINUTE_NS, VWAP_DECIMALS
 from gateway.emulator.prices import SLOT_NS, SLOTS_PER_MINUTE, Hashes, Ints, PricePath, hash64, key_of
 
+_CACHED_SYMBOLS: Final = 64
 _CACHED_MINUTES: Final = 8
 _CACHED_HOURS: Final = 4096
 _CENTS: Final = 100
@@ -84,6 +85,12 @@ class MinuteSums:
     def first(self, minutes: int) -> MinuteSums:
         """The first of them."""
         return MinuteSums(*(getattr(self, field.name)[:minutes] for field in fields(self)))
+
+
+@lru_cache(maxsize=_CACHED_SYMBOLS)
+def symbol_market(seed: int, listing: Listing) -> SymbolMarket:
+    """The market of one symbol: a pure function, so that emulators of one process share what they computed."""
+    return SymbolMarket(seed, listing)
 
 
 class SymbolMarket:

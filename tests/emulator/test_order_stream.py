@@ -168,6 +168,29 @@ async def test_a_slow_client_is_told_and_cut_off(start_emulator: EmulatorHost) -
     assert {} not in messages, "what waited is dropped"
 
 
+async def test_a_client_that_does_not_read_at_all_is_broken_off(start_emulator: EmulatorHost) -> None:
+    emulator = start_emulator(streams=StreamSettings(outgoing_bytes_max=1_000_000))
+    async with connect(emulator.ws_url + "/v2/iex", compression=None, max_queue=1) as socket:
+        await socket.send(json.dumps({"action": "auth", "key": "k", "secret": "s"}))
+        async with asyncio.timeout(5):
+            while not emulator.connections():  # noqa: ASYNC110 - it joins in another loop
+                await asyncio.sleep(0.01)
+        (session,) = emulator.emulator.app.sockets.open()
+
+        def flood() -> None:
+            session.pending += [b'"' + b"x" * 1_000 + b'"'] * 500
+            session.flush()
+
+        async with asyncio.timeout(20):
+            while emulator.connections():
+                await asyncio.to_thread(emulator.call, flood)
+                await asyncio.sleep(0.005)
+        with pytest.raises(ConnectionClosedError):
+            async for _ in socket:
+                pass
+        assert socket.close_code == 1006, "nobody said goodbye"
+
+
 async def rest_of(socket: ClientConnection) -> list[dict]:
     """What is said until the connection ends."""
     messages: list[dict] = []

@@ -16,6 +16,9 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 DEFAULT_OUTGOING_BYTES_MAX: Final = 32 * 1024 * 1024
 """What may wait for one client; a whole day of one symbol's quotes fits."""
 
+LAST_WORDS_S_MAX: Final = 1.0
+"""How long a client that is cut off may take to read why."""
+
 ABORT_EXTENSION: Final = "emulator.abort"
 """Where the server puts the means to break a connection off: an ASGI extension of our own."""
 
@@ -37,6 +40,7 @@ class Outbox:
         self._bytes = 0
         self._wake = asyncio.Event()
         self._last_words: tuple[bytes, int] | None = None
+        self._patience: asyncio.TimerHandle | None = None
         self.muted = False
         self.aborted = False
         self.sent = 0
@@ -62,11 +66,14 @@ class Outbox:
         transport_abort()
 
     def finish(self, frame: bytes, close_code: int) -> None:
-        """Drop what waits, send a last frame and close."""
+        """Drop what waits, send a last frame and close; who does not even take that is broken off."""
+        if self._last_words is not None:
+            return
         self._frames.clear()
         self._bytes = 0
         self._last_words = (frame, close_code)
         self._wake.set()
+        self._patience = asyncio.get_running_loop().call_later(LAST_WORDS_S_MAX, self.abort)
 
     def finish_after_queued(self, frame: bytes, close_code: int) -> None:
         """Send what waits, then a last frame, and close."""
@@ -91,6 +98,9 @@ class Outbox:
                     return
         except (WebSocketDisconnect, RuntimeError, OSError):
             return  # the client has gone; the reader notices by itself
+        finally:
+            if self._patience is not None:
+                self._patience.cancel()
 
     async def _send(self, frame: bytes) -> None:
         if self._binary:
