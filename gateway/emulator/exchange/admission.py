@@ -51,6 +51,20 @@ class Held:
     order_ids: tuple[str, ...]
 
 
+def check_suspended(state: State) -> None:
+    """Refuse every order while the customer has suspended trading."""
+    if state.configuration.suspend_trade:
+        raise refusals.not_allowed("new orders are rejected by user request")
+
+
+def check_switches(state: State, spec: OrderSpec, asset: Asset) -> None:
+    """Refuse fractions of shares where the customer has switched them off."""
+    if asset.asset_class is AssetClass.CRYPTO or state.configuration.fractional_trading:
+        return
+    if spec.quantity is None or not is_whole(spec.quantity):
+        raise refusals.not_allowed("account is not allowed to trade fractional shares")
+
+
 def check_hours(state: State, spec: OrderSpec, asset: Asset) -> None:
     """Refuse what the hours of equities do not allow now."""
     if asset.asset_class is AssetClass.CRYPTO:

@@ -218,6 +218,9 @@ class Engine:
             price = book.taker_price(side)
             if price is None or not crosses(side, self._limit(order), price):
                 return
+            if self._has_nothing_to_close(order):
+                self.end(order, OrderStatus.CANCELED)
+                continue
             quantity = self._fillable(order, price, book.taker_size(side))
             if quantity <= 0:
                 return
@@ -227,9 +230,15 @@ class Engine:
     def _fillable(self, order: ExchangeOrder, price: Decimal, size: Decimal) -> Decimal:
         whole = order.asset_class is not AssetClass.CRYPTO and order.quantity is not None and is_whole(order.quantity)
         quantity = fill_quantity(order, price, size, whole_shares=whole)
-        if order.notional is not None and order.position_intent.endswith("close"):
-            quantity = min(quantity, abs(self._state.holdings.quantity(order.symbol)))
-        return quantity
+        return min(quantity, self._closable(order)) if _closes(order) else quantity
+
+    def _closable(self, order: ExchangeOrder) -> Decimal:
+        """How much there is for a closing order to close: an order that closes never opens the other side."""
+        position = self._state.holdings.quantity(order.symbol)
+        return max(position if order.side is OrderSide.SELL else -position, ZERO)
+
+    def _has_nothing_to_close(self, order: ExchangeOrder) -> bool:
+        return _closes(order) and not self._closable(order)
 
     def _fill_at_once(self, order: ExchangeOrder) -> None:
         """Immediate or cancel; fill or kill."""
@@ -302,8 +311,7 @@ class Engine:
 
     def _sold_out(self, order: ExchangeOrder) -> bool:
         """A notional sale ends with the position, though the price fell and its money is not reached."""
-        is_close = order.position_intent.endswith("close")
-        return is_close and not self._state.holdings.quantity(order.symbol)
+        return self._has_nothing_to_close(order)
 
     def _charge(self, order: ExchangeOrder, quantity: Decimal, price: Decimal) -> None:
         """Crypto's fee: coins of a buy, dollars of a sell."""
@@ -474,3 +482,7 @@ class Engine:
                 position_quantity=position_quantity,
             )
         )
+
+
+def _closes(order: ExchangeOrder) -> bool:
+    return order.position_intent.endswith("_close")

@@ -19,7 +19,7 @@ from gateway.domain.models.reference import Asset, MarketClock, MarketDay
 from gateway.domain.types import AssetClass, LegRole, OrderClass, OrderSide, OrderType, TimeInForce
 from gateway.emulator.exchange import refusals
 from gateway.emulator.exchange.activities import ActivityQuery
-from gateway.emulator.exchange.admission import check_account, check_hours
+from gateway.emulator.exchange.admission import check_account, check_hours, check_suspended, check_switches
 from gateway.emulator.exchange.assets import position_symbol
 from gateway.emulator.exchange.config import CONFIGURATION_WORDS, AccountConfiguration, ExchangeConfig
 from gateway.emulator.exchange.day import TradingDay
@@ -362,8 +362,7 @@ class SimulatedExchange:
 
     def _submit(self, order: NewOrder) -> ExchangeOrder:
         state = self._state
-        if state.configuration.suspend_trade:
-            raise refusals.not_allowed("new orders are rejected by user request")
+        check_suspended(state)
         if order.client_order_id and state.config.duplicate_check_first:
             self._check_client_order_id(order.client_order_id)
         asset = state.assets.find(order.spec.symbol)
@@ -373,6 +372,7 @@ class SimulatedExchange:
             raise refusals.asset_not_active(asset.symbol)
         spec = _resolved(order.spec, asset)
         check_order(spec, asset, state.config)
+        check_switches(state, spec, asset)
         check_hours(state, spec, asset)
         admitted = check_account(state, spec, asset, order.position_intent)
         if order.client_order_id and not state.config.duplicate_check_first:

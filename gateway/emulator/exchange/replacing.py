@@ -16,7 +16,7 @@ from gateway.domain.types import AssetClass, LegRole, OrderClass, OrderSide, Ord
 from gateway.emulator.exchange import refusals
 from gateway.emulator.exchange.admission import check_account
 from gateway.emulator.exchange.config import ReplaceQuantity
-from gateway.emulator.exchange.families import carried_by, covered_quantity, legs_of, set_leaves, sibling_of
+from gateway.emulator.exchange.families import carried_by, covered_quantity, is_armed, legs_of, set_leaves, sibling_of
 from gateway.emulator.exchange.matching import trail_stop
 from gateway.emulator.exchange.orders import ZERO, ExchangeOrder, OrderStatus
 from gateway.emulator.exchange.state import State
@@ -53,6 +53,8 @@ def make_successor(
     """
     check_replaceable(order)
     _check_changes(order, changes)
+    if changes.quantity is not None and not is_armed(state, order):
+        raise refusals.unprocessable("qty of a leg follows its parent until that is filled")
     spec = _changed_spec(state, order, changes)
     if _is_same(order, spec, changes):
         raise refusals.unprocessable("order parameters are not changed")
@@ -148,7 +150,7 @@ def _other_exit(state: State, order: ExchangeOrder) -> ExchangeOrder | None:
 
 def _check_account(state: State, order: ExchangeOrder, spec: OrderSpec, asset: Asset) -> Decimal:
     """The account checks, for what is still to fill; a leg that waits for its parent has passed them with it."""
-    if order.status is OrderStatus.HELD and order.leg_role is not None:
+    if not is_armed(state, order):
         return ZERO
     assert spec.quantity is not None
     leaves = spec.quantity - _counted(state, order)

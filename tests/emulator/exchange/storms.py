@@ -237,6 +237,8 @@ class Storm:
         self.seen[f"{order.order_class} {order.order_type} {order.time_in_force} executed"] += 1
         self.cash -= signed * price
         self.shares[order.symbol] = self.shares.get(order.symbol, Decimal(0)) + signed
+        if order.position_intent.endswith("_close"):
+            assert self.shares[order.symbol] * signed <= 0, "an order that closes opened the other side"
         self.filled[order.id] = self.filled.get(order.id, Decimal(0)) + quantity
         if order.limit_price is not None:
             past = price - order.limit_price if order.side is OrderSide.BUY else order.limit_price - price

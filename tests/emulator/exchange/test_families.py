@@ -210,6 +210,21 @@ def test_replacing_a_parent_takes_its_waiting_legs_along() -> None:
     assert desk.held("AAPL") == 0
 
 
+def test_the_quantity_of_a_leg_follows_its_parent_and_then_what_is_held() -> None:
+    desk = at_100()
+    parent = desk.buy("AAPL", 10, limit_price=99, **BRACKET)
+    with refused(42210000, "qty of a leg follows its parent until that is filled"):
+        desk.change(legs(desk, parent)[1], quantity=5)
+    desk.quote("AAPL", 98.0, 98.0)
+    profit, loss = legs(desk, parent)
+    for leg in (profit, loss):
+        with refused(40310000, "insufficient qty available for order (requested: 11, available: 10)"):
+            desk.change(leg, quantity=11)
+    desk.change(loss, quantity=6)
+    assert [leg.quantity for leg in legs(desk, parent)] == [6, 6]
+    assert desk.exchange.position(desk.now_ns, "AAPL").available_quantity == 4
+
+
 def test_a_leg_may_not_pass_its_sibling() -> None:
     desk = at_100()
     parent = desk.buy("AAPL", 10, **BRACKET)

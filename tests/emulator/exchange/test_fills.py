@@ -119,6 +119,19 @@ def test_a_notional_sale_ends_with_the_position() -> None:
     assert desk.held("AAPL") == 0
 
 
+def test_an_order_that_closes_never_opens_the_other_side() -> None:
+    """A notional sale needs more shares than it was reckoned to when the price falls."""
+    desk = Desk()
+    desk.hold("AAPL", 10, 100.0)
+    desk.quote("AAPL", 100.00, 100.02, size=0)
+    money, limit = desk.sell("AAPL", notional=100), desk.sell("AAPL", 9, limit_price=50)
+    desk.quote("AAPL", 50.0, 50.02, size=2)
+    assert (desk.status(money), desk.held("AAPL")) == ("filled", 8)
+    desk.quote("AAPL", 50.0, 50.02)
+    assert desk.held("AAPL") == 0
+    assert (desk.status(limit), desk.order(limit).filled_quantity) == ("canceled", 8)
+
+
 @pytest.mark.parametrize(
     ("tif", "size", "filled", "events"),
     [

@@ -401,6 +401,16 @@ def test_a_suspended_account_takes_cancels_alone() -> None:
     assert desk.exchange.account(desk.now_ns).trade_suspended_by_user
 
 
+def test_fractions_can_be_switched_off() -> None:
+    desk = ready()
+    desk.exchange.configure(desk.now_ns, fractional_trading=False)
+    for order in ({"quantity": "0.5"}, {"notional": 10}):
+        with refused(NOT_ALLOWED, "account is not allowed to trade fractional shares"):
+            desk.buy("AAPL", **order)
+    desk.buy("AAPL", 1)
+    desk.buy("BTC/USD", "0.5", limit_price=100)
+
+
 @pytest.mark.parametrize(
     "changes", [{"suspend_trade": "yes"}, {"pdt_check": "maybe"}, {"unknown": True}, {"max_margin_multiplier": 4}]
 )
