@@ -68,6 +68,8 @@ class Settings(BaseSettings):
     """Open streams, all clients together."""
     symbols_per_stream_max: int = Field(default=500, ge=1, le=10_000)
     """Symbols in one subscription."""
+    unread_values_max: int = Field(default=65_536, ge=1_024)
+    """Values that wait for one reader of market data who wants every one: a day of one stock in a burst fits."""
     concurrent_rpcs_max: int = Field(default=2_000, ge=1)
     """Calls and streams at once; more are RESOURCE_EXHAUSTED."""
     request_bytes_max: int = Field(default=65_536, ge=1_024)
