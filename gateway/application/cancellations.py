@@ -7,7 +7,7 @@ risk. An order whose outcome is unknown is canceled the moment it is seen; a leg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 import structlog
@@ -16,6 +16,7 @@ from gateway.application.commands import CancelResult, CancelScope
 from gateway.application.order_manager import OrderManager
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.pauses import pause
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import GatewayError, OrderNotFound, OrderRejected, OutcomeUnknown
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind
@@ -38,6 +39,7 @@ class Cancellations:
 
     Args:
         wall: Nanoseconds since the Unix epoch.
+        sleep: Seconds, as `asyncio.sleep`.
         cancel_resurrected: Whether an order that turns up after it was called absent is canceled at sight.
     """
 
@@ -49,6 +51,7 @@ class Cancellations:
         calls: VenueCalls,
         tasks: OwnedTasks,
         wall: Callable[[], int],
+        sleep: Callable[[float], Awaitable[None]],
         *,
         cancel_resurrected: bool = True,
     ) -> None:
@@ -58,8 +61,9 @@ class Cancellations:
         self._calls = calls
         self._tasks = tasks
         self._wall = wall
+        self._sleep = sleep
         self._cancel_resurrected = cancel_resurrected
-        self._pursued: set[str] = set()
+        self._pursued: dict[str, asyncio.Event] = {}
         orders.add_listener(self._on_event)
 
     async def request(self, order_id: str) -> Order:
@@ -100,6 +104,10 @@ class Cancellations:
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
         """An owed cancel fires when its order is seen; a resurrected order is canceled."""
+        if order.state.is_terminal or order.cancel_request_time_ns is None:
+            settled = self._pursued.get(order.parent_order_id or order.order_id)
+            if settled is not None:
+                settled.set()
         if order.state.is_terminal:
             return
         if event.kind is OrderEventKind.RESURRECTED and self._cancel_resurrected:
@@ -111,7 +119,7 @@ class Cancellations:
     def _pursue(self, order: Order) -> None:
         root_id = order.parent_order_id or order.order_id
         if root_id not in self._pursued and order.state not in _NOT_AT_VENUE:
-            self._pursued.add(root_id)
+            self._pursued[root_id] = asyncio.Event()
             self._tasks.spawn(self._pursue_family(root_id))
 
     async def _pursue_family(self, root_id: str) -> None:
@@ -122,10 +130,10 @@ class Cancellations:
                     return
                 await self._ask(target)
                 delay_s = RESEND_DELAYS_S[min(attempt, len(RESEND_DELAYS_S) - 1)]
-                await self._settled(target.order_id, delay_s)
+                await pause(self._pursued[root_id], delay_s, self._sleep)
             _log.error("cancel_unconfirmed", order_id=root_id, requests=REQUESTS_MAX)
         finally:
-            self._pursued.discard(root_id)
+            del self._pursued[root_id]
 
     def _target(self, root_id: str) -> Order | None:
         """Whom to ask about next: the parent while it is open, then one leg at a time; a sibling's end may end both."""
@@ -161,17 +169,6 @@ class Cancellations:
             if known.cancel_request_time_ns is not None and not known.state.is_terminal:
                 failure = Failure(error.reason, error.message, error.metadata)
                 await self._orders.record([self._event(OrderEventKind.CANCEL_REJECTED, known, failure)])
-
-    async def _settled(self, order_id: str, timeout_s: float) -> None:
-        """Wait until the cancel is not owed any more, at most so long."""
-        loop = asyncio.get_running_loop()
-        until = loop.time() + timeout_s
-        while (left_s := until - loop.time()) > 0:
-            order = self._orders.order(order_id)
-            if order.state.is_terminal or order.cancel_request_time_ns is None:
-                return
-            if not await self._orders.wait_for_change(order_id, left_s):
-                return
 
     def _event(self, kind: OrderEventKind, order: Order, failure: Failure | None = None) -> JournalEvent:
         now_ns = self._wall()

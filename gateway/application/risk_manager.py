@@ -274,7 +274,8 @@ class RiskManager:
             signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
             exact = fill.account_position_quantity is not None and order.asset_class is AssetClass.US_EQUITY
             self._positions.note_fill(fill.symbol, signed, fill.account_position_quantity, exact)
-        if event.kind in (OrderEventKind.REPLACED, OrderEventKind.REPLACE_REJECTED):
+        is_settled = event.kind in (OrderEventKind.REPLACED, OrderEventKind.REPLACE_REJECTED)
+        if is_settled or order.state.is_terminal:
             self._balances.acknowledge(_replace_id(order.order_id))
         if order.state.is_terminal and not order.filled_quantity:
             self._balances.release(order.order_id)

@@ -199,7 +199,7 @@ class Gateway:
             self.orders, self.feed, service, self.assets, validation, self.risk, errors, self.resolver, calls,
             wall, monotonic,
         )  # fmt: skip
-        cancellations = Cancellations(self.orders, service, self.resolver, calls, self.tasks, wall)
+        cancellations = Cancellations(self.orders, service, self.resolver, calls, self.tasks, wall, sleep)
         replacements = Replacements(
             self.orders, self.feed, service, self.assets, validation, self.risk, errors, self.resolver,
             cancellations, calls, self.tasks, wall, monotonic, sleep,

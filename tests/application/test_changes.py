@@ -227,7 +227,7 @@ class TestCancel:
         await rig.submit("k1", BUY)
         rig.trouble.before = [OutcomeUnknown("504")]
         await cancel(rig, "k1")
-        await asyncio.sleep(0.6)
+        await rig.clock.advance(0.6)
         assert rig.order("k1").state is OrderState.CANCELED
         assert len(rig.trouble.deletes) == 2
 
