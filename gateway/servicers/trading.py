@@ -6,10 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from dataclasses import replace
 from typing import Any
 
-from gateway.application.commands import ReplaceRequest
 from gateway.application.order_manager import OrderManager
 from gateway.application.order_updates import OrderUpdates
 from gateway.application.trading_engine import TradingEngine
@@ -64,8 +62,8 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         """Change a working order."""
         call = call_context()
         with self._keys.known_before_refusal(request, call.caller):
-            replacement = wire.replace_from_proto(request, call.caller, self._wall())
-        return wire.replaced_to_proto(await self._engine.replace(self._in_its_key_space(replacement), call))
+            replace = wire.replace_from_proto(request, call.caller, self._wall())
+        return wire.replaced_to_proto(await self._engine.replace(replace, call))
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:
         """Ask for the end of an order."""
@@ -114,9 +112,3 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         async with aclosing(self._updates.follow(book, start, heartbeat_ms)) as steps:  # type: ignore[type-var]
             async for step in steps:
                 yield wire_updates.step_to_proto(step, self._wall())
-
-    def _in_its_key_space(self, replacement: ReplaceRequest) -> ReplaceRequest:
-        """The key of a replace is in the key space of the order's strategy, however the order is named."""
-        if replacement.ref.client_order_id:
-            return replacement
-        return replace(replacement, strategy_id=self._orders.get(replacement.ref).strategy_id)

@@ -307,3 +307,16 @@ async def test_pings_in_a_flood_are_answered_with_a_goodbye(serve: Start, rooms:
     answer = read_error(failure.value)
     assert answer.code is Code.UNAVAILABLE
     assert "ping" in answer.message.lower()
+
+
+async def test_a_small_message_that_unpacks_to_a_huge_one_is_refused(channel: grpc.aio.Channel, rooms: Rooms) -> None:
+    call = channel.unary_unary("/trading_gateway.v1.TradingService/SubmitOrder")
+    bomb = call(b"\0" * 10_000_000, compression=grpc.Compression.Gzip)
+    assert (await refused(bomb)).code is Code.RESOURCE_EXHAUSTED
+    assert rooms.engine.asked == []
+
+
+async def test_reserved_and_binary_headers_are_ignored(channel: grpc.aio.Channel) -> None:
+    metadata = [("x-strategy-id", "other"), ("stray-bin", b"\0\xff"), ("x-request-id", "r-1")]
+    call = rpc.TradingServiceStub(channel).GetOrder(pb.GetOrderRequest(order=ORDER), metadata=metadata)
+    assert (await call).order.strategy_id == "default"

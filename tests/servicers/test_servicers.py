@@ -80,17 +80,6 @@ async def test_preview_replace_cancel_and_close_ask_the_rooms_that_decide(
     assert [result.symbol for result in closed.results] == ["AAPL", "MSFT"]
 
 
-async def test_the_key_of_a_replace_is_in_the_key_space_of_the_orders_strategy(
-    trading: trading_pb2_grpc.TradingServiceAsyncStub, rooms: Rooms
-) -> None:
-    rooms.orders.known.append(order("order-2", strategy_id="alpha", client_order_id="key-a"))
-    for ref in (pb.OrderRef(order_id="order-2"), pb.OrderRef(client_order_id="key-a", strategy_id="alpha")):
-        await trading.ReplaceOrder(pb.ReplaceOrderRequest(order=ref, client_order_id="key-b", quantity="2"))
-    assert [asked[1].strategy_id for asked in rooms.engine.asked] == ["alpha", "alpha"]
-    missing = pb.ReplaceOrderRequest(order=pb.OrderRef(order_id="none"), client_order_id="key-c", quantity="2")
-    assert (await refused(trading.ReplaceOrder(missing))).reason == "ORDER_NOT_FOUND"
-
-
 @pytest.mark.parametrize(
     ("method", "request_"),
     [
