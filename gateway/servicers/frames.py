@@ -42,8 +42,9 @@ _BATCH_SEQUENCE, _SEND_TIME, _STATUS = b"\x10", b"\x1a", b"\x22"
 _SNAPSHOT_FLAG: Final = {Channel.QUOTES: b"\x68\x01", Channel.TRADES: b"\x68\x01", Channel.BARS: b"\x70\x01"}
 _STALE_FLAG: Final = {Channel.QUOTES: b"\x70\x01", Channel.TRADES: b"\x70\x01", Channel.BARS: b"\x78\x01"}
 
-_NANOS_5_AND_DOUBLES: Final = struct.Struct("<HHBBdBdBdBd")
-_NANOS_4_AND_DOUBLES: Final = struct.Struct("<HHBdBdBdBd")
+_NANOS_5: Final = struct.Struct("<HHB")
+_NANOS_4: Final = struct.Struct("<HH")
+_DOUBLES: Final = struct.Struct("<BdBdBdBd")
 
 
 def _two_groups(value: int, *, last: bool) -> int:
@@ -89,7 +90,7 @@ class FrameEncoder:
     def quotes(self, quotes: Sequence[Quote]) -> list[bytes]:
         """Each quote as an element of StreamQuotesResponse."""
         elements = []
-        heads, join = self._heads, b"".join
+        heads, join, pack_doubles = self._heads, b"".join, _DOUBLES.pack
         feed: DataFeed | None = None
         for quote in quotes:
             if quote.feed is not feed:
@@ -108,34 +109,20 @@ class FrameEncoder:
                 elements.append(element(wire.quote_to_proto(quote).SerializeToString()))
                 continue
             if nanos >= _NANOS_5_BYTES:
-                numbers = _NANOS_5_AND_DOUBLES.pack(
-                    _MORE[nanos & 0x3FFF],
-                    _MORE[nanos >> 14 & 0x3FFF],
-                    nanos >> 28,
-                    _BID_PRICE,
-                    quote.bid_price,
-                    _BID_SIZE,
-                    quote.bid_size,
-                    _ASK_PRICE,
-                    quote.ask_price,
-                    _ASK_SIZE,
-                    quote.ask_size,
-                )
-                body = join((head, time_heads[1], numbers, tail, self._receive_time))
+                time = time_heads[1] + _NANOS_5.pack(_MORE[nanos & 0x3FFF], _MORE[nanos >> 14 & 0x3FFF], nanos >> 28)
             else:
-                numbers = _NANOS_4_AND_DOUBLES.pack(
-                    _MORE[nanos & 0x3FFF],
-                    _LAST[nanos >> 14],
-                    _BID_PRICE,
-                    quote.bid_price,
-                    _BID_SIZE,
-                    quote.bid_size,
-                    _ASK_PRICE,
-                    quote.ask_price,
-                    _ASK_SIZE,
-                    quote.ask_size,
-                )
-                body = join((head, time_heads[0], numbers, tail, self._receive_time))
+                time = time_heads[0] + _NANOS_4.pack(_MORE[nanos & 0x3FFF], _LAST[nanos >> 14])
+            doubles = pack_doubles(
+                _BID_PRICE,
+                quote.bid_price,
+                _BID_SIZE,
+                quote.bid_size,
+                _ASK_PRICE,
+                quote.ask_price,
+                _ASK_SIZE,
+                quote.ask_size,
+            )
+            body = join((head, time, doubles, tail, self._receive_time))
             length = len(body)
             elements.append(_ELEMENT_HEADS[length] + body if length <= _SHORT_BODY_BYTES_MAX else element(body))
         return elements
