@@ -424,7 +424,7 @@ class ApplicationModule(Module):
         clocks: Clocks,
     ) -> Cancellations:
         """Cancels that are owed."""
-        return Cancellations(orders, venue, resolver, calls, tasks, clocks.wall)
+        return Cancellations(orders, venue, resolver, calls, tasks, clocks.wall, clocks.sleep)
 
     @provider
     @singleton
