@@ -84,7 +84,7 @@ class FeedHub:
         self._wall = wall
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
-        self._values = {channel: LastValues(self.health) for channel in Channel}
+        self._values = {channel: LastValues(self.health, channel) for channel in Channel}
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
         self._groups: dict[_GroupKey, Group] = {}
         self._broken: set[MarketDataStream] = set()

@@ -5,10 +5,12 @@ Never goes backwards: an older value than the one held is not kept, whichever ro
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from operator import attrgetter
 from typing import Protocol, TypeVar
 
 from gateway.domain.models.market_data import Bar, Quote, Trade
+from gateway.domain.types import Channel
 from gateway.services.streaming.feed_health import FeedHealth, Receipt
 
 Value = Quote | Trade | Bar
@@ -46,10 +48,16 @@ def time_of(value: Value) -> int:
 
 
 class LastValues:
-    """Entries by symbol. An entry lives while its symbol is subscribed."""
+    """Entries by symbol. An entry lives while its symbol is subscribed.
 
-    def __init__(self, health: FeedHealth) -> None:
+    Args:
+        channel: The kind of value; bars are ordered by their beginning.
+    """
+
+    def __init__(self, health: FeedHealth, channel: Channel) -> None:
         self._health = health
+        # The same as `time_of`, at a fifth of its price: it is asked twice for every quote.
+        self._time_of: Callable[[Value], int] = attrgetter("start_time_ns" if channel is Channel.BARS else "time_ns")
         self.entries: dict[str, Entry] = {}
 
     def __iter__(self) -> Iterator[str]:
@@ -86,7 +94,7 @@ class LastValues:
 
     def publish(self, values: Iterable[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
         """Take live values in, in order, and pass them on."""
-        find = self.entries.get
+        find, time_of = self.entries.get, self._time_of
         for value, element in zip(values, encoded, strict=True):
             entry = find(value.symbol)
             if entry is None:

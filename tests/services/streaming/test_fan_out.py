@@ -199,7 +199,7 @@ def test_an_epoch_is_an_unbroken_stretch_of_live() -> None:
 def test_newest_values_never_go_backwards() -> None:
     health = FeedHealth(DataFeed.IEX, lambda: 7)
     health.change(FeedState.LIVE, "", 0)
-    values = LastValues(health)
+    values = LastValues(health, Channel.QUOTES)
     values.add(["AAPL"])
     live, read_by_request = Receipt(0.0, health.epoch), Receipt(0.0, NO_EPOCH)
     assert values.merge([quote("AAPL", 2)], [b"2"], read_by_request) == {"AAPL"}
