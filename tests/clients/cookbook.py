@@ -59,13 +59,15 @@ class Recipe:
         """What the real output has to have as well: names of fields, and constants such as "ORDER_SIDE_BUY"."""
         if self.is_question_of_schema:
             return {word for line in self.shown.splitlines() if (word := _schema_word(line))}
-        names = set(re.findall(r'"(\w+)":', self.shown))
-        return names | set(re.findall(r'"([A-Z][A-Z_]+[A-Z])"', self.shown)) - {"AAPL", "MSFT"}
+        words = set(re.findall(r'"(\w+)":', self.shown)) | set(re.findall(r'"([A-Z][A-Z_]+[A-Z])"', self.shown))
+        if "wait_for_terminal" not in self.command:  # how far an order is by the time of the answer is chance
+            words -= {word for word in words if word.startswith("ORDER_STATE_")}
+        return words
 
     @property
     def is_question_of_schema(self) -> bool:
         """List or describe: the answer is not JSON."""
-        return self.arguments[2:3] == [DEFAULT_TARGET]
+        return self.arguments[-1] == "list" or "describe" in self.arguments
 
 
 def recipes() -> list[Recipe]:
@@ -96,8 +98,8 @@ def _run_buf(arguments: list[str], target: str) -> tuple[int, str]:
     *_, last = arguments
     if last == "list":
         call = [*buf, "--list-services", f"http://{target}"]
-    elif arguments[3:4] == ["describe"]:
-        call = [*buf, "--list-methods", f"http://{target}/{last}"]
+    elif "describe" in arguments:
+        call = [*buf, "--list-methods", f"http://{target}"]
     else:
         data = arguments[arguments.index("-d") + 1] if "-d" in arguments else "{}"
         call = [*buf, "-d", data, f"http://{target}/{last}"]

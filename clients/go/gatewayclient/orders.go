@@ -1,12 +1,14 @@
 package gatewayclient
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"iter"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -93,6 +95,23 @@ func IsTerminal(order *pb.Order) bool {
 	default:
 		return false
 	}
+}
+
+// Describe is one plain line about an order, for logs and examples: "buy 10 AAPL market: filled 10 at 187.3".
+func Describe(order *pb.Order) string {
+	spec := order.GetSpec()
+	size := cmp.Or(spec.GetQuantity(), spec.GetNotional()+" USD of")
+	text := fmt.Sprintf("%s %s %s %s: %s", word(spec.GetSide(), "ORDER_SIDE_"), size, spec.GetSymbol(),
+		word(spec.GetOrderType(), "ORDER_TYPE_"), word(order.GetState(), "ORDER_STATE_"))
+	if order.FilledAveragePrice == nil {
+		return text
+	}
+	return fmt.Sprintf("%s %s at %s", text, order.GetFilledQuantity(), order.GetFilledAveragePrice())
+}
+
+// word is "filled" for ORDER_STATE_FILLED.
+func word(value fmt.Stringer, prefix string) string {
+	return strings.ToLower(strings.TrimPrefix(value.String(), prefix))
 }
 
 // follow reads one connection's worth of updates; nil when the caller has left.

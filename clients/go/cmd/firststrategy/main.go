@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"google.golang.org/protobuf/types/known/durationpb"
+
 	"trading-gateway/clients/go/gatewayclient"
 	pb "trading-gateway/clients/go/tradinggatewayv1"
 )
@@ -72,9 +74,11 @@ func run(ctx context.Context, target, symbol, quantity string) error {
 	if err != nil {
 		return fmt.Errorf("the order goes on: %w", err)
 	}
-	fmt.Printf("%s %s of %s at %s\n", word(order.GetState()), order.GetFilledQuantity(), symbol, order.GetFilledAveragePrice())
+	fmt.Println(gatewayclient.Describe(order))
 
-	position, err := client.Account.GetPosition(ctx, &pb.GetPositionRequest{Symbol: symbol})
+	position, err := client.Account.GetPosition(ctx, &pb.GetPositionRequest{
+		Symbol: symbol, MaxStaleness: durationpb.New(0),
+	})
 	if err != nil {
 		return gatewayclient.Decode(err)
 	}
@@ -132,9 +136,4 @@ func buy(ctx context.Context, client *gatewayclient.Client, symbol, quantity str
 		return nil, failure
 	}
 	return answer.GetOrder(), nil
-}
-
-// word is "filled" for ORDER_STATE_FILLED.
-func word(state pb.OrderState) string {
-	return strings.ToLower(strings.TrimPrefix(state.String(), "ORDER_STATE_"))
 }
