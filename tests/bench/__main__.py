@@ -1,0 +1,206 @@
+"""`make bench`: U1, U2, U3 and F1 as ratios of one run. ARGS="u1 f1" runs some, ARGS="--pairs 3" fewer pairs.
+
+Server flags are as `serve` ships them, but for the venue's request limit, which is off. There is no authentication
+in this build and the journal is in memory: U1 and U2 say so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import grpc
+
+from tests.bench.processes import build_generator, cpu_s, load, python
+from tests.bench.publisher import SYMBOLS
+from tests.bench.ratios import Ratio
+from trading_gateway.v1 import market_data_pb2, trading_pb2, trading_pb2_grpc
+
+SUBMIT: Final = "/trading_gateway.v1.TradingService/SubmitOrder"
+GET: Final = "/trading_gateway.v1.TradingService/GetOrder"
+QUOTES: Final = "/trading_gateway.v1.MarketDataService/StreamQuotes"
+KEY_MARKER: Final = "@" * 24
+SECONDS: Final = 1.5
+STREAM_SECONDS: Final = 3.0
+SUBSCRIBERS: Final = 100
+PUBLISHED_PER_S: Final = 20_000
+U3_ORDERS: Final = 200
+
+
+def limit_order(key: str) -> trading_pb2.SubmitOrderRequest:
+    """An order that rests."""
+    spec = trading_pb2.OrderSpec(
+        symbol="AAPL",
+        side=trading_pb2.ORDER_SIDE_BUY,
+        quantity="1",
+        order_type=trading_pb2.ORDER_TYPE_LIMIT,
+        time_in_force=trading_pb2.TIME_IN_FORCE_DAY,
+        limit_price="1",
+    )
+    return trading_pb2.SubmitOrderRequest(client_order_id=key, spec=spec)
+
+
+class Bench:
+    """One run: its generator, its number of pairs."""
+
+    def __init__(self, generator: Path, pairs: int) -> None:
+        self._generator = generator
+        self._pairs = pairs
+
+    def u1(self) -> Ratio:
+        """GetOrder on a live order, 16 in flight."""
+        ratio = Ratio("U1 question", "GetOrder/s", "bare/s", 0.80, "per_second")
+        with python("-m", "tests.bench.gateway", ready="gateway at ") as (_, line):
+            target = line.rsplit(" ", 1)[1]
+            with grpc.insecure_channel(target) as channel:
+                stub = trading_pb2_grpc.TradingServiceStub(channel)
+                stub.SubmitOrder(limit_order("bench-live"))
+                request = trading_pb2.GetOrderRequest(order=trading_pb2.OrderRef(client_order_id="bench-live"))
+                response = stub.GetOrder(request)
+            with self._bare(GET, response.SerializeToString()) as bare:
+                return ratio.run(self._unary(target, GET, request), self._unary(bare, GET, request), self._pairs)
+
+    def u2(self) -> Ratio:
+        """SubmitOrder with fresh keys, each found afterwards by ListOrders."""
+        ratio = Ratio("U2 command", "SubmitOrder/s", "bare/s", 0.50, "per_second")
+        with python("-m", "tests.bench.gateway", ready="gateway at ") as (_, line):
+            target = line.rsplit(" ", 1)[1]
+            with grpc.insecure_channel(target) as channel:
+                stub = trading_pb2_grpc.TradingServiceStub(channel)
+                response = stub.SubmitOrder(limit_order("bench-shape"))
+                request = limit_order(KEY_MARKER)
+                with self._bare(SUBMIT, response.SerializeToString()) as bare:
+                    ours = self._submits(target, request)
+                    ratio.run(ours, self._unary(bare, SUBMIT, request), self._pairs)
+                _check_all_found(stub, sum(a["sent"] for a, _ in ratio.pairs) + 1)
+        return ratio
+
+    def u3(self) -> Ratio:
+        """The gateway's CPU for an order through adapters and emulator, against alpaca-py's own for one POST."""
+        ratio = Ratio("U3 whole", "gateway CPU ms/order", "alpaca-py CPU ms/POST", 1.5, "cpu_ms", at_most=True)
+        emulator = ("-m", "gateway", "emulator", "--listen", "127.0.0.1:0", "--rate-limit", "0", "--cash", "1000000000")
+        with (
+            python(*emulator, ready="emulator ready at ") as (_, ready),
+            python("-m", "tests.bench.gateway", ready.rsplit(" ", 1)[1], ready="gateway at ") as (child, line),
+        ):
+            venue, target = ready.rsplit(" ", 1)[1], line.rsplit(" ", 1)[1]
+            with grpc.insecure_channel(target) as channel:
+                stub = trading_pb2_grpc.TradingServiceStub(channel)
+                return ratio.run(_gateway_cpu(stub, child.pid), _alpaca_cpu(venue), self._pairs)
+
+    def f1(self) -> Ratio:
+        """Distinct quotes a second to 100 subscribers of one set of 500 symbols, every quote different."""
+        ratio = Ratio("F1 fan-out", "quotes delivered/s", "bare messages/s", 50, "figure")
+        request = market_data_pb2.StreamQuotesRequest(
+            symbols=SYMBOLS, conflation=market_data_pb2.CONFLATION_POLICY_NONE, skip_snapshot=True
+        )
+        quote = market_data_pb2.Quote(symbol="S001", bid_price=100.25, bid_size=1.0, ask_price=100.27, ask_size=3.0)
+        constant = market_data_pb2.StreamQuotesResponse(quotes=[quote], batch_sequence=1)
+        publisher = python("-m", "tests.bench.publisher", str(PUBLISHED_PER_S), ready="publisher at ")
+        with publisher as (_, ready), self._bare(QUOTES, constant.SerializeToString()) as bare:
+            venue = ready.rsplit(" ", 1)[1]
+            with python("-m", "tests.bench.gateway", venue, ready="gateway at ") as (child, line):
+                target = line.rsplit(" ", 1)[1]
+                return ratio.run(
+                    self._stream(target, request, "quotes_per_second", child.pid),
+                    self._stream(bare, request, "messages_per_second"),
+                    self._pairs,
+                )
+
+    @contextmanager
+    def _bare(self, method: str, response: bytes) -> Iterator[str]:
+        with python("-m", "tests.bench.bare", method, response.hex()) as (_, port):
+            yield f"127.0.0.1:{port}"
+
+    def _unary(self, target: str, method: str, request: Any) -> Callable[[], dict[str, Any]]:
+        arguments = ["-target", target, "-method", method, "-request", request.SerializeToString().hex()]
+        return lambda: load(self._generator, "unary", *arguments, "-seconds", str(SECONDS))
+
+    def _submits(self, target: str, request: Any) -> Callable[[], dict[str, Any]]:
+        arguments = ["-target", target, "-method", SUBMIT, "-request", request.SerializeToString().hex()]
+        runs = iter(range(1_000_000))
+        return lambda: load(
+            self._generator, "unary", *arguments, "-seconds", str(SECONDS), "-prefix", f"r{next(runs)}-"
+        )
+
+    def _stream(self, target: str, request: Any, figure: str, pid: int | None = None) -> Callable[[], dict[str, Any]]:
+        arguments = ["-target", target, "-method", QUOTES, "-request", request.SerializeToString().hex()]
+
+        def measure() -> dict[str, Any]:
+            before, began = cpu_s(pid) if pid else 0.0, time.monotonic()
+            result = load(self._generator, "stream", *arguments, "-streams", str(SUBSCRIBERS), "-warm", "1.5")
+            result["figure"] = result[figure]
+            if pid:
+                result["server_cores"] = (cpu_s(pid) - before) / (time.monotonic() - began)
+            else:
+                result["gaps"] = 0  # the constant message repeats its sequence
+            return result
+
+        return measure
+
+
+def _check_all_found(stub: trading_pb2_grpc.TradingServiceStub, sent: int) -> None:
+    found, token = 0, ""
+    while True:
+        page = stub.ListOrders(trading_pb2.ListOrdersRequest(page_size=500, page_token=token))
+        found += len(page.orders)
+        token = page.next_page_token
+        if not token:
+            break
+    if found != sent:
+        raise SystemExit(f"U2: {sent} orders were sent and ListOrders has {found}")
+
+
+def _gateway_cpu(stub: trading_pb2_grpc.TradingServiceStub, pid: int) -> Callable[[], dict[str, Any]]:
+    keys = iter(range(1_000_000))
+
+    def measure() -> dict[str, Any]:
+        before = cpu_s(pid)
+        for _ in range(U3_ORDERS):
+            stub.SubmitOrder(limit_order(f"u3-{next(keys)}"), timeout=10)
+        return {"cpu_ms": (cpu_s(pid) - before) / U3_ORDERS * 1_000}
+
+    return measure
+
+
+def _alpaca_cpu(venue: str) -> Callable[[], dict[str, Any]]:
+    from alpaca.trading.client import TradingClient
+
+    client = TradingClient("bench", "bench", url_override=venue)
+    keys = iter(range(1_000_000))
+
+    def measure() -> dict[str, Any]:
+        before = time.process_time()
+        for _ in range(U3_ORDERS):
+            body = {"symbol": "AAPL", "qty": "1", "side": "buy", "type": "limit", "time_in_force": "day"}
+            client.post("/orders", body | {"limit_price": "1", "client_order_id": f"alone-{next(keys)}"})
+        return {"cpu_ms": (time.process_time() - before) / U3_ORDERS * 1_000}
+
+    return measure
+
+
+def main() -> None:
+    """Measure what was asked for and print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1; default: all")
+    parser.add_argument("--pairs", type=int, default=7)
+    arguments = parser.parse_args()
+    print(
+        f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, grpcio {grpc.__version__}"
+    )
+    print("without authentication yet; the journal is in memory")
+    with tempfile.TemporaryDirectory() as folder:
+        bench = Bench(build_generator(Path(folder)), arguments.pairs)
+        for name in arguments.budgets or ["u1", "u2", "u3", "f1"]:
+            print(getattr(bench, name)().report(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

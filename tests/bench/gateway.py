@@ -1,0 +1,45 @@
+"""A gateway for benchmarks: wired and flagged as `serve` ships it, before a venue that answers at once, or at a URL.
+
+python -m tests.bench.gateway [VENUE_URL]      prints its address; without a URL the venue is `InstantVenue`
+"""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+
+from injector import InstanceProvider, Module
+
+from gateway.cli.process import Gateway
+from gateway.config import Settings
+from gateway.domain.interfaces import AccountRepository, MarketDataRepository, StreamingRepository, TradingRepository
+from gateway.telemetry import configure_logging
+from tests.bench.instant import InstantVenue
+
+VENUE_URL_UNUSED = "http://127.0.0.1:1"
+
+
+class InstantModule(Module):
+    """The four repositories, without a socket."""
+
+    def configure(self, binder) -> None:
+        venue = InstantVenue()
+        for interface in (TradingRepository, AccountRepository, MarketDataRepository, StreamingRepository):
+            binder.bind(interface, to=InstanceProvider(venue))
+
+
+async def main(venue_url: str) -> None:
+    """Serve until SIGTERM."""
+    configure_logging("warning", "json")
+    settings = Settings(listen="127.0.0.1:0", venue_url=venue_url or VENUE_URL_UNUSED, venue_requests_per_minute=0)
+    stop = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
+    gateway = Gateway(settings, *([] if venue_url else [InstantModule()]))
+    print(f"gateway at {await gateway.start()}", flush=True)
+    await stop.wait()
+    await gateway.stop()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else ""))

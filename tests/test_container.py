@@ -1,0 +1,44 @@
+"""Every binding of the container resolves, once, without a network."""
+
+from __future__ import annotations
+
+import inspect
+
+import pytest
+
+from gateway.config import Settings
+from gateway.container import ApplicationModule, ServerModule, ServiceModule, SettingsModule, VenueModule, build
+
+MODULES = (SettingsModule, VenueModule, ServiceModule, ApplicationModule, ServerModule)
+
+
+def provided() -> list[type]:
+    """What the modules promise to make."""
+    kinds = []
+    for module in MODULES:
+        for _, method in inspect.getmembers(module, lambda member: hasattr(member, "__binding__")):
+            kinds.append(method.__binding__.interface)
+    return kinds
+
+
+@pytest.mark.parametrize("kind", provided(), ids=lambda kind: kind.__name__)
+async def test_every_binding_resolves_to_a_singleton(kind: type) -> None:
+    injector = build(Settings(venue_url="http://127.0.0.1:1"))
+    assert injector.get(kind) is injector.get(kind)
+
+
+async def test_an_emulator_is_never_sent_the_accounts_keys() -> None:
+    from gateway.container import client_config
+
+    config = client_config(Settings(venue_url="http://127.0.0.1:1", api_key="PKREAL", api_secret="REALSECRET"))
+    assert "REAL" not in config.key.reveal() + config.secret.reveal()
+
+
+async def test_nothing_is_made_that_was_not_bound() -> None:
+    from injector import UnsatisfiedRequirement
+
+    class Unbound:
+        pass
+
+    with pytest.raises(UnsatisfiedRequirement):
+        build(Settings(venue_url="http://127.0.0.1:1")).get(Unbound)
