@@ -249,7 +249,7 @@ class ServiceModule(Module):
             stock_feed=settings.stock_feed,
             wall=clocks.wall,
             monotonic=clocks.monotonic,
-            limits=StreamLimits(symbols_per_stream_max=settings.symbols_per_stream_max),
+            limits=StreamLimits(settings.symbols_per_stream_max, settings.unread_values_max),
         )
 
     @provider
