@@ -9,15 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final
+
+import structlog
 
 from gateway.application.commands import Submitted
 from gateway.application.failures import error_of, is_final_answer
 from gateway.application.order_index import KeyEntry
 from gateway.application.order_manager import OrderManager, sent_under
 from gateway.application.owned_tasks import OwnedTasks
-from gateway.domain.errors import ClientOrderIdReused, FieldInvalid, FieldViolation
+from gateway.domain.errors import ClientOrderIdReused, Draining, FieldInvalid, FieldViolation, GatewayError
 from gateway.domain.models.orders import Order, OrderSpec
 from gateway.domain.types import CallContext, is_client_order_id, is_strategy_id
 
@@ -25,39 +26,68 @@ SUBMIT_WAIT_MS: Final = 2_000
 ANSWER_MARGIN_MS: Final = 50
 """An answer leaves at least so long before the caller's deadline."""
 _MS_PER_SECOND: Final = 1_000
+_ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / _MS_PER_SECOND
+
+_log = structlog.get_logger(__name__)
 
 
-@dataclass(slots=True)
 class Command:
     """A running command, and what its callers may be told.
 
     Attributes:
+        fingerprint: Of its content.
         wait_from: Monotonic seconds: callers wait for the venue's answer from then on.
-        order_id: Known once the journal has it.
-        recorded: Done when the order is in the journal.
-        answer: Done when the venue has answered, or the command failed.
+        order_id: Known once the journal has the order; empty before.
+        is_done: The venue has answered, or the command failed.
+        error: How it failed.
         answered_ok: A caller was told OK before the end: what follows is a state, not an error.
         settling: The end is being recorded: nobody may be told anything else meanwhile.
     """
 
-    fingerprint: str
-    wait_from: float
-    recorded: asyncio.Future[None]
-    answer: asyncio.Future[None]
-    order_id: str = ""
-    answered_ok: bool = False
-    settling: bool = False
+    __slots__ = ("_waiters", "answered_ok", "error", "fingerprint", "is_done", "order_id", "settling", "wait_from")
+
+    def __init__(self, fingerprint: str, wait_from: float, *, answered_ok: bool = False) -> None:
+        self.fingerprint = fingerprint
+        self.wait_from = wait_from
+        self.order_id = ""
+        self.is_done = False
+        self.error: Exception | None = None
+        self.answered_ok = answered_ok
+        self.settling = False
+        self._waiters: list[asyncio.Future[None]] = []
 
     def mark_recorded(self, order_id: str) -> None:
         """The journal has it: from now on callers may be told its state."""
         self.order_id = order_id
-        if not self.recorded.done():
-            self.recorded.set_result(None)
+        self._wake()
 
     def settle(self) -> bool:
         """Begin to record the end; whether it is the answer to the key."""
         self.settling = True
         return not self.answered_ok
+
+    def finish(self, error: Exception | None = None) -> None:
+        """Tell every caller."""
+        self.is_done = True
+        self.error = error
+        self._wake()
+
+    async def moved(self, timeout_s: float | None) -> None:
+        """Wait until it is recorded or done, or so long."""
+        loop = asyncio.get_running_loop()
+        waiter: asyncio.Future[None] = loop.create_future()
+        timer = loop.call_later(timeout_s, _release, waiter) if timeout_s is not None else None
+        self._waiters.append(waiter)
+        try:
+            await waiter
+        finally:
+            if timer is not None:
+                timer.cancel()
+
+    def _wake(self) -> None:
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            _release(waiter)
 
 
 Work = Callable[[Command], Coroutine[Any, Any, None]]
@@ -126,9 +156,7 @@ class KeyDesk:
             return known
         door()
         self._tasks.check_room()
-        loop = asyncio.get_running_loop()
-        command = Command(fingerprint, self._monotonic(), loop.create_future(), loop.create_future())
-        command.answer.add_done_callback(_retrieve)
+        command = Command(fingerprint, self._monotonic())
         self._running[key] = command
         self._tasks.spawn(self._perform(key, command, work))
         return await self._wait(command, call, replayed=False)
@@ -150,31 +178,29 @@ class KeyDesk:
     async def _perform(self, key: tuple[str, str], command: Command, work: Work) -> None:
         try:
             await work(command)
-            if not command.answer.done():
-                command.answer.set_result(None)
+            command.finish()
         except Exception as error:
-            if not command.answer.done():
-                command.answer.set_exception(error)
-            else:
-                raise
+            command.finish(error)  # every caller is told, whatever it is
+            if not isinstance(error, GatewayError):
+                _log.exception("command_failed", order_id=command.order_id)
         finally:
-            if not command.answer.done():
-                command.answer.cancel()
+            if not command.is_done:  # canceled at the very end of a shutdown
+                command.finish(Draining("The gateway is shutting down."))
             del self._running[key]
 
     async def _wait(self, command: Command, call: CallContext, *, replayed: bool) -> Submitted:
-        answer = command.answer
-        while not answer.done():
-            now = self._monotonic()
-            until = min(command.wait_from + self._submit_wait_s, call.deadline - ANSWER_MARGIN_MS / _MS_PER_SECOND)
-            if command.settling or (not command.recorded.done() and until <= now):
-                await _first_of(answer, None if command.settling else command.recorded)
-            elif until > now:
-                await asyncio.wait((answer,), timeout=until - now)
+        while not command.is_done:
+            until = min(command.wait_from + self._submit_wait_s, call.deadline - _ANSWER_MARGIN_S)
+            left_s = until - self._monotonic()
+            if left_s > 0:
+                await command.moved(left_s)
+            elif command.settling or not command.order_id:
+                await command.moved(None)
             else:
                 command.answered_ok = True
                 return Submitted(self._orders.order(command.order_id), replayed)
-        answer.result()
+        if command.error is not None:
+            raise command.error
         return Submitted(self._orders.order(command.order_id), replayed)
 
 
@@ -187,15 +213,9 @@ def _matches(
     return sent is not None and is_alike(sent)
 
 
-async def _first_of(answer: asyncio.Future[None], other: asyncio.Future[None] | None) -> None:
-    futures = (answer,) if other is None else (answer, other)
-    await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
-
-
-def _retrieve(answer: asyncio.Future[None]) -> None:
-    """Every caller may be gone: an error that nobody hears is not worth a warning."""
-    if not answer.cancelled():
-        answer.exception()
+def _release(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)
 
 
 def _invalid(field_name: str, description: str) -> FieldInvalid:

@@ -7,7 +7,6 @@ both ids and never sent blindly again. A fill that crosses it is corrected at on
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from decimal import Decimal
@@ -300,8 +299,7 @@ class Replacements:
         if is_complete:
             await self._cancellations.request(order_id)
             return
-        loop = asyncio.get_running_loop()
-        command = Command("", self._monotonic(), loop.create_future(), loop.create_future(), answered_ok=True)
+        command = Command("", self._monotonic(), answered_ok=True)
         command.mark_recorded(order_id)
         own = self._calls.own(BudgetLane.ORDER)
         await self._send(command, key, changes, self._wall() + CORRECTION_VALID_NS, own)

@@ -7,12 +7,13 @@ not fresh is repeated on fresh ones: a denial is never the fault of an old readi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
 from gateway.application.order_manager import OrderManager
+from gateway.application.outstanding import Outstanding
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.domain import risk_checks
 from gateway.domain.errors import (
@@ -59,7 +60,6 @@ _TEXTS: Final = {
     ShortNotAllowed.reason: "The order sells more than is held and not already being sold.",
     BuyingPowerExceeded.reason: "The order costs more than the buying power that is left.",
 }
-_LEG_WEIGHTLESS: Final = Decimal(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +104,10 @@ class RiskManager:
         self._prices = prices
         self._tasks = tasks
         self._monotonic = monotonic
-        self._admitted: dict[str, OrderSpec] = {}
+        self._outstanding = Outstanding()
         self._is_refreshing = False
+        for order in orders.open_orders():
+            self._count(order)
         orders.add_listener(self._on_event)
 
     async def prepare(self, spec: OrderSpec, call: CallContext) -> Quote | None:
@@ -170,15 +172,11 @@ class RiskManager:
         """Reserve for an order that passed; call it in the same step as `evaluate`."""
         if evaluation.cost > 0:
             self._balances.reserve(order_id, evaluation.cost)
-        self._admitted[order_id] = spec
-
-    def recorded(self, order_id: str) -> None:
-        """The order is in the journal: from now on it is counted there."""
-        self._admitted.pop(order_id, None)
+        self._outstanding.set_spec(order_id, spec)
 
     def withdraw(self, order_id: str) -> None:
-        """The order will not be sent."""
-        self._admitted.pop(order_id, None)
+        """The order will not be sent: the journal did not take it."""
+        self._outstanding.forget(order_id)
         self._balances.release(order_id)
 
     def reserve_replace(self, order_id: str, cost: Decimal) -> None:
@@ -215,41 +213,20 @@ class RiskManager:
     def _view(self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None) -> RiskView:
         account = self._balances.account
         assert account is not None, "prepare comes first"
-        working = [
-            order
-            for order in self._orders.open_in(spec.symbol)
-            if replacing is None or _family(order) != _family(replacing)
-        ]
-        unrecorded = [admitted for admitted in self._admitted.values() if admitted.symbol == spec.symbol]
         bid = decimal_from_price(quote.bid_price) if quote is not None and quote.bid_price > 0 else None
         ask = decimal_from_price(quote.ask_price) if quote is not None and quote.ask_price > 0 else None
+        without = "" if replacing is None else _family(replacing)
+        outstanding = self._outstanding
         return RiskView(
             account=account,
             reserved=self._balances.reserved - self._freed(replacing),
             asset=asset,
             held=self._positions.held(spec.symbol),
-            buying=self._outstanding(OrderSide.BUY, working, unrecorded, bid or ask),
-            selling=self._outstanding(OrderSide.SELL, working, unrecorded, bid or ask),
+            buying=outstanding.total(spec.symbol, OrderSide.BUY, without).at(bid or ask),
+            selling=outstanding.total(spec.symbol, OrderSide.SELL, without).at(bid or ask),
             bid=bid,
             ask=ask,
         )
-
-    def _outstanding(
-        self, side: OrderSide, working: Iterable[Order], unrecorded: Iterable[OrderSpec], price: Decimal | None
-    ) -> Decimal:
-        """What open and unsent orders of a side may still trade; members of one family count once."""
-        by_family: dict[str, Decimal] = {}
-        for order in working:
-            if order.spec.side is not side:
-                continue
-            family = _family(order)
-            amount = self._leaves(order, price)
-            by_family[family] = max(amount, by_family.get(family, amount))
-        total = sum(by_family.values(), Decimal(0))
-        for spec in unrecorded:
-            if spec.side is side:
-                total += spec.quantity if spec.quantity is not None else _worth(spec.notional, price)
-        return total
 
     def _freed(self, replacing: Order | None) -> Decimal:
         """What the old order holds of the buying power, and the new one takes over."""
@@ -257,18 +234,13 @@ class RiskManager:
             return Decimal(0)
         return replacing.leaves_quantity * (replacing.spec.limit_price or replacing.spec.stop_price or Decimal(0))
 
-    def _leaves(self, order: Order, price: Decimal | None) -> Decimal:
-        if order.parent_order_id:
-            parent = self._orders.order(order.parent_order_id)
-            if not parent.state.is_terminal and parent.spec.side is not order.spec.side:
-                return _LEG_WEIGHTLESS  # an exit that begins when its entry is filled
-        leaves = order.leaves_quantity
-        if order.pending_replace is not None and order.pending_replace.quantity is not None and leaves is not None:
-            leaves = max(leaves, order.pending_replace.quantity - order.filled_quantity)
-        return leaves if leaves is not None else _worth(order.spec.notional, price)
+    def _count(self, order: Order) -> None:
+        root = self._orders.order(order.parent_order_id) if order.parent_order_id else order
+        self._outstanding.set_family(root.order_id, (root, *self._orders.legs(root)))
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
-        """Follow the fills, and what the venue's next figures will contain."""
+        """Follow the fills, what is outstanding, and what the venue's next figures will contain."""
+        self._count(order)
         if event.fill is not None:
             fill = event.fill
             signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
@@ -306,10 +278,6 @@ def _description(check: RiskCheckResult) -> str:
 
 def _family(order: Order) -> str:
     return order.parent_order_id or order.order_id
-
-
-def _worth(notional: Decimal | None, price: Decimal | None) -> Decimal:
-    return notional / price if notional is not None and price else Decimal(0)
 
 
 def _replace_id(order_id: str) -> str:

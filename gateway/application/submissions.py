@@ -144,7 +144,6 @@ class Submissions:
         except GatewayError:
             self._risk.withdraw(order_id)
             raise
-        self._risk.recorded(order_id)
         command.mark_recorded(order_id)
         return request
 

@@ -28,6 +28,7 @@ from gateway.domain.types import (
 )
 
 _FINGERPRINT_VERSION: Final = 1
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 
@@ -370,9 +371,11 @@ class OrderEventKind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class JournalEvent:
     """One row of the journal: everything `order_lifecycle.apply` needs, and nothing that it can derive.
+
+    Treat as immutable: only the journal sets `sequence`, once (frozen costs 3 µs each, on the way of every order).
 
     Which fields are set follows from the kind:
     `request` and `fingerprint` with RECORDED of an order of ours; `parent_order_id` and `leg_role` with
@@ -421,7 +424,7 @@ class OrderEvent:
 
 def fingerprint_of(rpc: str, content: Mapping[str, object]) -> str:
     """SHA-256 over the name of the rpc and its normalised content; protobuf bytes are not canonical."""
-    canonical = json.dumps([_FINGERPRINT_VERSION, rpc, content], sort_keys=True, separators=(",", ":"))
+    canonical = _CANONICAL.encode([_FINGERPRINT_VERSION, rpc, content])
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 

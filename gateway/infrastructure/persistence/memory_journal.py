@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from gateway.domain.models.orders import JournalEvent
@@ -63,17 +62,16 @@ class MemoryJournal:
     async def append(self, events: Sequence[JournalEvent]) -> tuple[JournalEvent, ...]:
         """Record events together and return them with their sequences."""
         sequence = self.head
-        recorded = []
         for event in events:
+            assert not event.sequence, "an event is recorded once"
             sequence += 1
-            numbered = replace(event, sequence=sequence)
-            self._last_hash = _chained(self._last_hash, numbered)
-            self._events.append(numbered)
+            event.sequence = sequence
+            self._last_hash = _chained(self._last_hash, event)
+            self._events.append(event)
             self._hashes.append(self._last_hash)
-            recorded.append(numbered)
         if len(self._events) > self._events_max:
             self._compact()
-        return tuple(recorded)
+        return tuple(events)
 
     def read(self, after: int, limit: int) -> tuple[JournalEvent, ...]:
         """At most `limit` events with a sequence greater than `after`, in order."""
