@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -40,7 +40,7 @@ class AccountAdapter:
 
     Args:
         factory: Gives the client, and the road to it.
-        assets: Tells the symbol of a crypto position.
+        assets: Tells the symbol of a crypto position or fill.
         clock_ns: Nanoseconds since the epoch.
     """
 
@@ -64,7 +64,7 @@ class AccountAdapter:
         raw, read_time_ns = await self._road.read(
             context, self._factory.trading(), "/positions", {}, self._road.reading(self._rows)
         )
-        await self._assets.ensure(context, [asset_id for row in raw if (asset_id := _crypto_id(row)) is not None])
+        await self._assets.ensure_ids(context, [asset_id for row in raw if (asset_id := _crypto_id(row)) is not None])
         return sorted((self._position(row, read_time_ns) for row in raw), key=lambda position: position.symbol)
 
     async def list_fill_activities(
@@ -80,7 +80,9 @@ class AccountAdapter:
         items = await self._road.read(
             context, self._factory.trading(), "/account/activities/FILL", params, self._road.reading(_activities_of)
         )
-        return Page(items, items[-1].activity_id if len(items) >= size else "")
+        await self._assets.ensure_spellings(context, [item.symbol for item in items])
+        spelled = (replace(item, symbol=self._assets.symbol_of_spelling(item.symbol)) for item in items)
+        return Page(tuple(spelled), items[-1].activity_id if len(items) >= size else "")
 
     def _rows(self, answer: Answer) -> tuple[list[JsonObject], int]:
         # The whole row is read here once: what is malformed fails as a read, before any symbol is looked up.
@@ -93,12 +95,12 @@ class AccountAdapter:
         asset_id = _crypto_id(row)
         if asset_id is None:
             return position_from_alpaca(row, row["symbol"], read_time_ns)
-        symbol = self._assets.symbol_of(asset_id)
+        symbol = self._assets.symbol_of_id(asset_id)
         if symbol is not None:
             return position_from_alpaca(row, symbol, read_time_ns)
         _log.warning("position_of_unknown_asset", asset_id=asset_id)
         position = position_from_alpaca(row, row["symbol"], read_time_ns)
-        return dataclasses.replace(position, asset_class=AssetClass.UNRECOGNIZED)
+        return replace(position, asset_class=AssetClass.UNRECOGNIZED)
 
 
 def _crypto_id(row: JsonObject) -> str | None:

@@ -206,8 +206,18 @@ class ClientFactory:
         """alpaca-py's CryptoHistoricalDataClient."""
         return self._client("crypto")
 
+    @staticmethod
+    def load() -> None:
+        """Import all of alpaca that will be used: once, before anybody waits for an answer.
+
+        The first client or stream does it too; a gateway's first one is the order feed's, at its start.
+        """
+        import gateway.infrastructure.alpaca.data_stream  # noqa: PLC0415
+        import gateway.infrastructure.alpaca.order_stream  # noqa: F401, PLC0415
+
     def data_stream(self, feed: DataFeed) -> GatewayDataStream:
         """A new StockDataStream or CryptoDataStream of a feed; nothing connects yet."""
+        self.load()
         from gateway.infrastructure.alpaca.data_stream import GatewayCryptoStream, GatewayStockStream  # noqa: PLC0415
 
         stream_class = GatewayCryptoStream if feed is DataFeed.CRYPTO_US else GatewayStockStream
@@ -215,6 +225,7 @@ class ClientFactory:
 
     def order_stream(self) -> GatewayOrderStream:
         """A new TradingStream; nothing connects yet."""
+        self.load()
         from gateway.infrastructure.alpaca.order_stream import GatewayOrderStream  # noqa: PLC0415
 
         return GatewayOrderStream(self.config.trade_stream_url, self.config.key, self.config.secret)
@@ -227,6 +238,7 @@ class ClientFactory:
     def _client(self, name: str) -> RestClient:
         # One client of a kind for all threads: it holds nothing of a request.
         if name not in self._made:
+            self.load()
             from gateway.infrastructure.alpaca.rest_clients import new_client  # noqa: PLC0415
 
             url = self.config.trading_url if name == "trading" else self.config.data_url

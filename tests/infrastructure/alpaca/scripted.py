@@ -220,6 +220,7 @@ async def factory_at(
     """A factory at an address, with short timeouts and credentials that must never show."""
     base = ClientConfig.emulator(url, KEY, SECRET, connect_timeout_ms=connect_ms, read_timeout_ms=read_ms, threads=8)
     fields = {name: getattr(base, name) for name in ClientConfig.__slots__}
+    ClientFactory.load()  # before any deadline runs
     made = ClientFactory(ClientConfig(**(fields | config)), gate or Gate())
     try:
         yield made
