@@ -6,6 +6,7 @@ Promises: one gateway for one data directory and one port; a signal drains it; w
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import shutil
 import signal
@@ -116,6 +117,7 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
     from gateway.cli.process import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
 
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print a line of its own beside our refusals
     configure_logging(settings.log_level, settings.log_format)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -139,6 +141,8 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
         except ValueError as error:
             raise Refused(str(error), code=2) from None
         stack.push_async_callback(gateway.stop)
+        gc.collect()
+        gc.freeze()  # what start made lives as long as the process: the collector need not look at it again
         _announce(settings, address, embedded=emulator is not None)
         return await _until_stopped(stop, emulator)
 
