@@ -16,7 +16,7 @@ import pytest
 
 from tests.clients import cookbook
 from tests.clients.cutting import CuttableWire
-from tests.clients.toolchains import ROOT, find, run_go
+from tests.clients.toolchains import ROOT, find, missing, run_go
 from trading_gateway import Client, GatewayError, KeyFate, OrderRef, lag_s, new_key
 from trading_gateway.v1 import trading_pb2 as pb
 
@@ -77,6 +77,7 @@ def test_a_waiting_order_is_changed_and_canceled(gateway: Any, connect: Callable
     preview = client.preview_order(side="buy", **limit)
     assert preview.would_be_accepted
     order = client.submit_order(client_order_id=new_key(), side="buy", **limit).order
+    client.wait_for(order, until=lambda one: one.state == pb.ORDER_STATE_WORKING, timeout_s=20)
     client.replace_order(order, client_order_id=new_key(), limit_price="51.25", quantity=4)
     changed = client.wait_for(order, until=lambda one: one.spec.limit_price == "51.25", timeout_s=20)
     assert (changed.spec.quantity, changed.order_id) == ("4", order.order_id)
@@ -168,13 +169,14 @@ def test_the_first_strategy_in_go(gateway: Any) -> None:
     assert re.fullmatch(STORY, story), story
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", ["grpcurl", "buf"])
 def test_the_cookbook_does_what_it_shows(gateway: Any, tool: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its commands one after the other, on a fresh gateway."""
     if tool == "buf":
         monkeypatch.setattr(cookbook, "find", lambda name: None)
     elif find("grpcurl") is None:
-        pytest.skip("grpcurl is not installed: the same calls run through buf curl")
+        missing("grpcurl is not installed (the same calls run through buf curl): see clients/README.md")
     found = cookbook.recipes()
     assert len(found) >= 20
     for recipe in found:
