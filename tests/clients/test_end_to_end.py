@@ -148,6 +148,25 @@ def test_quotes_survive_a_cut_wire_and_tell_the_hole(wire: CuttableWire, connect
     quotes.close()
 
 
+def test_streams_survive_a_restart_of_the_gateway(start_gateway: Any, connect: Callable[..., Any]) -> None:
+    """It drains, and another life of it takes the address: a snapshot begins, the hole in the quotes is told."""
+    first = start_gateway()
+    client = connect(first.target)
+    updates, quotes = client.stream_order_updates(heartbeat_interval_s=1), client.stream_quotes("AAPL")
+    while next(updates).WhichOneof("payload") != "snapshot_end":
+        pass
+    next(batch for batch in quotes if batch.quotes)
+    first.drain()
+    start_gateway(first.emulator, listen=first.target)
+    assert any(update.WhichOneof("payload") == "snapshot_begin" for update in updates)
+    gaps = next(batch.status.gaps for batch in quotes if batch.status.gaps)
+    assert [gap.feed for gap in gaps] == ["gateway"]
+    updates.close()
+    quotes.close()
+    order = client.submit_order(client_order_id=new_key(), side="buy", **MARKET).order
+    assert client.wait_for(order, timeout_s=20).state == pb.ORDER_STATE_FILLED
+
+
 def test_the_first_strategy_in_python(gateway: Any) -> None:
     example = ROOT / "clients" / "python" / "examples" / "first_strategy.py"
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib.metadata
 import re
 import shutil
 import subprocess
@@ -68,6 +69,11 @@ def test_it_imports_nothing_else(wheel: Path, tmp_path: Path) -> None:
                 assert node.level == 0
                 imported.add(str(node.module).partition(".")[0])
     assert imported - set(sys.stdlib_module_names) == {"trading_gateway", "grpc", "grpc_status", "google"}
+
+
+def test_only_one_distribution_brings_the_package_here() -> None:
+    """Beside the gateway's own, the light wheel would be a second copy of the contract."""
+    assert set(importlib.metadata.packages_distributions()["trading_gateway"]) == {"trading-gateway"}
 
 
 def test_a_float_or_a_missing_field_is_found_by_mypy(tmp_path: Path) -> None:
