@@ -461,6 +461,20 @@ async def test_few_frames_wait_in_front_of_us() -> None:
         assert socket.protocol.extensions == []
 
 
+async def test_a_slow_client_that_is_thrown_out_hears_why_and_comes_back() -> None:
+    async def throws_out(connection: ServerConnection) -> None:
+        await greet(connection)
+        await acknowledge(connection, {})
+        await connection.send(msgpack.packb([{"T": "error", "code": 407, "msg": "slow client"}]))
+
+    notes = MarketNotes()
+    async with ScriptedSocket(throws_out, serving([quote()])) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: notes.quotes)
+        assert (FeedState.LIVE, "slow client", 407) in notes.states
+        assert [(state, code) for state, _, code in notes.states if code][-1] == (FeedState.DISCONNECTED, 407)
+
+
 async def test_one_connection_of_a_feed_and_never_a_second() -> None:
     async with ScriptedSocket(serving()) as venue, factory_at(venue.url) as factory:
         adapter = StreamingAdapter(factory)

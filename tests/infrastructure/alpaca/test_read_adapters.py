@@ -114,6 +114,28 @@ async def test_fills_come_page_by_page() -> None:
         assert venue.asked[1].query == {"direction": "asc", "page_size": "2", "page_token": fill(2)["id"]}
 
 
+async def test_crypto_fills_are_named_by_the_asset_table() -> None:
+    def fill(symbol: str) -> dict[str, Any]:
+        return {"id": f"1::{symbol}", "activity_type": "FILL", "transaction_time": T, "symbol": symbol, "side": "buy"}
+
+    table = [
+        crypto_asset(),
+        crypto_asset(id="1", symbol="ABC/USD"),
+        crypto_asset(id="2", symbol="AB/CUSD"),
+    ]
+    rows = [fill(symbol) for symbol in ("AAPL", "BRK.B", "BTCUSD", "ETH/USD", "ABCUSD", "WUSDUSD")]
+    async with ScriptedHttp(json_reply(rows), json_reply(table), json_reply(rows)) as venue, factory_at(venue.url) as f:
+        adapter = accounts(f)
+        for _ in range(2):
+            page = await adapter.list_fill_activities(context())
+            assert [one.symbol for one in page.items] == ["AAPL", "BRK.B", "BTC/USD", "ETH/USD", "ABCUSD", "WUSDUSD"]
+        assert [asked.path for asked in venue.asked].count("/v2/assets") == 1
+    stocks = json_reply([fill("AAPL"), fill("BRK.B"), fill("BTC/USD")])
+    async with ScriptedHttp(stocks) as venue, factory_at(venue.url) as factory:
+        await accounts(factory).list_fill_activities(context())
+        assert len(venue.asked) == 1, "no equity's spelling makes the table be read"
+
+
 async def test_latest_values_of_both_worlds_and_symbols_without_one() -> None:
     async with ScriptedHttp(json_reply({"quotes": {"AAPL": QUOTE, "MSFT": None}})) as venue, factory_at(venue.url) as f:
         (quote,) = await market(f).get_latest_quotes(context(), DataFeed.SIP, ["AAPL", "MSFT", "BRK.B"])

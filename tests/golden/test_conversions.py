@@ -1,0 +1,101 @@
+"""Alpaca → domain → wire, reviewed as text: `name.alpaca.json` beside `name.txtpb`.
+
+With GOLDEN_WRITE=1 the texts are written anew; their difference is then what a review reads.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from google.protobuf import text_format
+from google.protobuf.message import Message
+
+from gateway.domain.models.orders import JournalEvent, OrderEventKind
+from gateway.domain.order_lifecycle import apply
+from gateway.domain.types import DataFeed, Venue
+from gateway.infrastructure.alpaca.converters import account, market_data, orders, reference
+from gateway.infrastructure.alpaca.converters.fields import exact_json
+from gateway.servicers.wire import (
+    account as wire_account,
+    market_data as wire_market_data,
+    orders as wire_orders,
+    reference as wire_reference,
+)
+
+HERE: Final = Path(__file__).parent
+READ_NS: Final = 1_790_000_000_000_000_001
+
+
+def order(body: bytes) -> Message:
+    """An order from outside the gateway, as it is adopted."""
+    venue_order = orders.order_from_alpaca(exact_json(body), venue_request_id="golden")
+    adopted = JournalEvent(
+        OrderEventKind.RECORDED, venue_order.venue_order_id, "", READ_NS, READ_NS, venue_order=venue_order
+    )
+    return wire_orders.order_to_proto(apply(None, adopted))
+
+
+def position(body: bytes) -> Message:
+    return wire_account.position_to_proto(account.position_from_alpaca(exact_json(body), "BTC/USD", READ_NS))
+
+
+def the_account(body: bytes) -> Message:
+    return wire_account.account_to_proto(account.account_from_alpaca(exact_json(body), Venue.PAPER, READ_NS))
+
+
+def asset(body: bytes) -> Message:
+    return wire_reference.asset_to_proto(reference.asset_from_alpaca(exact_json(body)))
+
+
+def market_day(body: bytes) -> Message:
+    return wire_reference.market_day_to_proto(reference.market_day_from_alpaca(exact_json(body)))
+
+
+def quote(body: bytes) -> Message:
+    raw = market_data.market_json(body)
+    return wire_market_data.quote_to_proto(market_data.quote_from_alpaca("AAPL", raw, DataFeed.IEX, READ_NS))
+
+
+def trade(body: bytes) -> Message:
+    raw = market_data.market_json(body)
+    return wire_market_data.trade_to_proto(market_data.trade_from_alpaca("BTC/USD", raw, DataFeed.CRYPTO_US, READ_NS))
+
+
+def bar(body: bytes) -> Message:
+    raw = market_data.market_json(body)
+    return wire_market_data.bar_to_proto(market_data.bar_from_alpaca("AAPL", raw, DataFeed.SIP, READ_NS))
+
+
+GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
+    "order_filled": order,
+    "order_bracket": order,
+    "order_unknown_words": order,
+    "order_by_money": order,
+    "position_crypto": position,
+    "account": the_account,
+    "asset_crypto": asset,
+    "market_day_half": market_day,
+    "quote_stock": quote,
+    "trade_crypto": trade,
+    "bar_stock": bar,
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_what_alpaca_says_reads_like_this_on_our_wire(name: str) -> None:
+    message = GOLDEN[name]((HERE / f"{name}.alpaca.json").read_bytes())
+    text = HERE / f"{name}.txtpb"
+    if os.environ.get("GOLDEN_WRITE"):
+        text.write_text(text_format.MessageToString(message), encoding="utf-8")
+    wanted: Any = text_format.Parse(text.read_text(encoding="utf-8"), type(message)())
+    assert message == wanted, text_format.MessageToString(message)
+
+
+def test_every_golden_file_is_read() -> None:
+    found = {path.name.removesuffix(".alpaca.json") for path in HERE.glob("*.alpaca.json")}
+    assert found == set(GOLDEN)
+    assert {path.stem for path in HERE.glob("*.txtpb")} == set(GOLDEN)
