@@ -260,7 +260,7 @@ def _settled(order: Order, event: JournalEvent, changes: dict[str, Any]) -> Orde
     """Take in what the venue said, then work out everything that follows from the venue orders."""
     venue_orders: tuple[VenueOrder, ...] = changes.get("venue_orders", order.venue_orders)
     report = event.venue_order
-    if report is not None:
+    if report is not None and not _is_refused_candidate(event, report):
         if _completes(order, event):
             changes |= _completed(order, report)
         venue_orders = _with(venue_orders, report)
@@ -421,6 +421,10 @@ def _as_replaced(order: Order, successor: VenueOrder) -> OrderSpec:
         trail_percent=spec.trail_percent,
         time_in_force=spec.time_in_force,
     )
+
+
+def _is_refused_candidate(event: JournalEvent, report: VenueOrder) -> bool:
+    return event.kind is OrderEventKind.REPLACE_REJECTED and report.venue_status == "rejected"
 
 
 def _without_candidate(order: Order) -> dict[str, Any]:

@@ -203,8 +203,11 @@ def _kind(order: Order, report: Report, known: VenueOrder | None, merged: VenueO
     is_new = known is None or _differs(known, merged) or _has_unknown_legs(order, report)
     if by_word is OrderEventKind.CANCEL_REJECTED:
         return by_word if is_new or order.cancel_request_time_ns is not None else None
-    if by_word is OrderEventKind.REPLACE_REJECTED or _is_refused_candidate(order, merged):
-        return OrderEventKind.REPLACE_REJECTED if is_new or order.pending_replace is not None else None
+    if _is_refused_candidate(order, merged):  # told once: afterwards the order does not know it any more
+        is_awaited = order.pending_replace is not None or known is not None
+        return OrderEventKind.REPLACE_REJECTED if is_awaited else None
+    if by_word is OrderEventKind.REPLACE_REJECTED:
+        return by_word if is_new or order.pending_replace is not None else None
     return _kind_of_news(order, by_word, merged) if is_new else None
 
 

@@ -1,0 +1,114 @@
+"""Every check at its limit, and one step beyond."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from gateway.domain.models.account import Account
+from gateway.domain.models.orders import OrderSpec
+from gateway.domain.models.reference import Asset
+from gateway.domain.risk_checks import RiskView, check_all, cost_of, is_reduction, needs_price, worst_quantity
+from gateway.domain.types import AssetClass, OrderSide, OrderType, TimeInForce, Venue
+
+
+def view(**changes: Any) -> RiskView:
+    account: dict[str, Any] = {"shorting_enabled": True, **changes.pop("account", {})}
+    values: dict[str, Any] = {
+        "account": Account("a", "n", Venue.EMULATOR, "ACTIVE", Decimal(1), Decimal(1), Decimal(1_000), 0, **account),
+        "reserved": Decimal(0),
+        "asset": Asset("i", "AAPL", AssetClass.US_EQUITY, shortable=True),
+        "held": Decimal(0),
+        "buying": Decimal(0),
+        "selling": Decimal(0),
+        "bid": Decimal(99),
+        "ask": Decimal(100),
+    }
+    return RiskView(**(values | {name: _decimal(value) for name, value in changes.items()}))
+
+
+def _decimal(value: Any) -> Any:
+    return Decimal(value) if isinstance(value, int) else value
+
+
+def spec(side: str = "buy", quantity: Any = 1, order_type: OrderType = OrderType.MARKET, **changes: Any) -> OrderSpec:
+    size = None if quantity is None else Decimal(str(quantity))
+    return OrderSpec("AAPL", OrderSide(side), order_type, TimeInForce.DAY, quantity=size, **changes)
+
+
+def failed(wanted: OrderSpec, found: RiskView) -> list[str]:
+    return [check.reason for check in check_all(wanted, found) if not check.passed]
+
+
+LIMIT = {"order_type": OrderType.LIMIT}
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "reasons"),
+    [
+        (spec(quantity=10, limit_price=Decimal(100), **LIMIT), {}, []),
+        (spec(quantity=10, limit_price=Decimal("100.01"), **LIMIT), {}, ["RISK_BUYING_POWER"]),
+        (spec(quantity=5, limit_price=Decimal(100), **LIMIT), {"reserved": 501}, ["RISK_BUYING_POWER"]),
+        (spec(quantity=9), {}, []),
+        (spec(quantity=10), {}, ["RISK_BUYING_POWER"]),  # at the ask x 1.04
+        (spec(quantity=None, notional=Decimal(1_000)), {}, []),
+        (spec(quantity=None, notional=Decimal(1_001)), {}, ["RISK_BUYING_POWER"]),
+        (spec(quantity=50), {"held": -50}, []),  # covering costs nothing
+        (spec(quantity=60), {"held": -50}, ["RISK_BUYING_POWER"]),
+        (spec("sell", 10), {"held": 10}, []),
+        (spec("sell", 11), {"held": 10}, ["RISK_SHORT_NOT_ALLOWED"]),  # through zero
+        (spec("sell", 5), {"held": 10, "selling": 6}, ["RISK_SHORT_NOT_ALLOWED"]),
+        (spec("sell", 5), {}, []),  # a short sale
+        (spec("sell", 5), {"account": {"shorting_enabled": False}}, ["RISK_SHORT_NOT_ALLOWED"]),
+        (spec("sell", "0.5"), {}, ["RISK_SHORT_NOT_ALLOWED"]),
+        (spec("sell", 10), {"held": -1}, ["RISK_BUYING_POWER"]),  # 10 x 103
+        (spec("sell", None, notional=Decimal(900)), {"held": 10}, []),
+        (spec("sell", None, notional=Decimal(990)), {"held": 10}, ["RISK_SHORT_NOT_ALLOWED"]),
+        (spec("sell", 10, reduce_only=True), {"held": 10}, []),
+        (spec("sell", 10, reduce_only=True), {}, ["RISK_REDUCE_ONLY", "RISK_SHORT_NOT_ALLOWED"]),
+        (spec("sell", 6, reduce_only=True), {"held": 10, "selling": 5}, ["RISK_REDUCE_ONLY", "RISK_SHORT_NOT_ALLOWED"]),
+        (spec("buy", 1, reduce_only=True), {"held": 10}, ["RISK_REDUCE_ONLY"]),
+        (spec("buy", 10, reduce_only=True), {"held": -10}, []),
+        (spec(), {"account": {"trading_blocked": True}}, ["RISK_ACCOUNT_BLOCKED"]),
+        (spec(), {"account": {"account_blocked": True}}, ["RISK_ACCOUNT_BLOCKED"]),
+        (spec(), {"account": {"trade_suspended_by_user": True}}, ["RISK_ACCOUNT_BLOCKED"]),
+    ],
+)
+def test_checks(wanted: OrderSpec, changes: dict[str, Any], reasons: list[str]) -> None:
+    assert failed(wanted, view(**changes)) == reasons
+
+
+def test_every_figure_is_there() -> None:
+    check = check_all(spec(quantity=12, limit_price=Decimal(100), **LIMIT), view(reserved=100))[-1]
+    assert (check.observed, check.limit, check.headroom, check.unit) == (1_300, 1_000, -300, "USD")
+
+
+def test_crypto_is_bought_with_cash() -> None:
+    coin = Asset("i", "BTC/USD", AssetClass.CRYPTO)
+    found = view(asset=coin, account={"non_marginable_buying_power": Decimal(500)})
+    assert failed(spec(quantity=5, limit_price=Decimal(100), **LIMIT), found) == []
+    assert failed(spec(quantity=6, limit_price=Decimal(100), **LIMIT), found) == ["RISK_BUYING_POWER"]
+
+
+def test_what_needs_a_price() -> None:
+    assert needs_price(spec(), Decimal(0))
+    assert not needs_price(spec(limit_price=Decimal(1), **LIMIT), Decimal(0))
+    assert not needs_price(spec("sell", 1), Decimal(5))
+    assert needs_price(spec("sell", 1), Decimal(0))
+    assert needs_price(spec("sell", None, notional=Decimal(5)), Decimal(5))
+
+
+def test_what_only_reduces() -> None:
+    assert is_reduction(spec("sell", 10), view(held=10))
+    assert not is_reduction(spec("sell", 10), view(held=10, selling=1))
+    assert is_reduction(spec("buy", 10), view(held=-10))
+    assert not is_reduction(spec("buy", 1), view(held=10))
+
+
+def test_stops_and_trails_are_judged_at_their_worst() -> None:
+    stop = spec(quantity=1, order_type=OrderType.STOP, stop_price=Decimal(200))
+    assert cost_of(stop, view(), worst_quantity(stop, view())) == 208
+    trail = spec(quantity=1, order_type=OrderType.TRAILING_STOP, trail_percent=Decimal(10))
+    assert cost_of(trail, view(), worst_quantity(trail, view())) == Decimal("114.4")
