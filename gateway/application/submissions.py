@@ -90,6 +90,10 @@ class Submissions:
         self._monotonic = monotonic
         self._submit_wait_s = submit_wait_ms / _MS_PER_SECOND
 
+    async def warm(self) -> None:
+        """Have at hand what the first order needs; a list of all assets takes seconds to read."""
+        await self._assets.warm(self._calls.own(BudgetLane.LOOKUP))
+
     async def perform(self, command: Command, request: OrderRequest, fingerprint: str, call: CallContext) -> None:
         """Everything between a free key and the venue's answer.
 

@@ -109,6 +109,7 @@ class TradingEngine:
         """Take up what an earlier life left open, and begin to listen to the venue's order feed; returns at once."""
         await self._take_up()
         self._running = [asyncio.create_task(self._feed.run()), asyncio.create_task(self._reconciler.run())]
+        self._tasks.spawn(self._submissions.warm())
         self._connection = await self._streaming.open_order_updates(self._feed)
 
     async def stop(self, drain_ms: int) -> None:

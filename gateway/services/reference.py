@@ -7,11 +7,12 @@ strings (`BTCUSDT` is no `BTC/USDT` until the venue says so).
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
-from gateway.domain.errors import FieldInvalid, FieldViolation, PageTokenMismatch, SymbolUnknown
+from gateway.domain.errors import FieldInvalid, FieldViolation, GatewayError, PageTokenMismatch, SymbolUnknown
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import fingerprint_of
@@ -93,6 +94,11 @@ class AssetService:
         self._errors = errors
         self._monotonic = monotonic
         self._table: _Table | None = None
+
+    async def warm(self, call: CallContext) -> None:
+        """Read the table before somebody needs it; a failure is met again, and told, by whoever does."""
+        with suppress(GatewayError):
+            await self._load(call, ASSETS_STALENESS_MAX_MS)
 
     def find(self, symbol: str) -> Asset | None:
         """The asset from memory; None when it is not there, or the table is too old. For the hot path."""

@@ -113,7 +113,7 @@ def _fill_to_proto(fill: Fill) -> pb.Fill:
         strategy_id=fill.strategy_id,
         venue_order_id=fill.venue_order_id,
         symbol=fill.symbol,
-        side=ORDER_SIDE[fill.side],
+        side=ORDER_SIDE[fill.side] if fill.side else pb.ORDER_SIDE_UNSPECIFIED,
         quantity=format_decimal(fill.quantity),
         price=format_decimal(fill.price),
         cumulative_quantity=format_decimal(fill.cumulative_quantity),

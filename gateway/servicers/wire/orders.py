@@ -162,9 +162,10 @@ def spec_to_proto(spec: OrderSpec) -> pb.OrderSpec:
     """What to trade."""
     message = pb.OrderSpec(
         symbol=spec.symbol,
-        side=ORDER_SIDE[spec.side],
-        order_type=ORDER_TYPE[spec.order_type],
-        time_in_force=TIME_IN_FORCE[spec.time_in_force],
+        # Orders from outside may be of kinds that this build does not know: their words are None there.
+        side=ORDER_SIDE[spec.side] if spec.side else pb.ORDER_SIDE_UNSPECIFIED,
+        order_type=ORDER_TYPE[spec.order_type] if spec.order_type else pb.ORDER_TYPE_UNSPECIFIED,
+        time_in_force=TIME_IN_FORCE[spec.time_in_force] if spec.time_in_force else pb.TIME_IN_FORCE_UNSPECIFIED,
         limit_price=optional_decimal_to_proto(spec.limit_price),
         stop_price=optional_decimal_to_proto(spec.stop_price),
         extended_hours=spec.extended_hours,
