@@ -185,6 +185,8 @@ async def check(rig: Rig, client: Client) -> None:
     assert len(rig.trouble.posts) == len(set(rig.trouble.posts))
     # Nobody is in doubt, and nothing is open.
     assert {order.state for order in mine if not order.state.is_terminal} == set()
+    # Nothing was called absent that is there: no request of this storm is older than the settle window.
+    assert "resurrected" not in rig.events()
     # The same orders on both sides, none of them twice, and each as the venue has it.
     known = Counter(known.venue_order_id for order in mine for known in order.venue_orders)
     assert set(known) == set(at_venue)
