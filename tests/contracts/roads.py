@@ -38,7 +38,11 @@ from tests.emulator.host import EmulatorHost, ManualClock
 START_NS: Final = 1_704_294_000_000_000_000
 """2024-01-03 10:00 in New York: an ordinary Wednesday morning."""
 WAIT_S_MAX: Final = 10.0
-KEY_NAMES: Final = (("GATEWAY_API_KEY", "GATEWAY_API_SECRET"), ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"))
+KEY_NAMES: Final = (
+    ("GATEWAY_API_KEY", "GATEWAY_API_SECRET"),
+    ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"),
+    ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY"),
+)
 
 
 class OpenGate:

@@ -30,6 +30,9 @@ DATA_STREAM_URL: Final = "wss://stream.data.alpaca.markets"
 EMULATOR_CREDENTIAL: Final = "emulator"
 """What an emulator is given for a key and a secret when the user has none: it takes any."""
 
+THREADS_MIN: Final = 3
+"""One for each part of the work, whatever is configured."""
+
 DATA_STREAM_PATHS: Final[Mapping[DataFeed, str]] = {
     DataFeed.IEX: "/v2/iex",
     DataFeed.SIP: "/v2/sip",
@@ -187,10 +190,11 @@ class ClientFactory:
         self._transport = Transport(
             headers,
             tuple(secret for secret in (config.key.reveal(), config.secret.reveal()) if secret != EMULATOR_CREDENTIAL),
-            connections_max=config.threads,
+            connections_max=max(config.threads, THREADS_MIN),
             response_bytes_max=config.response_bytes_max,
         )
-        limits = RestLimits(config.connect_timeout_ms, config.read_timeout_ms, config.threads, config.queue_max)
+        threads = max(config.threads, THREADS_MIN)
+        limits = RestLimits(config.connect_timeout_ms, config.read_timeout_ms, threads, config.queue_max)
         self.road = RestRoad(gate, limits, clock_s)
         self._made: dict[str, RestClient] = {}
 

@@ -103,9 +103,9 @@ class RestLimits:
     """How long and how much; times in milliseconds.
 
     Attributes:
-        threads: Requests at once: changes, cancels and look-ups get one half, reads the other, so that reads
-            that hang never keep a cancel from leaving.
-        queue_max: Requests that may wait for a thread, in each half.
+        threads: Requests at once, at least 3: a quarter for cancels and look-ups, a quarter for orders, the rest
+            for reads. So reads that hang keep no order, and orders that hang keep no cancel, from leaving.
+        queue_max: Requests that may wait for a thread, in each part.
     """
 
     connect_timeout_ms: int
@@ -204,9 +204,10 @@ class RestRoad:
         self._connect_s = limits.connect_timeout_ms / 1_000
         self._read_s = limits.read_timeout_ms / 1_000
         self._clock_s = clock_s
-        half = max(1, limits.threads // 2)
-        self._commands = _Threads("alpaca-command", half, limits.queue_max)
-        self._reads = _Threads("alpaca-read", max(1, limits.threads - half), limits.queue_max)
+        quarter = max(1, limits.threads // 4)
+        self._urgent = _Threads("alpaca-urgent", quarter, limits.queue_max)
+        self._orders = _Threads("alpaca-orders", quarter, limits.queue_max)
+        self._reads = _Threads("alpaca-reads", max(1, limits.threads - 2 * quarter), limits.queue_max)
         self._guard = RunawayGuard()
         self._closed = False
 
@@ -228,7 +229,7 @@ class RestRoad:
             VenueAuthentication: The venue refuses the credentials.
         """
         remaining_s = min(context.deadline - time.monotonic(), READ_TOTAL_MAX_S)
-        threads = self._reads if context.lane is BudgetLane.READ else self._commands
+        threads = self._threads_of(context.lane)
         self._check(threads, remaining_s)
         call = Call(min(self._connect_s, remaining_s), min(self._read_s, remaining_s), time.monotonic() + remaining_s)
         future = self._start(context, threads, call, lambda: client.get(path, params), convert)
@@ -271,11 +272,12 @@ class RestRoad:
             OrderRejected: The venue refused; it had no effect.
         """
         unsent_s = min(context.deadline - time.monotonic(), self._connect_s + self._read_s)
-        self._check(self._commands, unsent_s)
+        threads = self._threads_of(context.lane)
+        self._check(threads, unsent_s)
         call = Call(min(self._connect_s, unsent_s), self._read_s, None)
         if guarded_id:
             send = self._guard.guarded(guarded_id, call, send)
-        future = self._start(context, self._commands, call, send, convert)
+        future = self._start(context, threads, call, send, convert)
         try:
             return await self._answer_of(call, future, unsent_s)
         except NothingSent as error:
@@ -288,7 +290,8 @@ class RestRoad:
         self._closed = True
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT_MAX_S):
-                await asyncio.gather(asyncio.to_thread(self._commands.close), asyncio.to_thread(self._reads.close))
+                parts = (self._urgent, self._orders, self._reads)
+                await asyncio.gather(*(asyncio.to_thread(threads.close) for threads in parts))
 
     async def _answer_of(self, call: Call, future: asyncio.Future[T], unsent_s: float) -> T:
         try:
@@ -303,6 +306,15 @@ class RestRoad:
         except TimeoutError:
             call.abort()
             raise AnswerLost("no whole answer in time") from None
+
+    def _threads_of(self, lane: BudgetLane) -> _Threads:
+        match lane:
+            case BudgetLane.CANCEL | BudgetLane.LOOKUP:
+                return self._urgent
+            case BudgetLane.ORDER:
+                return self._orders
+            case BudgetLane.READ:
+                return self._reads
 
     def _check(self, threads: _Threads, remaining_s: float) -> None:
         if self._closed:

@@ -35,6 +35,9 @@ from gateway.infrastructure.alpaca.subscriptions import Subscriptions
 ANSWERS_TO_A_CHANGE: Final = frozenset({400, 405, 409, 410, 411, 500})
 """Error frames that answer a subscribe or unsubscribe; 407, say, speaks about the connection."""
 
+UNREADABLE_LOG_INTERVAL_S: Final = 1.0
+"""Unreadable frames are told each, and logged this often: a venue gone mad must not fill a disk."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -99,12 +102,14 @@ class StreamingAdapter:
 class _Kept:
     """A connection that runs as one task, and is closed once."""
 
-    _back_off: BackOff
-    _rng: random.Random
-    _task: asyncio.Task[None] | None = None
-    _name: str
-    is_closed = False
-    last_code = 0
+    def __init__(self, name: str, back_off: BackOff, rng: random.Random) -> None:
+        self._name = name
+        self._back_off = back_off
+        self._rng = rng
+        self._task: asyncio.Task[None] | None = None
+        self._turning = asyncio.Lock()  # on or off: the old socket is closed before a new one opens
+        self.is_closed = False
+        self.last_code = 0
 
     def start(self) -> None:
         """Begin to connect; nothing happens while it already does."""
@@ -115,15 +120,15 @@ class _Kept:
     async def close(self) -> None:
         """End it; the socket is closed when this returns. Idempotent."""
         self.is_closed = True
-        await self._stop()
+        async with self._turning:
+            await self._stop()
 
     async def _stop(self) -> bool:
         task, self._task = self._task, None
         if task is None:
             return False
         task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+        await asyncio.wait([task])
         return True
 
     def _tell(self, told: Callable[..., None], *facts: Any) -> None:
@@ -146,15 +151,16 @@ class MarketDataFeed(_Kept):
         back_off: BackOff,
         rng: random.Random,
     ) -> None:
-        self._name = feed.value
+        super().__init__(feed.value, back_off, rng)
         self._feed = feed
         self._listener = listener
-        self._back_off = back_off
-        self._rng = rng
         self._subscriptions = Subscriptions()
         self._state = FeedState.DISCONNECTED
         self._is_open = False
         self._sending = asyncio.Lock()
+        self._monotonic = time.monotonic
+        self._unreadable = 0
+        self._log_unreadable_at = 0.0
         self._stream = factory.data_stream(feed)
         self._stream.listen(self, clock_ns)
 
@@ -166,13 +172,14 @@ class MarketDataFeed(_Kept):
         """
         _check_spelling(self._feed, wanted)
         self._subscriptions.want(wanted)
-        if self.is_closed:
-            return
-        if not self._subscriptions.is_empty:
-            self.start()
-            await self._flush()
-        elif await self._stop():
-            self._set_state(FeedState.DISCONNECTED, "nothing is subscribed", 0)
+        async with self._turning:
+            if self.is_closed:
+                return
+            if not self._subscriptions.is_empty:
+                self.start()
+            elif await self._stop():
+                self._set_state(FeedState.DISCONNECTED, "nothing is subscribed", 0)
+        await self._flush()
 
     # What `keep_connected` asks for.
 
@@ -235,7 +242,10 @@ class MarketDataFeed(_Kept):
 
     def on_unreadable(self, detail: str) -> None:
         """Told with the state as it is; the stream goes on."""
-        _log.warning("feed_unreadable", feed=self._name, detail=detail)
+        self._unreadable += 1
+        if self._monotonic() >= self._log_unreadable_at:
+            self._log_unreadable_at = self._monotonic() + UNREADABLE_LOG_INTERVAL_S
+            _log.warning("feed_unreadable", feed=self._name, detail=detail, count=self._unreadable)
         self._tell(self._listener.on_state, self._state, f"unreadable: {detail}", 0)
 
     async def after_control(self) -> None:
@@ -254,20 +264,24 @@ class MarketDataFeed(_Kept):
 
     def _each(self, convert: Callable[..., Any], messages: Sequence[JsonObject], kind: str, now_ns: int) -> list[Any]:
         values = []
+        unreadable: list[str] = []
         for message in messages:
             if message["T"] == kind:
                 try:
                     values.append(convert(message.get("S"), message, self._feed, now_ns))
                 except Unreadable as error:
-                    self.on_unreadable(str(error))
+                    unreadable.append(str(error))
+        if unreadable:
+            self.on_unreadable(f"{len(unreadable)} of a frame, the first because {unreadable[0]}")
         return values
 
     async def _flush(self) -> None:
         async with self._sending:
-            if self._is_open:
+            if not self._is_open:
+                return  # everything is sent when it is
+            with suppress(ConnectionClosed):  # the reading side notices, and everything is sent anew
                 for change in self._subscriptions.next_changes():
-                    with suppress(ConnectionClosed):  # the reading side notices, and everything is sent anew
-                        await self._stream.send(change.to_alpaca())
+                    await self._stream.send(change.to_alpaca())
 
     def _set_state(self, state: FeedState, detail: str, code: int) -> None:
         self._state = state
@@ -286,10 +300,8 @@ class OrderFeed(_Kept):
         back_off: BackOff,
         rng: random.Random,
     ) -> None:
-        self._name = "orders"
+        super().__init__("orders", back_off, rng)
         self._listener = listener
-        self._back_off = back_off
-        self._rng = rng
         self._state = FeedState.DISCONNECTED
         self._stream = factory.order_stream()
         self._stream.listen(self, clock_ns)

@@ -208,7 +208,8 @@ async def test_one_broken_quote_takes_no_other_of_its_frame_down() -> None:
         await feed.set_subscriptions(wanted(quotes="AAPL"))
         await until(lambda: notes.frames)
         assert [one.symbol for one in notes.quotes] == ["AAPL", "MSFT"]
-        assert len([detail for _, detail, _ in notes.states if detail.startswith("unreadable")]) == 2
+        (told,) = [detail for _, detail, _ in notes.states if detail.startswith("unreadable")]
+        assert told == "unreadable: 2 of a frame, the first because bp is no finite number of 0 or more"
 
 
 async def test_json_from_a_venue_that_ignores_what_was_asked_for_is_read_too() -> None:
@@ -404,6 +405,42 @@ async def test_an_empty_set_closes_the_socket_and_a_new_one_opens_it_again() -> 
         await feed.set_subscriptions(wanted(quotes="MSFT"))
         await until(lambda: notes.state_names().count("live") == 2)
         assert notes.sets[-1].symbols[Channel.QUOTES] == {"MSFT"}
+
+
+async def test_off_and_on_again_at_once_never_holds_two_sockets() -> None:
+    open_now = 0
+    most = 0
+
+    async def counted(connection: ServerConnection) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        try:
+            await serving()(connection)
+        finally:
+            open_now -= 1
+
+    notes = MarketNotes()
+    async with ScriptedSocket(counted) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: "live" in notes.state_names())
+        changes = [wanted(), wanted(quotes="MSFT"), wanted(), wanted(quotes="NVDA")]
+        await asyncio.gather(*(feed.set_subscriptions(change) for change in changes))
+        await until(lambda: notes.sets[-1].symbols[Channel.QUOTES] == {"NVDA"})
+        assert most == 1
+
+
+async def test_a_caller_that_is_canceled_while_it_closes_is_canceled() -> None:
+    notes = MarketNotes()
+    async with ScriptedSocket(serving()) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: "live" in notes.state_names())
+        closing = asyncio.create_task(feed.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await until(lambda: venue.closed == 1)
 
 
 async def test_leaving_a_symbol_that_was_never_there_is_nothing() -> None:

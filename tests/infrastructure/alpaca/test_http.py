@@ -260,7 +260,7 @@ async def test_waiting_requests_are_bounded_and_a_full_queue_sends_nothing(gate:
         ScriptedHttp(Hang()) as venue,
         factory_at(venue.url, gate, threads=4, queue_max=3, read_ms=1_000) as factory,
     ):
-        waiting = [asyncio.create_task(get(factory, 0.5)) for _ in range(5)]
+        waiting = [asyncio.create_task(get(factory, wait_s)) for wait_s in (0.5, 0.5, 0.2, 0.2, 0.2)]
         await asyncio.sleep(0.05)
         began = time.monotonic()
         with pytest.raises(VenueUnreachable, match="too many requests wait"):
@@ -279,6 +279,19 @@ async def test_hanging_reads_keep_no_change_from_leaving() -> None:
         assert await post(factory) == 200
         assert await get(factory, lane=BudgetLane.LOOKUP)
         await asyncio.gather(*reads, return_exceptions=True)
+
+
+async def test_hanging_orders_keep_no_cancel_and_no_look_up_from_leaving() -> None:
+    async with ScriptedHttp(*[Hang()] * 2, GOOD) as venue, factory_at(venue.url, threads=8) as factory:
+        orders = [asyncio.create_task(post(factory)) for _ in range(4)]
+        await until(lambda: len(venue.asked) == 2)
+        client = factory.trading()
+        cancel = factory.road.changing(lambda answer: answer.status)
+        urgent = context(lane=BudgetLane.CANCEL)
+        assert await factory.road.change(urgent, lambda: client.delete("/orders/x"), cancel) == 200
+        assert await get(factory, lane=BudgetLane.LOOKUP)
+        ends = await asyncio.gather(*orders, return_exceptions=True)
+        assert [type(end) for end in ends[:2]] == [OutcomeUnknown, OutcomeUnknown]
 
 
 async def test_connections_are_kept_and_bounded() -> None:
