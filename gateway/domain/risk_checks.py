@@ -145,7 +145,7 @@ def cost_of(spec: OrderSpec, view: RiskView, quantity: Decimal) -> Decimal:
         return quantity * price if is_opening and view.asset.asset_class is AssetClass.US_EQUITY else _ZERO
     covering = max(_ZERO, -view.held - view.buying)
     if spec.notional is not None:
-        return _ZERO if quantity <= covering else spec.notional
+        return _ZERO if _ZERO < quantity <= covering else spec.notional  # 0: without a price it is not known how much
     return max(_ZERO, quantity - covering) * _worst_buy_price(spec, view.ask or _ZERO)
 
 

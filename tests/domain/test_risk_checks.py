@@ -55,6 +55,7 @@ LIMIT = {"order_type": OrderType.LIMIT}
         (spec(quantity=10), {}, ["RISK_BUYING_POWER"]),  # at the ask x 1.04
         (spec(quantity=None, notional=Decimal(1_000)), {}, []),
         (spec(quantity=None, notional=Decimal(1_001)), {}, ["RISK_BUYING_POWER"]),
+        (spec(quantity=None, notional=Decimal(1_001)), {"bid": None, "ask": None}, ["RISK_BUYING_POWER"]),
         (spec(quantity=50), {"held": -50}, []),  # covering costs nothing
         (spec(quantity=60), {"held": -50}, ["RISK_BUYING_POWER"]),
         (spec("sell", 10), {"held": 10}, []),
