@@ -586,7 +586,9 @@ class ServerModule(Module):
             streams_max=settings.streams_max,
             deadline_ms=settings.deadline_default_ms,
         )
-        return GatewayServer(options, Servicers(trading, market_data, account, reference), telemetry)
+        return GatewayServer(
+            options, Servicers(trading, market_data, account, reference), telemetry, key_is_taken=trading.key_is_taken
+        )
 
 
 def client_config(settings: Settings) -> ClientConfig:

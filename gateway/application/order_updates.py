@@ -99,7 +99,7 @@ class Step:
 
     Attributes:
         sequence: Of the event; messages without an event repeat the last one.
-        resume_token: Continues after this step.
+        resume_token: Continues after this step; empty until a snapshot is complete, which nothing can continue.
     """
 
     sequence: int
@@ -176,13 +176,9 @@ class OrderUpdates:
     def _snapshot(self, reader: _Reader) -> list[Step]:
         """The open orders as of the reader's position, taken at once."""
         orders = self._orders.open_orders(reader.book.strategy_id)
-        payloads: list[Payload] = [
-            SnapshotBegin(len(orders)),
-            *(SnapshotOrder(order) for order in orders),
-            SnapshotEnd(len(orders)),
-        ]
-        token = self._token(reader)
-        return [Step(reader.position, token, payload) for payload in payloads]
+        payloads: list[Payload] = [SnapshotBegin(len(orders)), *(SnapshotOrder(order) for order in orders)]
+        steps = [Step(reader.position, "", payload) for payload in payloads]
+        return [*steps, self._step(reader, SnapshotEnd(len(orders)))]
 
     async def _due(self, reader: _Reader) -> AsyncIterator[Step]:
         """What happened since the reader's position, then what is to be said of the feed."""

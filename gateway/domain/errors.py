@@ -4,7 +4,7 @@ The branches are what `servicers/errors.py` maps to gRPC codes; the leaves carry
 ErrorReason in errors.proto that is never renamed:
 
     GatewayError
-    ├── InvalidRequest        FieldInvalid UnknownField PriceIncrement OrderCombination
+    ├── InvalidRequest        FieldInvalid (Unreadable) UnknownField PriceIncrement OrderCombination
     │                         ResumeTokenInvalid PageTokenMismatch
     ├── NotFound              SymbolUnknown OrderNotFound PositionNotFound
     ├── AlreadyExists         ClientOrderIdReused
@@ -90,6 +90,12 @@ class InvalidRequest(GatewayError):
 
 class FieldInvalid(InvalidRequest):
     """Fields are missing, malformed or out of bounds; `violations` names each."""
+
+
+class Unreadable(FieldInvalid):
+    """The bytes are no message of the contract, so nothing is said about a key either: it cannot be read."""
+
+    key = None
 
 
 class UnknownField(InvalidRequest):

@@ -32,7 +32,7 @@ from gateway.servicers.errors import new_error_id
 from gateway.servicers.identity import Metadata, enter_call, identify
 from gateway.servicers.permissions import METHODS, MethodRule
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
-from gateway.servicers.wire.requests import Deserializer, guarded, lenient
+from gateway.servicers.wire.requests import Deserializer, KeyIsTaken, guarded, key_first, lenient
 from gateway.telemetry import MethodTelemetry, Telemetry, name_call
 
 REQUEST_ID_HEADER: Final = "x-request-id"
@@ -62,7 +62,7 @@ class DoorLimits:
 
     Attributes:
         deadline_ms: For calls without a deadline, and the longest that one is honoured. Streams have none.
-        calls_max: Calls at once that are no streams; cancels are never refused for it.
+        calls_max: Calls at once that are no streams; cancels, and calls with a key, are never refused for it.
         streams_max: Streams at once.
         write_blocked_ms: A stream whose reader has not taken a message for so long is ended.
     """
@@ -109,6 +109,7 @@ class Doors:
         telemetry: Spans and metrics.
         limits: What is served at most.
         rules: Method → its row of the permission table.
+        key_is_taken: Asked before a request with a key is refused for a field that nobody knows.
         monotonic: Seconds; replaced in tests.
     """
 
@@ -117,8 +118,10 @@ class Doors:
         telemetry: Telemetry,
         limits: DoorLimits | None = None,
         rules: Mapping[str, MethodRule] = METHODS,
+        key_is_taken: KeyIsTaken = lambda _request: False,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._key_is_taken = key_is_taken
         self._telemetry = telemetry
         self._limits = limits or DoorLimits()
         self._rules = rules
@@ -136,11 +139,12 @@ class Doors:
         Raises:
             KeyError: The method has no row in the permission table.
         """
-        reader = guarded if path.startswith(_OUR_PACKAGE) else lenient
+        rule, parse = self._rules[path], handler.request_deserializer
+        read = guarded(parse) if path.startswith(_OUR_PACKAGE) else lenient(parse)
         method = _Method(
             path,
-            self._rules[path],
-            reader(handler.request_deserializer),
+            rule,
+            key_first(read, parse, self._key_is_taken) if rule.carries_key else read,
             self._telemetry.method(path, is_stream=bool(handler.response_streaming)),
         )
         serialize = handler.response_serializer
@@ -167,7 +171,7 @@ class Doors:
             self._sweeper = None
 
     def begin_drain(self) -> None:
-        """From now on refuse calls that could add risk, and new streams; reads and cancels go on."""
+        """From now on refuse new streams. What could add risk is refused behind us, where keys are known."""
         self._draining = True
 
     def end_streams(self) -> None:
@@ -191,13 +195,16 @@ class Doors:
             if stream.writing_since is not None and stream.writing_since <= oldest:
                 stream.end(SlowConsumer(f"nothing was read for {self._limits.write_blocked_ms // 1_000} s"))
 
+    def _limit_ms(self, method: _Method) -> int:
+        return self._limits.deadline_ms + method.rule.wait_ms_max
+
     def _unary(self, method: _Method, behavior: UnaryBehavior, serialize: Callable[[Any], bytes] | None) -> Any:
         """Close over everything that does not change from call to call: this is the hot path."""
         read, telemetry, monotonic = method.read, method.telemetry, self._monotonic
         measured, deadlines, current_task = telemetry.enabled, self._deadlines, asyncio.current_task
-        limit_s, calls_max = self._limits.deadline_ms / 1_000, self._limits.calls_max
-        lane, refused_in_drain = method.rule.lane, method.rule.refused_in_drain
-        is_cancel = lane is BudgetLane.CANCEL
+        limit_s, calls_max = self._limit_ms(method) / 1_000, self._limits.calls_max
+        lane = method.rule.lane
+        is_always_served = lane is BudgetLane.CANCEL or method.rule.carries_key
         name = method.path.rpartition("/")[2]
         assert serialize is not None, f"{method.path}: only streams may write bytes of their own"
 
@@ -218,9 +225,7 @@ class Doors:
             code = 0
             self._calls += 1
             try:
-                if refused_in_drain and self._draining:
-                    raise Draining("the gateway is shutting down")
-                if self._calls > calls_max and not is_cancel:
+                if self._calls > calls_max and not is_always_served:
                     raise TooManyCalls("too many calls at once", retry_after_ms=_CALLS_RETRY_MS)
                 return serialize(await behavior(read(raw), context))
             except (Exception, asyncio.CancelledError) as error:
@@ -317,7 +322,7 @@ class Doors:
         if task is not None and task in self._expired:
             self._expired.discard(task)
             task.uncancel()
-            return deadline_to_proto(self._limits.deadline_ms)
+            return deadline_to_proto(self._limit_ms(method))
         if task is not None and task.cancelling() > 0:
             return None
         return _bug(method.path, error)

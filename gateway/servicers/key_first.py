@@ -37,11 +37,12 @@ class KeyFirst:
         try:
             yield
         except InvalidRequest:
-            if self._is_taken(request, caller):
+            if self.is_taken(request, caller):
                 raise ClientOrderIdReused("another order holds this key") from None
             raise
 
-    def _is_taken(self, request: Keyed, caller: Caller) -> bool:
+    def is_taken(self, request: Keyed, caller: Caller) -> bool:
+        """Whether an order holds the request's key."""
         named = request.order.strategy_id if isinstance(request, pb.ReplaceOrderRequest) else request.strategy_id
         strategy_id = named or caller.strategy_id
         if not is_client_order_id(request.client_order_id) or not is_strategy_id(strategy_id):

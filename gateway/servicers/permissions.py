@@ -28,20 +28,23 @@ class MethodRule:
     Attributes:
         scope: What the caller must hold.
         lane: The part of the venue's request budget that the call draws on.
-        refused_in_drain: The call could add risk: a draining server refuses it.
-        carries_key: The request has a client_order_id, so every definite error says what becomes of it.
+        carries_key: The request has a client_order_id, so every definite error says what becomes of it, and
+            nothing is refused before the key was looked up: draining and the bound of calls are then the
+            application room's to tell.
+        wait_ms_max: How long the request may ask to wait, beside the time of any call.
     """
 
     scope: Scope = Scope.LOCAL
     lane: BudgetLane = BudgetLane.READ
-    refused_in_drain: bool = False
     carries_key: bool = False
+    wait_ms_max: int = 0
 
 
 READ: Final = MethodRule()
-ORDER: Final = MethodRule(lane=BudgetLane.ORDER, refused_in_drain=True, carries_key=True)
-ORDERS: Final = MethodRule(lane=BudgetLane.ORDER, refused_in_drain=True)
+ORDER: Final = MethodRule(lane=BudgetLane.ORDER, carries_key=True)
+ORDERS: Final = MethodRule(lane=BudgetLane.ORDER)
 CANCEL: Final = MethodRule(lane=BudgetLane.CANCEL)
+CANCEL_AND_WAIT: Final = MethodRule(lane=BudgetLane.CANCEL, wait_ms_max=30_000)
 LOOKUP: Final = MethodRule(lane=BudgetLane.LOOKUP)
 
 _TRADING = "/trading_gateway.v1.TradingService/"
@@ -55,7 +58,7 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _TRADING + "SubmitOrder": ORDER,
         _TRADING + "PreviewOrder": READ,
         _TRADING + "ReplaceOrder": ORDER,
-        _TRADING + "CancelOrder": CANCEL,
+        _TRADING + "CancelOrder": CANCEL_AND_WAIT,
         _TRADING + "CancelOrders": CANCEL,
         _TRADING + "GetOrder": LOOKUP,
         _TRADING + "ListOrders": READ,

@@ -19,6 +19,7 @@ from gateway.servicers.addresses import ServerRefused, bind, loopback_addresses
 from gateway.servicers.interceptors import DoorLimits, Doors
 from gateway.servicers.permissions import METHODS, MethodRule, require_rules
 from gateway.servicers.reflection import add_reflection
+from gateway.servicers.wire.requests import KeyIsTaken
 from gateway.telemetry import Telemetry
 from trading_gateway.v1 import account_pb2_grpc, market_data_pb2_grpc, reference_pb2_grpc, trading_pb2_grpc
 
@@ -110,6 +111,7 @@ class GatewayServer:
         servicers: What it serves.
         telemetry: Spans and metrics of its calls.
         rules: Method → its row of the permission table.
+        key_is_taken: Whether an order holds the key of a request.
     """
 
     def __init__(
@@ -118,11 +120,12 @@ class GatewayServer:
         servicers: Servicers,
         telemetry: Telemetry | None = None,
         rules: Mapping[str, MethodRule] = METHODS,
+        key_is_taken: KeyIsTaken = lambda _request: False,
     ) -> None:
         self._options = options
         self._servicers = servicers
         self._rules = rules
-        self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules)
+        self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules, key_is_taken)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._services: tuple[str, ...] = ()

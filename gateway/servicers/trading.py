@@ -13,7 +13,7 @@ from gateway.application.order_updates import OrderUpdates
 from gateway.application.trading_engine import TradingEngine
 from gateway.application.workflows import TradingWorkflow
 from gateway.servicers.identity import call_context
-from gateway.servicers.key_first import KeyFirst
+from gateway.servicers.key_first import Keyed, KeyFirst
 from gateway.servicers.wire import order_updates as wire_updates, trading as wire
 from gateway.servicers.wire.orders import order_answer, order_with_legs_to_proto
 from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
@@ -44,6 +44,10 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         self._updates = updates
         self._wall = wall
         self._keys = KeyFirst(orders)
+
+    def key_is_taken(self, request: Keyed) -> bool:
+        """Whether an order holds the key of a request of the call under way."""
+        return self._keys.is_taken(request, call_context().caller)
 
     async def SubmitOrder(self, request: pb.SubmitOrderRequest, context: Any) -> pb.SubmitOrderResponse:
         """Submit an order."""

@@ -10,6 +10,7 @@ import pytest
 from gateway.domain.errors import (
     BuyingPowerExceeded,
     ClientOrderIdReused,
+    Draining,
     ExpiredUnsent,
     FieldInvalid,
     InsufficientTime,
@@ -284,3 +285,14 @@ async def test_orders_in_flight_reserve_buying_power(rig: Rig) -> None:
     assert rig.gateway.balances.reserved == 0  # the venue's own figure has it now
     with pytest.raises(BuyingPowerExceeded):
         await rig.submit("k3", half)
+
+
+async def test_a_draining_gateway_refuses_what_is_new_and_answers_what_it_knows(rig: Rig) -> None:
+    first = await rig.submit("k1", BUY)
+    await rig.gateway.engine.stop(0)
+    again = await rig.submit("k1", BUY)
+    assert (again.replayed, again.order.order_id) == (True, first.order.order_id)
+    with pytest.raises(Draining) as caught:
+        await rig.submit("k2", BUY)
+    assert caught.value.key is KeyFate.FREE
+    assert len(rig.trouble.posts) == 1

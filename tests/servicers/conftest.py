@@ -68,7 +68,9 @@ async def serve(rooms: Rooms, log: io.StringIO) -> AsyncIterator[Callable[..., A
         telemetry: Telemetry | None = None, rules: dict[str, MethodRule] | None = None, **options: int | str
     ) -> Served:
         wanted = ServerOptions(**({"listen": "127.0.0.1:0", "stop_grace_ms": 200} | options))  # type: ignore[arg-type]
-        server = GatewayServer(wanted, servicers_over(rooms), telemetry, METHODS if rules is None else rules)
+        servicers = servicers_over(rooms)
+        table = METHODS if rules is None else rules
+        server = GatewayServer(wanted, servicers, telemetry, table, servicers.trading.key_is_taken)
         served = Served(server, rooms, await server.start())
         running.append(served)
         return served

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import io
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import grpc
@@ -74,7 +75,11 @@ async def test_malformed_bytes_are_an_invalid_argument_and_reach_nobody(
     channel: grpc.aio.Channel, rooms: Rooms, raw: bytes
 ) -> None:
     answer = await refused(channel.unary_unary(SUBMIT_ORDER)(raw))
-    assert (answer.code, answer.reason, answer.metadata) == (Code.INVALID_ARGUMENT, "FIELD_INVALID", {"key": "free"})
+    assert (answer.code, answer.reason, answer.metadata) == (
+        Code.INVALID_ARGUMENT,
+        "FIELD_INVALID",
+        {},
+    )  # no key can be read
     assert rooms.engine.asked == []
 
 
@@ -254,7 +259,7 @@ async def test_failed_checks_and_long_texts_fit_into_a_status(channel: grpc.aio.
     assert answer.reason == "FIELD_INVALID"
 
 
-async def test_too_many_calls_are_refused_but_never_a_cancel(
+async def test_too_many_calls_are_refused_but_never_a_cancel_or_a_key(
     serve: Callable[..., Awaitable[Served]], rooms: Rooms
 ) -> None:
     served = await serve(concurrent_rpcs_max=20, streams_max=17)  # leaves 2 calls
@@ -270,13 +275,11 @@ async def test_too_many_calls_are_refused_but_never_a_cancel(
     held = [asyncio.create_task(refused(stub.SubmitOrder(REQUEST))) for _ in range(2)]
     for _ in held:
         await entered.acquire()
-    answer = await refused(stub.SubmitOrder(REQUEST))
-    assert (answer.code, answer.reason, answer.metadata) == (
-        Code.RESOURCE_EXHAUSTED,
-        "TOO_MANY_CALLS",
-        {"key": "free"},
-    )
+    answer = await refused(stub.GetOrder(READ))
+    assert (answer.code, answer.reason, answer.metadata) == (Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {})
     assert answer.retry_s is not None
+    held.append(asyncio.create_task(refused(stub.SubmitOrder(REQUEST))))  # its key may be known: the engine looks
+    await entered.acquire()
     cancel = asyncio.create_task(refused(stub.CancelOrder(pb.CancelOrderRequest(order=READ.order))))
     await entered.acquire()
     go_on.set()
@@ -394,3 +397,14 @@ async def test_blocked_streams_are_told_by_the_clock_alone() -> None:
     doors.end_blocked_streams()
     assert ended == ["canceled"]
     assert isinstance(stream.ended_by, SlowConsumer)
+
+
+async def test_an_unknown_field_says_nothing_of_a_known_key(channel: grpc.aio.Channel, rooms: Rooms) -> None:
+    """A request with a field of a newer client, under a key whose order may be live, is told that the key is taken."""
+    raw = REQUEST.SerializeToString() + varint_field(999)
+    answer = await refused(channel.unary_unary(SUBMIT_ORDER)(raw))
+    assert (answer.reason, answer.metadata["key"]) == ("UNKNOWN_FIELD", "free")
+    rooms.orders.known.append(replace(rooms.orders.known[0], client_order_id=REQUEST.client_order_id))
+    answer = await refused(channel.unary_unary(SUBMIT_ORDER)(raw))
+    assert (answer.reason, answer.metadata["key"]) == ("CLIENT_ORDER_ID_REUSED", "taken")
+    assert rooms.engine.asked == []

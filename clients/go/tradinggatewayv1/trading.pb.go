@@ -1985,8 +1985,9 @@ type StreamOrderUpdatesResponse struct {
 	// 1, 2, 3, ... for the events of this book: gapless, also across streams and resumes, while the gateway
 	// lives. Messages without an event repeat the last one.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Opaque: continues after this message. Keep the last one. A token of an earlier life of the gateway is
-	// FAILED_PRECONDITION, EPOCH_CHANGED: begin with a snapshot.
+	// Opaque: continues after this message. Keep the last one. Empty within a snapshot, which cannot be continued
+	// before its end. A token of an earlier life of the gateway is FAILED_PRECONDITION, EPOCH_CHANGED: begin with
+	// a snapshot.
 	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	// When the gateway sent this.
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`

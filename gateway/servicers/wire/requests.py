@@ -12,15 +12,17 @@ from typing import Any, Final
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.unknown_fields import UnknownFieldSet
 
-from gateway.domain.errors import FieldInvalid, UnknownField
+from gateway.domain.errors import ClientOrderIdReused, UnknownField, Unreadable
 
 Deserializer = Callable[[bytes], Any]
+KeyIsTaken = Callable[[Any], bool]
+"""Whether an order holds the key of a request, in the key space of the call under way."""
 
 _MALFORMED: Final = "the request is not a message of the contract: malformed bytes, or text that is not UTF-8"
 
 
 def guarded(parse: Deserializer | None) -> Deserializer:
-    """A reader of one of our messages that raises FieldInvalid for malformed bytes, UnknownField for fields."""
+    """A reader of one of our messages that raises Unreadable for malformed bytes, UnknownField for fields."""
     if parse is None:
         raise TypeError("a method of the contract needs a request message")
 
@@ -28,7 +30,7 @@ def guarded(parse: Deserializer | None) -> Deserializer:
         try:
             request = parse(raw)
         except DecodeError:
-            raise FieldInvalid(_MALFORMED) from None
+            raise Unreadable(_MALFORMED) from None
         # Sizes are compared because both steps run in C, nested messages included; naming the field is for the
         # rare request that has one. The bytes' own length would not do: encodings need not be canonical.
         size = request.ByteSize()
@@ -49,9 +51,24 @@ def lenient(parse: Deserializer | None) -> Deserializer:
         try:
             return parse(raw)
         except DecodeError:
-            raise FieldInvalid(_MALFORMED) from None
+            raise Unreadable(_MALFORMED) from None
 
     return read
+
+
+def key_first(read: Deserializer, parse: Deserializer | None, is_taken: KeyIsTaken) -> Deserializer:
+    """A reader of a request with a client_order_id: that its content cannot be judged says nothing of a known key."""
+    assert parse is not None
+
+    def read_keyed(raw: bytes) -> Any:
+        try:
+            return read(raw)
+        except UnknownField:
+            if is_taken(parse(raw)):
+                raise ClientOrderIdReused("another order holds this key") from None
+            raise
+
+    return read_keyed
 
 
 def _unknown_field(request: Message) -> UnknownField:

@@ -1088,8 +1088,9 @@ class StreamOrderUpdatesResponse(_message.Message):
     lives. Messages without an event repeat the last one.
     """
     resume_token: _builtins.str
-    """Opaque: continues after this message. Keep the last one. A token of an earlier life of the gateway is
-    FAILED_PRECONDITION, EPOCH_CHANGED: begin with a snapshot.
+    """Opaque: continues after this message. Keep the last one. Empty within a snapshot, which cannot be continued
+    before its end. A token of an earlier life of the gateway is FAILED_PRECONDITION, EPOCH_CHANGED: begin with
+    a snapshot.
     """
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
