@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from gateway.cli.process import Gateway
 from gateway.config import Settings
+from gateway.container import Module
 from tests.emulator.host import EmulatorHost, LoopThread, RunningEmulator
 
 
@@ -18,14 +20,16 @@ class RunningGateway:
         gateway: Itself; touch it through `call` only, it lives in another thread.
     """
 
-    def __init__(self, thread: LoopThread, emulator: RunningEmulator, settings: Settings) -> None:
+    def __init__(
+        self, thread: LoopThread, emulator: RunningEmulator, settings: Settings, modules: Sequence[Module] = ()
+    ) -> None:
         self._thread = thread
         self.emulator = emulator
-        self.gateway, self.target = thread.run(self._start(settings))
+        self.gateway, self.target = thread.run(self._start(settings, modules))
 
     @staticmethod
-    async def _start(settings: Settings) -> tuple[Gateway, str]:
-        gateway = Gateway(settings)
+    async def _start(settings: Settings, modules: Sequence[Module]) -> tuple[Gateway, str]:
+        gateway = Gateway(settings, *modules)
         return gateway, await gateway.start()
 
     def drain(self) -> None:
@@ -42,17 +46,23 @@ class GatewayHost:
         self._running: list[RunningGateway] = []
 
     def __call__(
-        self, emulator: RunningEmulator | None = None, *, venue: dict[str, Any] | None = None, **settings: Any
+        self,
+        emulator: RunningEmulator | None = None,
+        *,
+        venue: dict[str, Any] | None = None,
+        modules: Sequence[Module] = (),
+        **settings: Any,
     ) -> RunningGateway:
         """Start one.
 
         Args:
             emulator: The venue; None starts one with the options `venue`.
+            modules: Whose bindings win.
             settings: Of the gateway.
         """
         emulator = emulator or self._emulators(**(venue or {}))
         wanted = {"listen": "127.0.0.1:0", "venue_url": emulator.url, "venue_requests_per_minute": 0} | settings
-        running = RunningGateway(self._thread, emulator, Settings(**wanted))
+        running = RunningGateway(self._thread, emulator, Settings(**wanted), modules)
         self._running.append(running)
         return running
 

@@ -1,0 +1,464 @@
+"""Every reason that an error can carry, met on the wire: those that need a situation, and that none is left out."""
+
+from __future__ import annotations
+
+import gzip
+import inspect
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from injector import Module, provider, singleton
+
+from gateway.application.order_feed import OrderFeed
+from gateway.application.order_manager import OrderManager
+from gateway.application.outcome_resolver import OutcomeResolver
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.venue_calls import VenueCalls
+from gateway.cli import process
+from gateway.container import Clocks
+from gateway.domain.errors import GatewayError
+from gateway.servicers.account import AccountServicer
+from gateway.services.account import AccountService
+from gateway.services.reference import AssetService
+from gateway.services.trading import OrderService, PositionService
+from tests import test_bad_input
+from tests.bad_input import CASES
+from tests.bad_requests import Code, close, spec, submit
+from tests.emulator.exchange.desk import instant
+from tests.emulator.host import EmulatorHost, ManualClock, RunningEmulator
+from tests.emulator.rest_client import RestClient
+from tests.gateway_host import GatewayHost
+from tests.refusals import CALL_S_MAX, REASONS, meet, noted, produces
+from tests.servicers.fakes import Refused
+from tests.stage import Stage
+from trading_gateway.v1 import account_pb2 as account, market_data_pb2 as data, trading_pb2 as pb
+
+Staging = Callable[..., Stage]
+FRESH = account.GetAccountRequest()
+FRESH.max_staleness.SetInParent()
+QUOTE = "{time},XYZ,100.00,{size},N,100.10,{size},N,R\n"
+HEADER = "ts_ns,symbol,bid_price,bid_size,bid_exchange,ask_price,ask_size,ask_exchange,conditions\n"
+
+
+@pytest.fixture
+def stage_of(start_gateway: GatewayHost) -> Iterator[Staging]:
+    """Sets up a gateway: arguments are GatewayHost's, besides `is_warm`."""
+    stages: list[Stage] = []
+
+    def set_up(*args: Any, is_warm: bool = True, **options: Any) -> Stage:
+        stages.append(Stage(start_gateway(*args, **options), is_warm=is_warm))
+        return stages[-1]
+
+    yield set_up
+    for stage in stages:
+        stage.close()
+
+
+def tape(folder: Path, *, quotes: int = 1, size: int = 100) -> Path:
+    """A recording of so many quotes of XYZ, a millisecond apart."""
+    rows = "".join(QUOTE.format(time=1_700_000_000_000_000_000 + 1_000_000 * n, size=size) for n in range(quotes))
+    (folder / "quotes.csv.gz").write_bytes(gzip.compress((HEADER + rows).encode()))
+    return folder
+
+
+def ref(order: pb.Order) -> pb.OrderRef:
+    """By the gateway's id."""
+    return pb.OrderRef(order_id=order.order_id)
+
+
+def replace_of(order: pb.Order, **fields: Any) -> pb.ReplaceOrderRequest:
+    """A replace under a key of its own."""
+    return pb.ReplaceOrderRequest(client_order_id=f"replace-{order.client_order_id}", order=ref(order), **fields)
+
+
+def said(refusal: Refused) -> tuple[Code, str, str]:
+    """Code, reason and what becomes of the key."""
+    return refusal.code, refusal.reason, refusal.metadata.get("key", "")
+
+
+# --- the venue
+
+
+@produces("VENUE_UNREACHABLE")
+def test_a_venue_that_is_gone(stage_of: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "FEED_WAIT_S", 0.05)
+    stage = stage_of(venue_url="http://127.0.0.1:9", is_warm=False)
+    refusal = stage.wire.refusal("SubmitOrder", submit(), timeout=1)
+    assert said(refusal) == (Code.UNAVAILABLE, "VENUE_UNREACHABLE", "free")
+    assert said(stage.wire.refusal("GetAccount", FRESH, timeout=1)) == (Code.UNAVAILABLE, "VENUE_UNREACHABLE", "")
+    assert stage.is_healthy()
+    assert stage.orders() == {}
+
+
+@produces("VENUE_RATE_LIMIT")
+def test_the_request_budget_is_used_up(stage_of: Staging) -> None:
+    stage = stage_of(venue_requests_per_minute=20, is_warm=False)
+    refusal = None
+    for _ in range(20):
+        try:
+            stage.wire.call("GetAccount", FRESH, timeout=0.5)
+        except grpc.RpcError as error:
+            refusal = noted(error)
+            break
+    assert refusal is not None
+    assert said(refusal) == (Code.RESOURCE_EXHAUSTED, "VENUE_RATE_LIMIT", "")
+    assert refusal.retry_s
+    assert stage.emulator.requests("GET /v2/account") <= 10, "half of it is kept for what is more urgent"
+
+
+@produces("VENUE_AUTHENTICATION")
+def test_the_venue_refuses_our_credentials(stage_of: Staging, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process, "FEED_WAIT_S", 0.05)
+    stage = stage_of(
+        venue={"key": "right", "secret": "right"}, emulator_key="wrong", emulator_secret="wrong", is_warm=False
+    )
+    assert said(stage.wire.refusal("GetAccount", FRESH)) == (Code.FAILED_PRECONDITION, "VENUE_AUTHENTICATION", "")
+    refusal = stage.wire.refusal("SubmitOrder", submit())
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "VENUE_AUTHENTICATION", "free")
+    for text in ("wrong", "right"):
+        assert text not in refusal.message + str(refusal.metadata)
+    assert stage.orders() == {}
+
+
+@produces("VENUE_REJECTED")
+def test_the_venue_refuses_an_order(stage_of: Staging) -> None:
+    """A coin order below the venue's least cost, which the venue alone knows."""
+    stage = stage_of()
+    wanted = spec(
+        symbol="BTC/USD", quantity="0.00001", order_type=pb.ORDER_TYPE_MARKET, time_in_force=pb.TIME_IN_FORCE_GTC
+    )
+    request = submit(wanted=wanted)
+    refusals = [stage.wire.refusal("SubmitOrder", request) for _ in range(2)]
+    assert refusals[0].reason == "VENUE_REJECTED"
+    assert refusals[0].code in (Code.FAILED_PRECONDITION, Code.INVALID_ARGUMENT)
+    assert refusals[0].metadata["key"] == "spent"
+    assert {"venue_code", "venue_message"} <= set(refusals[0].metadata)
+    assert refusals[0] == refusals[1]
+    assert stage.emulator.requests("POST /v2/orders") == 1
+
+
+@produces("RISK_ACCOUNT_BLOCKED")
+def test_the_account_may_not_trade(stage_of: Staging, emulator: RunningEmulator) -> None:
+    owner = RestClient(emulator)
+    assert owner.ask("PATCH", "/v2/account/configurations", json={"suspend_trade": True}).ok
+    owner.close()
+    stage = stage_of(emulator, is_warm=False)
+    refusal = stage.wire.refusal("SubmitOrder", submit())
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "RISK_ACCOUNT_BLOCKED", "spent")
+    assert refusal.checks == ("RISK_ACCOUNT_BLOCKED",)
+    assert stage.emulator.requests("POST /v2/orders") == 0
+
+
+@produces("MARKET_CLOSED")
+def test_the_market_is_closed(stage_of: Staging, start_emulator: EmulatorHost) -> None:
+    sunday = start_emulator(session="nyse", clock=ManualClock(instant("2024-01-07 12:00")))
+    stage = stage_of(sunday)
+    refusal = stage.wire.refusal("ClosePosition", close(symbol="AAPL"))
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "MARKET_CLOSED", "free")
+
+
+@produces("PRICE_UNAVAILABLE")
+def test_no_price_is_to_be_had(stage_of: Staging, tmp_path: Path) -> None:
+    """A tape that nobody listens to has not begun."""
+    stage = stage_of(venue={"tape": tape(tmp_path)}, is_warm=False)
+    wanted = spec(symbol="XYZ", order_type=pb.ORDER_TYPE_MARKET)
+    refusal = stage.wire.refusal("SubmitOrder", submit(wanted=wanted))
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "PRICE_UNAVAILABLE", "free")
+    assert stage.emulator.requests("POST /v2/orders") == 0
+
+
+@produces("ORDER_FEED_BLIND")
+def test_a_blind_gateway_takes_no_risk(stage_of: Staging) -> None:
+    """New risk is refused; what reduces a position passes, and a known key is a read."""
+    stage = stage_of()
+    held = stage.bought("held", "AAPL", "2")
+    updates = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
+    stage.emulator.fault("cut", "/stream", count=1_000)
+    lost = (update for update in updates if update.HasField("feed_status") and update.feed_status.state == 4)
+    assert next(lost).feed_status.feed == "orders"
+    updates.cancel()
+
+    refusal = stage.wire.refusal("SubmitOrder", submit())
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "ORDER_FEED_BLIND", "free")
+    assert refusal.retry_s
+    wanted = spec(quantity="2", order_type=pb.ORDER_TYPE_MARKET)
+    again = stage.wire.call("SubmitOrder", pb.SubmitOrderRequest(client_order_id="held", spec=wanted))
+    assert (again.replayed, again.order.order_id) == (True, held.order_id)
+    selling = spec(side=pb.ORDER_SIDE_SELL, quantity="1", order_type=pb.ORDER_TYPE_MARKET, reduce_only=True)
+    assert stage.submit("less", selling).order_id
+
+
+# --- an order's way
+
+
+@produces("CANCEL_UNCONFIRMED")
+def test_a_cancel_that_had_to_come_first_is_not_confirmed(stage_of: Staging) -> None:
+    stage = stage_of(drain_timeout_ms=100)
+    stage.bought("held", "AAPL", "2")
+    selling = spec(side=pb.ORDER_SIDE_SELL, quantity="2", limit_price="9000")
+    stage.until(stage.submit("holding", selling), pb.ORDER_STATE_WORKING)
+    stage.emulator.fault("hang", "DELETE *", count=100, delay_ms=2_000)
+    posts = stage.emulator.requests("POST /v2/orders")
+    refusal = stage.wire.refusal("ClosePosition", close(symbol="AAPL", cancel_orders=True), timeout=0.8)
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "CANCEL_UNCONFIRMED", "free")
+    assert refusal.retry_s
+    assert stage.emulator.requests("POST /v2/orders") == posts
+
+
+@produces("NOT_REPLACEABLE_YET", "ORDER_NOT_REPLACEABLE")
+def test_a_replace_too_early_or_of_an_unknown_order(stage_of: Staging) -> None:
+    stage = stage_of(submit_wait_ms=50, venue_read_timeout_ms=300, drain_timeout_ms=100)
+    stage.emulator.fault("hang", "POST /v2/orders", delay_ms=5_000)
+    order = stage.submit("slow", spec())
+    assert order.state == pb.ORDER_STATE_SUBMITTING
+    early = stage.wire.refusal("ReplaceOrder", replace_of(order, limit_price="51"))
+    assert said(early) == (Code.FAILED_PRECONDITION, "NOT_REPLACEABLE_YET", "free")
+    assert early.retry_s
+    unknown = stage.until(order, pb.ORDER_STATE_OUTCOME_UNKNOWN)
+    refusal = stage.wire.refusal("ReplaceOrder", replace_of(unknown, limit_price="51"))
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "ORDER_NOT_REPLACEABLE", "free")
+    assert stage.emulator.requests("PATCH /v2/orders/{id}") == 0
+
+
+@produces("ORDER_NOT_REPLACEABLE")
+def test_an_order_by_money_has_no_replace(stage_of: Staging, start_emulator: EmulatorHost) -> None:
+    stage = stage_of(start_emulator(session="nyse", clock=ManualClock(instant("2024-01-07 12:00"))))
+    order = stage.submit("money", spec(order_type=pb.ORDER_TYPE_MARKET, notional="100"))
+    refusal = stage.wire.refusal("ReplaceOrder", replace_of(order, quantity="1"))
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "ORDER_NOT_REPLACEABLE", "free")
+
+
+@produces("ORDER_NOT_REPLACEABLE")
+def test_a_replace_to_no_more_than_is_filled(stage_of: Staging, tmp_path: Path) -> None:
+    stage = stage_of(venue={"tape": tape(tmp_path), "tape_start": "now"}, is_warm=False)
+    wanted = spec(symbol="XYZ", quantity="300", limit_price="100.10")
+    order = stage.until(stage.submit("partly", wanted), pb.ORDER_STATE_PARTIALLY_FILLED)
+    assert order.filled_quantity == "100"
+    for quantity in ("100", "99"):
+        refusal = stage.wire.refusal("ReplaceOrder", replace_of(order, quantity=quantity))
+        assert said(refusal) == (Code.FAILED_PRECONDITION, "ORDER_NOT_REPLACEABLE", "free")
+    assert stage.emulator.requests("PATCH /v2/orders/{id}") == 0
+
+
+@produces("NOT_SENT")
+def test_canceled_before_it_was_sent(stage_of: Staging) -> None:
+    """The venue takes no requests, so the order has certainly not left; its cancel comes first."""
+    stage = stage_of(submit_wait_ms=10_000)
+    stage.emulator.fault("429", "POST /v2/orders", count=1_000)
+    request = submit()
+    updates = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(live_only=True))
+    assert next(updates).HasField("feed_status")
+    submitting = stage.wire.begin("SubmitOrder", request)
+    sent = next(update for update in updates if update.event.kind == pb.OrderEvent.KIND_SUBMITTED)
+    stage.wire.call("CancelOrder", pb.CancelOrderRequest(order=ref(sent.event.order)))
+    refusal = noted(submitting.exception())
+    updates.cancel()
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "NOT_SENT", "spent")
+    assert said(stage.wire.refusal("SubmitOrder", request)) == said(refusal)
+    assert list(stage.orders().values()) == [pb.ORDER_STATE_NOT_SENT]
+
+
+class Impatient(Module):
+    """Looks an order up as often as ever, and in no time."""
+
+    @provider
+    @singleton
+    def resolver(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        venue: OrderService,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        clocks: Clocks,
+    ) -> OutcomeResolver:
+        """With a settle window of 0.2 s instead of 60 s, and a tenth of the pauses."""
+
+        async def sleep(seconds: float) -> None:
+            await clocks.sleep(seconds / 10)
+
+        return OutcomeResolver(orders, feed, venue, calls, tasks, clocks.wall, clocks.monotonic, sleep, 200)
+
+
+@produces("ABSENT")
+def test_an_order_that_the_venue_never_had(stage_of: Staging) -> None:
+    stage = stage_of(modules=[Impatient()], submit_wait_ms=50, venue_read_timeout_ms=100)
+    stage.emulator.fault("hang", "POST /v2/orders", delay_ms=5_000)
+    request = submit()
+    order = stage.until(stage.wire.call("SubmitOrder", request).order, pb.ORDER_STATE_ABSENT)
+    assert order.failure.code == Code.NOT_FOUND.value[0]
+    meet(reason_of(order.failure))
+    again = stage.wire.call("SubmitOrder", request)
+    assert (again.replayed, again.order.state) == (True, pb.ORDER_STATE_ABSENT)
+    assert stage.emulator.requests("POST /v2/orders") == 1
+
+
+def reason_of(status: Any) -> str:
+    """Of a status inside an answer."""
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    return str(info.reason)
+
+
+@produces("JOURNAL_UNAVAILABLE")
+def test_there_is_no_room_to_remember_an_order(stage_of: Staging) -> None:
+    stage = stage_of(orders_max=1)
+    first = stage.submit("first", spec())
+    refusal = stage.wire.refusal("SubmitOrder", submit())
+    assert said(refusal) == (Code.UNAVAILABLE, "JOURNAL_UNAVAILABLE", "free")
+    assert stage.ended(first).state == pb.ORDER_STATE_CANCELED, "a cancel needs no room"
+    assert stage.emulator.requests("POST /v2/orders") == 1
+
+
+# --- the gateway
+
+
+class Broken(AccountServicer):
+    """Has a bug whose text says too much."""
+
+    async def GetAccount(self, request: Any, context: Any) -> Any:
+        """Fail."""
+        raise RuntimeError("the secret is swordfish")
+
+
+class WithABug(Module):
+    """A gateway with a bug in it."""
+
+    @provider
+    @singleton
+    def account(self, accounts: AccountService, positions: PositionService, assets: AssetService) -> AccountServicer:
+        """The broken one."""
+        return Broken(accounts, positions, assets)
+
+
+@produces("INTERNAL")
+def test_a_bug_of_ours_is_an_id_and_nothing_else(stage_of: Staging) -> None:
+    stage = stage_of(modules=[WithABug()])
+    refusal = stage.wire.refusal("GetAccount", FRESH)
+    assert (refusal.code, refusal.reason, refusal.message) == (Code.INTERNAL, "INTERNAL", "internal error")
+    assert set(refusal.metadata) == {"error_id"}
+    assert stage.is_healthy()
+
+
+@produces("DRAINING")
+def test_a_gateway_that_shuts_down(stage_of: Staging) -> None:
+    """While an order is in flight: no new ones, and streams end with a token when it is done."""
+    stage = stage_of(submit_wait_ms=50)
+    stage.emulator.fault("hang", "POST /v2/orders", delay_ms=1_000)
+    updates = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
+    assert next(updates).HasField("snapshot_begin")
+    stage.submit("in-flight", spec())
+    draining = threading.Thread(target=stage.gateway.drain)
+    draining.start()
+    refusal = Refused(Code.OK, "")
+    while refusal.reason != "DRAINING":  # bounded by the test's time limit: the drain begins when it begins
+        try:
+            stage.wire.call("SubmitOrder", submit())
+        except grpc.RpcError as error:
+            refusal = noted(error)
+    assert said(refusal) == (Code.UNAVAILABLE, "DRAINING", "free")
+    ended = stage.wire.stream_refusal(updates)
+    draining.join(CALL_S_MAX)
+    assert (ended.code, ended.reason) == (Code.UNAVAILABLE, "DRAINING")
+    assert ended.metadata["resume_token"]
+
+
+@produces("TOO_MANY_CALLS")
+def test_too_many_calls(stage_of: Staging) -> None:
+    stage = stage_of(streams_max=2, concurrent_rpcs_max=4)
+    stage.emulator.fault("hang", "GET /v2/account", count=10, delay_ms=1_000)
+    waiting = [stage.wire.begin("GetAccount", FRESH, timeout=1) for _ in range(2)]
+    refusals = [noted(error) for error in (call.exception() for call in waiting) if error is not None]
+    refused = [refusal for refusal in refusals if refusal.reason == "TOO_MANY_CALLS"]
+    assert len(refused) == 1
+    assert refused[0].code is Code.RESOURCE_EXHAUSTED
+    assert refused[0].retry_s
+
+
+# --- streams
+
+
+@produces("TOO_MANY_STREAMS")
+def test_too_many_streams(stage_of: Staging) -> None:
+    stage = stage_of(streams_max=1)
+    first = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
+    assert next(first).HasField("snapshot_begin")
+    for method, request in (
+        ("StreamOrderUpdates", pb.StreamOrderUpdatesRequest()),
+        ("StreamQuotes", data.StreamQuotesRequest(symbols=["AAPL"])),
+    ):
+        refusal = stage.wire.stream_refusal(stage.wire.stream(method, request))
+        assert (refusal.code, refusal.reason) == (Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
+    first.cancel()
+    assert stage.is_healthy()
+
+
+@produces("SLOW_CONSUMER")
+def test_a_reader_that_is_too_slow_for_every_value(stage_of: Staging, tmp_path: Path) -> None:
+    """More values come at once than may wait for a reader who wants every one."""
+    recording = tape(tmp_path, quotes=5_000)
+    stage = stage_of(venue={"tape": recording, "tape_speed": 100_000}, unread_values_max=1_024, is_warm=False)
+    request = data.StreamQuotesRequest(
+        symbols=["XYZ"], conflation=data.CONFLATION_POLICY_NONE, max_batch_delay={"seconds": 1}
+    )
+    refusal = stage.wire.stream_refusal(stage.wire.stream("StreamQuotes", request))
+    assert (refusal.code, refusal.reason) == (Code.RESOURCE_EXHAUSTED, "SLOW_CONSUMER")
+    assert stage.is_healthy()
+
+
+@produces("EPOCH_CHANGED", "RESUME_TOKEN_COMPACTED")
+def test_tokens_that_cannot_be_continued(stage_of: Staging) -> None:
+    """Of another life, of what is kept no more."""
+    stage, other = stage_of(journal_events_max=4), stage_of()
+
+    def token_of(place: Stage) -> str:
+        updates = place.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
+        token: str = next(update.resume_token for update in updates if update.resume_token)
+        updates.cancel()
+        return token
+
+    def refused(token: str) -> Refused:
+        request = pb.StreamOrderUpdatesRequest(resume_token=token)
+        return stage.wire.stream_refusal(stage.wire.stream("StreamOrderUpdates", request))
+
+    strange = refused(token_of(other))
+    assert (strange.code, strange.reason) == (Code.FAILED_PRECONDITION, "EPOCH_CHANGED")
+    old = token_of(stage)
+    for number in range(3):
+        stage.ended(stage.submit(f"order-{number}", spec()))
+    compacted = refused(old)
+    assert (compacted.code, compacted.reason) == (Code.OUT_OF_RANGE, "RESUME_TOKEN_COMPACTED")
+    assert int(compacted.metadata["oldest_sequence"]) > 1
+
+
+# --- none is left out
+
+
+def test_every_reason_has_a_producer() -> None:
+    produced = {case.reason for case in CASES if case.reason}
+    for module in (test_bad_input, _this_module()):
+        for _, test in inspect.getmembers(module, inspect.isfunction):
+            produced |= set(getattr(test, "produces", ()))
+    assert produced == REASONS
+
+
+def _this_module() -> ModuleType:
+    module = inspect.getmodule(test_every_reason_has_a_producer)
+    assert module is not None
+    return module
+
+
+def test_every_error_of_the_domain_has_a_reason_of_the_contract() -> None:
+    kinds, waiting = set[str](), [GatewayError]
+    while waiting:
+        kind = waiting.pop()
+        waiting += kind.__subclasses__()
+        if not kind.__subclasses__():
+            kinds.add(kind.reason)
+    assert kinds | {"INTERNAL", "ABSENT"} == REASONS
