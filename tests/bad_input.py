@@ -367,6 +367,7 @@ PARTLY: Final[dict[str, str]] = {
     "B20": "the bound is the process's: without tokens there are no callers to tell apart",
     "B35": "without tokens everybody may name any strategy",
     "B48": "option roots: no options",
+    "B59": "a billionth of a share is a quantity by the contract: what is too little of a stock is the venue's to say",
     "B64": "a stop on the wrong side of the market is the venue's to refuse: the checks of this build that need no "
     "configuration ask for no price there",
     "B73": "the cut-offs of opg and cls are the venue's to refuse",
