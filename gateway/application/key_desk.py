@@ -44,7 +44,17 @@ class Command:
         settling: The end is being recorded: nobody may be told anything else meanwhile.
     """
 
-    __slots__ = ("_waiters", "answered_ok", "error", "fingerprint", "is_done", "order_id", "settling", "wait_from")
+    __slots__ = (
+        "_overdue",
+        "_waiters",
+        "answered_ok",
+        "error",
+        "fingerprint",
+        "is_done",
+        "order_id",
+        "settling",
+        "wait_from",
+    )
 
     def __init__(self, fingerprint: str, wait_from: float, *, answered_ok: bool = False) -> None:
         self.fingerprint = fingerprint
@@ -55,11 +65,12 @@ class Command:
         self.answered_ok = answered_ok
         self.settling = False
         self._waiters: list[asyncio.Future[None]] = []
+        self._overdue: list[asyncio.Future[None]] = []
 
     def mark_recorded(self, order_id: str) -> None:
-        """The journal has it: from now on callers may be told its state."""
+        """The journal has it: from now on callers may be told its state, and those whose time is over are."""
         self.order_id = order_id
-        self._wake()
+        self._overdue = _released(self._overdue)
 
     def settle(self) -> bool:
         """Begin to record the end; whether it is the answer to the key."""
@@ -72,22 +83,26 @@ class Command:
         self.error = error
         self._wake()
 
-    async def moved(self, timeout_s: float | None) -> None:
-        """Wait until it is recorded or done, or so long."""
+    async def ended(self, timeout_s: float) -> None:
+        """Wait until it is done, or so long."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(timeout_s, _release, waiter) if timeout_s is not None else None
+        timer = loop.call_later(timeout_s, _release, waiter)
         self._waiters.append(waiter)
         try:
             await waiter
         finally:
-            if timer is not None:
-                timer.cancel()
+            timer.cancel()
+
+    async def moved(self) -> None:
+        """Wait until it is recorded or done, however long."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._overdue.append(waiter)
+        await waiter
 
     def _wake(self) -> None:
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            _release(waiter)
+        self._waiters = _released(self._waiters)
+        self._overdue = _released(self._overdue)
 
 
 Work = Callable[[Command], Coroutine[Any, Any, None]]
@@ -124,6 +139,15 @@ class KeyDesk:
             raise _invalid("client_order_id", "must be 1 to 64 of A-Z a-z 0-9 . _ - and begin with a letter or digit")
         if not is_strategy_id(strategy_id):
             raise _invalid("strategy_id", "is not the name of a strategy")
+
+    def check_free(self, key: tuple[str, str]) -> None:
+        """Refuse a key that stands for something, for a command that names nothing it could be compared with.
+
+        Raises:
+            ClientOrderIdReused: The key is known, or in flight.
+        """
+        if key in self._running or self._orders.key(*key) is not None:
+            raise ClientOrderIdReused("The key belongs to another request.")
 
     async def run(
         self,
@@ -184,8 +208,8 @@ class KeyDesk:
             if not isinstance(error, GatewayError):
                 _log.exception("command_failed", order_id=command.order_id)
         finally:
-            if not command.is_done:  # canceled at the very end of a shutdown
-                command.finish(Draining("The gateway is shutting down."))
+            if not command.is_done:  # canceled at the very end of a shutdown: what is recorded may be on the wire
+                command.finish(None if command.order_id else Draining("The gateway is shutting down."))
             del self._running[key]
 
     async def _wait(self, command: Command, call: CallContext, *, replayed: bool) -> Submitted:
@@ -193,9 +217,9 @@ class KeyDesk:
             until = min(command.wait_from + self._submit_wait_s, call.deadline - _ANSWER_MARGIN_S)
             left_s = until - self._monotonic()
             if left_s > 0:
-                await command.moved(left_s)
+                await command.ended(left_s)
             elif command.settling or not command.order_id:
-                await command.moved(None)
+                await command.moved()
             else:
                 command.answered_ok = True
                 return Submitted(self._orders.order(command.order_id), replayed)
@@ -216,6 +240,13 @@ def _matches(
 def _release(waiter: asyncio.Future[None]) -> None:
     if not waiter.done():
         waiter.set_result(None)
+
+
+def _released(waiters: list[asyncio.Future[None]]) -> list[asyncio.Future[None]]:
+    """Release them all; the list that takes their place."""
+    for waiter in waiters:
+        _release(waiter)
+    return []
 
 
 def _invalid(field_name: str, description: str) -> FieldInvalid:

@@ -6,7 +6,6 @@ Promises: one gateway for one data directory and one port; a signal drains it; w
 from __future__ import annotations
 
 import asyncio
-import gc
 import os
 import shutil
 import signal
@@ -115,7 +114,8 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
 
 async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
-    from gateway.cli.process import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
+    # Imports everything; refusals come before it.
+    from gateway.cli.process import Gateway, settle_collector  # noqa: PLC0415
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print a line of its own beside our refusals
     configure_logging(settings.log_level, settings.log_format)
@@ -141,8 +141,7 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
         except ValueError as error:
             raise Refused(str(error), code=2) from None
         stack.push_async_callback(gateway.stop)
-        gc.collect()
-        gc.freeze()  # what start made lives as long as the process: the collector need not look at it again
+        settle_collector()
         _announce(settings, address, embedded=emulator is not None)
         return await _until_stopped(stop, emulator)
 

@@ -8,12 +8,12 @@ over its venue orders; a replace ends one of them and not the order. Which event
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import fields, replace
 from decimal import Decimal
 from operator import attrgetter
 from types import MappingProxyType
-from typing import Any, Final, cast
+from typing import Any, Final, TypeVar, cast
 
 from gateway.domain.models.orders import (
     JournalEvent,
@@ -66,9 +66,27 @@ _NEVER_AT_VENUE: Final[Mapping[OrderEventKind, OrderState]] = MappingProxyType(
     }
 )
 _ZERO: Final = Decimal(0)
-_NAMES: Final = [field.name for field in fields(Order)]
-_POSITIONS: Final = {name: position for position, name in enumerate(_NAMES)}
-_values_of: Final = attrgetter(*_NAMES)
+
+N = TypeVar("N", Order, VenueOrder)
+
+
+def _evolver(noun: type[N]) -> Callable[[N, Mapping[str, Any]], N]:
+    """`dataclasses.replace` for one class, two to four times as fast: every event of every order passes here."""
+    names = [field.name for field in fields(noun)]
+    values_of = attrgetter(*names)
+    positions = {name: position for position, name in enumerate(names)}
+
+    def evolved(known: N, changes: Mapping[str, Any]) -> N:
+        values = list(values_of(known))
+        for name, value in changes.items():
+            values[positions[name]] = value
+        return noun(*values)
+
+    return evolved
+
+
+_evolved: Final = _evolver(Order)
+_evolved_at_venue: Final = _evolver(VenueOrder)
 
 
 def apply(order: Order | None, event: JournalEvent) -> Order:
@@ -139,14 +157,14 @@ def merge(known: VenueOrder | None, report: VenueOrder) -> VenueOrder:
         is_older = True
     if is_older and not (is_known_terminal(report.venue_status) and not is_known_terminal(known.venue_status)):
         base = known
-    return replace(
-        base,
-        filled_quantity=more_filled.filled_quantity,
-        filled_average_price=more_filled.filled_average_price,
-        replaces=base.replaces or known.replaces or report.replaces,
-        replaced_by=base.replaced_by or known.replaced_by or report.replaced_by,
-        venue_request_id=report.venue_request_id or known.venue_request_id,
-    )
+    from_either = {
+        "filled_quantity": more_filled.filled_quantity,
+        "filled_average_price": more_filled.filled_average_price,
+        "replaces": base.replaces or known.replaces or report.replaces,
+        "replaced_by": base.replaced_by or known.replaced_by or report.replaced_by,
+        "venue_request_id": report.venue_request_id or known.venue_request_id,
+    }
+    return _evolved_at_venue(base, from_either)
 
 
 def venue_order_of(order: Order, venue_order_id: str) -> VenueOrder | None:
@@ -228,14 +246,6 @@ def _begin(event: JournalEvent) -> Order:
     if event.venue_order is None:
         raise ValueError("an order begins with a request or with a report of the venue")
     return _adopted(event, event.venue_order)
-
-
-def _evolved(order: Order, changes: Mapping[str, Any]) -> Order:
-    """`dataclasses.replace`, four times as fast: every event of every order passes here."""
-    values = list(_values_of(order))
-    for name, value in changes.items():
-        values[_POSITIONS[name]] = value
-    return Order(*values)
 
 
 def _adopted(event: JournalEvent, venue_order: VenueOrder) -> Order:

@@ -11,7 +11,7 @@ import sys
 
 from injector import InstanceProvider, Module
 
-from gateway.cli.process import Gateway
+from gateway.cli.process import Gateway, settle_collector
 from gateway.config import Settings
 from gateway.domain.interfaces import AccountRepository, MarketDataRepository, StreamingRepository, TradingRepository
 from gateway.telemetry import configure_logging
@@ -36,7 +36,9 @@ async def main(venue_url: str) -> None:
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     gateway = Gateway(settings, *([] if venue_url else [InstantModule()]))
-    print(f"gateway at {await gateway.start()}", flush=True)
+    address = await gateway.start()
+    settle_collector()
+    print(f"gateway at {address}", flush=True)
     await stop.wait()
     await gateway.stop()
 

@@ -294,18 +294,16 @@ class RestRoad:
                 await asyncio.gather(*(asyncio.to_thread(threads.close) for threads in parts))
 
     async def _answer_of(self, call: Call, future: asyncio.Future[T], unsent_s: float) -> T:
-        try:
-            async with asyncio.timeout(unsent_s):
-                return await asyncio.shield(future)
-        except TimeoutError:
-            if call.give_up_unsent():
-                raise NothingSent("no thread or connection in time") from None
-        try:
-            async with asyncio.timeout(self._read_s):
-                return await asyncio.shield(future)
-        except TimeoutError:
+        # `wait`, unlike `wait_for`, leaves the request alone when its time is over or its caller goes away.
+        done, _ = await asyncio.wait((future,), timeout=unsent_s)
+        if not done and call.give_up_unsent():
+            raise NothingSent("no thread or connection in time")
+        if not done:
+            done, _ = await asyncio.wait((future,), timeout=self._read_s)
+        if not done:
             call.abort()
-            raise AnswerLost("no whole answer in time") from None
+            raise AnswerLost("no whole answer in time")
+        return future.result()
 
     def _threads_of(self, lane: BudgetLane) -> _Threads:
         match lane:

@@ -21,13 +21,14 @@ _DECIMAL: Final = re.compile(r"-?[0-9]{1,30}(\.[0-9]{1,30})?([eE][-+]?[0-9]{1,2}
 _DECIMAL_LENGTH_MAX: Final = 64
 _DECIMAL_EXPONENT_MAX: Final = 30  # 10 ** 30 is beyond any price, quantity or balance
 _TIME: Final = re.compile(
-    r"([0-9]{4})-([0-9]{2})-([0-9]{2})[Tt ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:\.([0-9]{1,9})[0-9]*)?"
-    r"(?:([Zz])|([+-])([0-9]{2}):?([0-9]{2}))",
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2})(?:\.([0-9]{1,9})[0-9]*)?"
+    r"(?:[Zz]|([+-])([0-9]{2}):?([0-9]{2}))",
     re.ASCII,
 )
-_EPOCH_DAY: Final = date(1970, 1, 1).toordinal()
+_EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - as a reading in UTC has no zone either
 _TEXT_LENGTH_MAX: Final = 256
 _TOKEN_LENGTH_MAX: Final = 4_096
+_SECONDS_PER_DAY: Final = 86_400
 TIME_NS_MIN: Final = 0
 TIME_NS_MAX: Final = 4_102_444_800 * NANOS_PER_SECOND  # the year 2100
 
@@ -189,14 +190,12 @@ def parse_time_ns(value: str) -> int | None:
     match = _TIME.fullmatch(value)
     if match is None:
         return None
-    year, month, day, hour, minute, second, fraction, _zulu, sign, off_hours, off_minutes = match.groups()
+    whole, fraction, sign, off_hours, off_minutes = match.groups()
     try:
-        days = date(int(year), int(month), int(day)).toordinal() - _EPOCH_DAY
+        since = datetime.fromisoformat(whole) - _EPOCH
     except ValueError:
         return None
-    if int(hour) > 23 or int(minute) > 59 or int(second) > 59:
-        return None
-    seconds = days * 86_400 + int(hour) * 3_600 + int(minute) * 60 + int(second)
+    seconds = since.days * _SECONDS_PER_DAY + since.seconds
     if sign:
         offset = int(off_hours) * 3_600 + int(off_minutes) * 60
         seconds += -offset if sign == "+" else offset
