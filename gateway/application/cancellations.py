@@ -7,7 +7,7 @@ risk. An order whose outcome is unknown is canceled the moment it is seen; a leg
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -71,8 +71,11 @@ class Cancellations:
         return await asyncio.shield(self._tasks.spawn(self._request(order_id)))
 
     async def request_all(self, scope: CancelScope) -> list[CancelResult]:
-        """Owe the end of every open order in scope, as it is at this moment."""
+        """Owe the end of every open order in scope, as it is at this moment. The caller may go away meanwhile."""
         covered = [order.order_id for order in self._orders.open_orders() if _in_scope(order, scope)]
+        return await asyncio.shield(self._tasks.spawn(self._request_each(covered)))
+
+    async def _request_each(self, covered: Sequence[str]) -> list[CancelResult]:
         results: list[CancelResult] = []
         for start in range(0, len(covered), BURST_MAX):
             burst = covered[start : start + BURST_MAX]

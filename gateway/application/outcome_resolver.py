@@ -116,10 +116,13 @@ class OutcomeResolver:
             order = self._orders.order(order_id)
             if order.state is not OrderState.OUTCOME_UNKNOWN:
                 return
-            misses = await self._look(order, misses)
-            has_settled = self._monotonic() - began >= self._settle_window_s
-            if misses >= MISSES_MIN and has_settled and self._feed.is_live and await self._is_not_listed(order):
-                await self._absent(order_id)
+            try:
+                misses = await self._look(order, misses)
+                has_settled = self._monotonic() - began >= self._settle_window_s
+                if misses >= MISSES_MIN and has_settled and self._feed.is_live and await self._is_not_listed(order):
+                    await self._absent(order_id)
+            except Exception:  # whatever it is: nobody else looks for this order
+                _log.exception("lookup_failed", order_id=order_id)
 
     def _is_in_doubt(self, order_id: str) -> bool:
         return self._orders.order(order_id).state is OrderState.OUTCOME_UNKNOWN

@@ -48,6 +48,8 @@ HISTORY_PAGES_MAX: Final = 4
 RECENT_PAGES_MAX: Final = 40
 FILLS_PAGE: Final = 100
 FILLS_PAGES_MAX: Final = 50
+CHAIN_MAX: Final = 32
+"""Replaces followed in one go; the next look goes on from there."""
 RETRY_DELAYS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 _log = structlog.get_logger(__name__)
@@ -119,9 +121,15 @@ class Reconciler:
         root = self._orders.order(order.parent_order_id) if order.parent_order_id else order
         for known in {target.venue_order_id: target for target in (root, order)}.values():
             if known.venue_order_id:
-                found = await self._venue.get(self._calls.own(lane), known.venue_order_id)
-                await self._take_all([found])
+                await self._take_all(await self._chain(known.venue_order_id, lane))
         return self._orders.order(order_id)
+
+    async def _chain(self, venue_order_id: str, lane: BudgetLane) -> list[VenueOrder]:
+        """One order at the venue, and those that stand for it now: replaced by somebody else, unseen."""
+        chain = [await self._venue.get(self._calls.own(lane), venue_order_id)]
+        while (following := chain[-1].replaced_by) and len(chain) < CHAIN_MAX:
+            chain.append(await self._venue.get(self._calls.own(lane), following))
+        return chain
 
     async def run(self) -> None:
         """Reconcile when the feed connects, and look after what is open in between; until canceled."""
@@ -148,8 +156,11 @@ class Reconciler:
             was_live = self._feed.is_live
             try:
                 await self._back_fill()
-            except GatewayError as error:
-                _log.warning("reconcile_failed", reason=error.reason)
+            except Exception as error:  # whatever it is: nobody else would ever say LIVE again
+                if isinstance(error, GatewayError):
+                    _log.warning("reconcile_failed", reason=error.reason)
+                else:
+                    _log.exception("reconcile_failed")
                 await self._sleep(RETRY_DELAYS_S[min(attempt, len(RETRY_DELAYS_S) - 1)])
                 attempt += 1
                 continue

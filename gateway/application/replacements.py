@@ -246,7 +246,10 @@ class Replacements:
             while (order := self._orders.order(order_id)).pending_replace is not None:
                 await self._sleep(LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)])
                 step += 1
-                misses = await self._look(order, misses)
+                try:
+                    misses = await self._look(order, misses)
+                except Exception:  # whatever it is: nobody else looks for this replace
+                    _log.exception("lookup_failed", order_id=order_id)
                 has_settled = self._monotonic() - began >= self._settle_window_s
                 still = self._orders.order(order_id)
                 if misses >= MISSES_MIN and has_settled and self._feed.is_live and still.pending_replace is not None:

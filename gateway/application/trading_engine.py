@@ -38,6 +38,7 @@ from gateway.domain.errors import (
     FieldInvalid,
     FieldViolation,
     InsufficientTime,
+    OrderNotFound,
     OrderRejected,
 )
 from gateway.domain.interfaces import OrderUpdateConnection, StreamingRepository
@@ -175,7 +176,11 @@ class TradingEngine:
         Raises:
             GatewayError: Nothing changed; `key` says what that means for the key.
         """
-        order = self._orders.get(request.ref)
+        try:
+            order = self._orders.get(request.ref)
+        except OrderNotFound:
+            self._desk.check_free((request.strategy_id, request.client_order_id))
+            raise
         fingerprint = request.fingerprint()
 
         async def work(command: Command) -> None:

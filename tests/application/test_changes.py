@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from gateway.application.cancellations import BURST_MAX
 from gateway.application.commands import (
     CancelScope,
     CloseManyRequest,
@@ -32,7 +33,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.models.orders import OrderChanges, OrderRef
 from gateway.domain.types import LegRole, OrderSide, OrderState
-from tests.application.rig import Rig, settle
+from tests.application.rig import Rig, settle, until
 from tests.emulator.exchange.desk import make_spec
 
 BUY = make_spec("AAPL", "buy", 10, limit_price="90")
@@ -142,6 +143,12 @@ class TestReplace:
             await replace(rig, "k1", "k2", changes(limit_price=91))
         assert rig.trouble.patches == []
 
+    async def test_a_key_that_is_taken_is_not_called_free_for_want_of_the_order(self, rig: Rig) -> None:
+        await rig.submit("k1", BUY)
+        with pytest.raises(ClientOrderIdReused) as caught:
+            await replace(rig, "nobody", "k1", changes(limit_price=91))
+        assert caught.value.key is KeyFate.TAKEN
+
     async def test_not_yet(self, rig: Rig) -> None:
         rig.trouble.hang = asyncio.Event()
         rig.venue.streaming._orders._is_connected = False
@@ -246,6 +253,14 @@ class TestCancel:
         await engine.cancel_orders(CancelScope(None, side=OrderSide.BUY), rig.call())
         await settle()
         assert rig.gateway.orders.open_count == 0
+
+    async def test_a_caller_that_goes_away_leaves_none_of_them_out(self, rig: Rig) -> None:
+        for number in range(2 * BURST_MAX):
+            await rig.submit(f"k{number}", make_spec("AAPL", "buy", 1, limit_price="90"))
+        asking = asyncio.create_task(rig.gateway.engine.cancel_orders(CancelScope("default"), rig.call()))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await until(lambda: not rig.gateway.orders.open_count)
 
 
 class TestBracket:

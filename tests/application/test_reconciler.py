@@ -58,6 +58,37 @@ async def test_a_back_fill_that_fails_is_tried_again(rig: Rig) -> None:
     assert rig.gateway.feed.status.state is FeedState.LIVE
 
 
+async def test_a_back_fill_that_meets_a_bug_is_tried_again_too(rig: Rig) -> None:
+    rig.venue.streaming._orders.break_off("cut")
+    inner = rig.trouble._inner.list_orders
+    failures = [ValueError("a bug")]
+
+    async def failing(*arguments: object, **options: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await inner(*arguments, **options)
+
+    rig.trouble._inner.list_orders = failing
+    rig.venue.streaming._orders.come_back()
+    await rig.clock.advance(5)
+    assert rig.gateway.feed.status.state is FeedState.LIVE
+
+
+async def test_a_replace_and_a_fill_that_nobody_told_are_followed(rig: Rig) -> None:
+    await rig.submit("k1", BUY)
+    await settle()
+    rig.venue.streaming._orders._is_connected = False  # mute, and "connected"
+    venue_id = rig.order("k1").venue_order_id
+    for step, price in enumerate((91, 95)):  # by hand, somewhere else
+        changes = OrderChanges(limit_price=Decimal(price))
+        venue_id = (await rig.venue.trading.replace_order(rig.call(), venue_id, f"hand-{step}", changes)).venue_order_id
+    rig.quote("AAPL", 94.0, 95.0)
+    await rig.clock.advance(25)
+    order = rig.order("k1")
+    assert (order.state, order.filled_quantity, order.spec.limit_price) == (OrderState.FILLED, 10, 95)
+    assert [known.venue_status for known in order.venue_orders] == ["replaced", "replaced", "filled"]
+
+
 async def test_an_end_that_nobody_told_is_noticed(rig: Rig) -> None:
     await rig.submit("k1", BUY)
     await settle()

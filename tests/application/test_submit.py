@@ -134,6 +134,22 @@ async def test_absence_takes_time_and_proof(rig: Rig) -> None:
     assert rig.trouble.posts == []
 
 
+async def test_a_bug_in_a_lookup_does_not_end_the_search(rig: Rig) -> None:
+    rig.venue.streaming._orders._is_connected = False
+    rig.trouble.after = [OutcomeUnknown("504")]
+    find, failures = rig.trouble._inner.find_order, [ValueError("a bug")]
+
+    async def failing(*arguments: object) -> object:
+        if failures:
+            raise failures.pop()
+        return await find(*arguments)
+
+    rig.trouble._inner.find_order = failing
+    await rig.submit("k1", BUY)
+    await rig.clock.advance(1)
+    assert rig.order("k1").state is OrderState.WORKING
+
+
 async def test_an_early_404_proves_nothing(rig: Rig) -> None:
     rig.venue.streaming._orders._is_connected = False
     rig.trouble.after = [OutcomeUnknown("504")]
@@ -285,6 +301,18 @@ async def test_orders_in_flight_reserve_buying_power(rig: Rig) -> None:
     assert rig.gateway.balances.reserved == 0  # the venue's own figure has it now
     with pytest.raises(BuyingPowerExceeded):
         await rig.submit("k3", half)
+
+
+async def test_an_order_on_the_wire_when_the_gateway_stops_is_never_called_unsent() -> None:
+    rig = await Rig(submit_wait_ms=5_000).start()
+    rig.trouble.hang = asyncio.Event()
+    rig.venue.streaming._orders._is_connected = False
+    submission = asyncio.create_task(rig.submit("k1", BUY))
+    await settle()
+    await rig.gateway.engine.stop(0)
+    answer = await submission
+    assert answer.order.state is OrderState.SUBMITTING
+    assert rig.trouble.posts == ["default.k1"]
 
 
 async def test_a_draining_gateway_refuses_what_is_new_and_answers_what_it_knows(rig: Rig) -> None:
