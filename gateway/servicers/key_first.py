@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.application.order_manager import OrderManager
-from gateway.domain.errors import ClientOrderIdReused, InvalidRequest
+from gateway.domain.errors import ClientOrderIdReused, InvalidRequest, OrderNotFound
+from gateway.domain.models.orders import OrderRef
 from gateway.domain.types import Caller, is_client_order_id, is_strategy_id
 from trading_gateway.v1 import trading_pb2 as pb
 
@@ -43,8 +44,20 @@ class KeyFirst:
 
     def is_taken(self, request: Keyed, caller: Caller) -> bool:
         """Whether an order holds the request's key."""
-        named = request.order.strategy_id if isinstance(request, pb.ReplaceOrderRequest) else request.strategy_id
-        strategy_id = named or caller.strategy_id
+        strategy_id = self._strategy_of(request) or caller.strategy_id
         if not is_client_order_id(request.client_order_id) or not is_strategy_id(strategy_id):
             return False
         return self._orders.key(strategy_id, request.client_order_id) is not None
+
+    def _strategy_of(self, request: Keyed) -> str:
+        """Whose key space the key is in; empty: the caller's own. A replace's is its order's, however that is named."""
+        if not isinstance(request, pb.ReplaceOrderRequest):
+            return request.strategy_id
+        named = request.order
+        if named.WhichOneof("ref") == "client_order_id":
+            return named.strategy_id
+        try:
+            ref = OrderRef(order_id=named.order_id, venue_order_id=named.venue_order_id)
+            return self._orders.get(ref).strategy_id
+        except OrderNotFound:
+            return ""

@@ -103,6 +103,17 @@ async def test_a_malformed_request_under_a_key_that_an_order_holds_is_told_so(
     assert rooms.engine.asked == rooms.workflow.asked == []
 
 
+async def test_a_malformed_replace_is_judged_in_the_key_space_of_the_order_that_it_names(
+    trading: trading_pb2_grpc.TradingServiceAsyncStub, rooms: Rooms
+) -> None:
+    theirs = order("order-2", strategy_id="other", client_order_id="key-2")
+    rooms.orders.known.append(theirs)
+    request = pb.ReplaceOrderRequest(client_order_id="key-2", order=pb.OrderRef(order_id="order-2"), quantity="-1")
+    assert (await refused(trading.ReplaceOrder(request))).metadata == {"key": "taken"}
+    request.order.order_id = "order-1"
+    assert (await refused(trading.ReplaceOrder(request))).metadata == {"key": "free"}
+
+
 async def test_orders_are_read_from_memory_and_asked_of_the_venue_only_when_wanted(
     trading: trading_pb2_grpc.TradingServiceAsyncStub, rooms: Rooms
 ) -> None:
