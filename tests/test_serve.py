@@ -6,6 +6,7 @@ import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,14 +17,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import Result
+from typer.testing import CliRunner
 
-from gateway.cli.serve import EXIT_CONFIG
+from gateway.cli import doctor
+from gateway.cli.app import app
+from gateway.cli.embedded_emulator import READY
+from gateway.cli.serve import EXIT_CONFIG, check_venue, read_settings
 from trading_gateway import Client, new_key
 from trading_gateway.v1 import trading_pb2 as pb
 
 COMMAND = [sys.executable, "-m", "gateway"]
 START_S_MAX = 30
 STOP_S_MAX = 30
+FOLLOW_S = 3.0
+NOBODY = "127.0.0.1:1"
 
 
 def environment(**extra: str) -> dict[str, str]:
@@ -39,15 +47,21 @@ def run(*arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+def ask(*arguments: str, **extra: str) -> Result:
+    """The same in this process, which is quicker: its exit code and what it printed."""
+    ours = {name: None for name in os.environ if name.startswith(("GATEWAY_", "APCA_", "ALPACA_"))}
+    return CliRunner().invoke(app, arguments, env={**ours, **extra})
+
+
 @contextmanager
-def serving(*arguments: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(*arguments: str, **extra: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """`serve` on a free port, and its address."""
     child = subprocess.Popen(
         [*COMMAND, "serve", "--listen", "127.0.0.1:0", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         text=True,
-        env=environment(),
+        env=environment(**extra),
     )
     try:
         assert child.stdout is not None
@@ -126,17 +140,116 @@ def test_the_command_line_answers_questions() -> None:
     with serving() as (_, target):
         account = run("account", "--target", target, "--json")
         assert json.loads(account.stdout)["equity"] == "100000"
-        quotes = run("quotes", "AAPL", "--target", target)
-        assert re.search(r"AAPL\s+[0-9.]+", quotes.stdout)
-        assert run("positions", "--target", target).returncode == 0
-        assert run("orders", "--target", target).returncode == 0
         assert run("health", "--target", target).stdout == "SERVING\n"
-        doctor = run("doctor", "--target", target)
-        assert doctor.returncode == 0, doctor.stdout
-        assert "!!" not in doctor.stdout
-        wrong = run("quotes", "ZZZZZZ", "--target", target)
-        assert wrong.returncode == 1
+        service = ("--service", "trading_gateway.v1.TradingService")
+        assert json.loads(ask("health", "--target", target, *service, "--json").stdout) == {"status": "SERVING"}
+        assert re.search(r"AAPL\s+[0-9.]+", ask("quotes", "AAPL", "--target", target).stdout)
+        assert json.loads(ask("quotes", "AAPL", "--target", target, "--json").stdout)["quotes"][0]["symbol"] == "AAPL"
+        healthy = ask("doctor", "--target", target)
+        assert healthy.exit_code == 0, healthy.stdout
+        assert "!!" not in healthy.stdout
+        wrong = ask("quotes", "ZZZZZZ", "--target", target)
+        assert wrong.exit_code == 1
         assert "NOT_FOUND" in wrong.stderr
+        with Client(target) as client:
+            order: Any = {"symbol": "AAPL", "side": "buy", "order_type": "market", "time_in_force": "day"}
+            answer = client.submit_order(client_order_id="bought", quantity="2", **order)
+            client.wait_for(answer.order, timeout_s=10)
+        (placed,) = json.loads(ask("orders", "--target", target, "--json").stdout)["orders"]
+        assert (placed["client_order_id"], placed["state"]) == ("bought", "ORDER_STATE_FILLED")
+        (held,) = json.loads(ask("positions", "--target", target, "--json").stdout)["positions"]
+        assert (held["symbol"], held["quantity"]) == ("AAPL", "2")
+        assert re.search(r"AAPL\s+buy\s+2\s+market\s+FILLED", ask("orders", "--target", target).stdout)
+        assert re.search(r"AAPL\s+2\s", ask("positions", "--target", target).stdout)
+        followed(target)
+
+
+def followed(target: str) -> None:
+    """`quotes --follow`: a message a line for programs, a table with age and feed state for people, until Ctrl-C."""
+    for option, wanted in (("--json", r'"symbol": "AAPL"'), ("", r"AAPL\s+[0-9.]+\s.*[0-9]\.[0-9] s\s+iex")):
+        command = [*COMMAND, "quotes", "--follow", "AAPL", "--target", target, *filter(None, [option])]
+        child = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(COLUMNS="120")
+        )
+        time.sleep(FOLLOW_S)
+        child.send_signal(signal.SIGINT)
+        output, errors = child.communicate(timeout=STOP_S_MAX)
+        assert child.returncode in {0, 130}, errors
+        assert re.search(wanted, output), output
+        assert "LIVE" in output
+        assert "Traceback" not in errors
+
+
+@pytest.mark.slow
+def test_an_emulator_by_itself_and_a_signal_that_drains() -> None:
+    """--venue-url points at it; it outlives the gateway, which SIGTERM ends."""
+    command = [*COMMAND, "emulator", "--listen", "127.0.0.1:0", "--key", "K", "--secret", "S"]
+    keys = {"GATEWAY_EMULATOR_KEY": "K", "GATEWAY_EMULATOR_SECRET": "S"}
+    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    try:
+        assert emulator.stdout is not None
+        url = emulator.stdout.readline().removeprefix(READY).strip()
+        refused = finding(ask("doctor", "--target", NOBODY, "--json", GATEWAY_VENUE_URL=url), "venue")
+        assert (refused["state"], bool(refused["remedy"])) == (f"{url} refuses the keys", True)
+        known = ask("doctor", "--target", NOBODY, "--json", GATEWAY_VENUE_URL=url, **keys)
+        assert finding(known, "venue")["state"] == f"{url} answers"
+        assert finding(known, "clock")["remedy"] == ""
+        with serving("--venue-url", url, **keys) as (gateway, target):
+            assert json.loads(ask("account", "--target", target, "--json").stdout)["cash"] == "100000"
+            gateway.send_signal(signal.SIGTERM)
+            assert gateway.wait(STOP_S_MAX) == 0
+        assert is_alive(emulator.pid)
+    finally:
+        emulator.terminate()
+        emulator.communicate(timeout=STOP_S_MAX)
+
+
+def finding(done: Result, subject: str) -> dict[str, str]:
+    """What the doctor said of one thing."""
+    found: list[dict[str, str]] = json.loads(done.stdout)
+    return next(one for one in found if one["subject"] == subject)
+
+
+@pytest.mark.parametrize(
+    ("extra", "subject", "said"),
+    [
+        ({"GATEWAY_LISTEN": "0.0.0.0:50051"}, "address", "not on loopback"),
+        ({"GATEWAY_LISTNE": "x"}, "settings", "GATEWAY_LISTNE"),
+        ({"GATEWAY_SUBMIT_WAIT_MS": "soon"}, "settings", "submit_wait_ms"),
+        ({"GATEWAY_VENUE": "paper"}, "keys", "missing"),
+        ({"GATEWAY_VENUE": "live"}, "keys", "refuses live"),
+        ({"GATEWAY_DATA_DIR": "/proc/nowhere/deep"}, "data directory", "does not exist"),
+        ({"GATEWAY_VENUE_URL": "http://127.0.0.1:1"}, "venue", "does not answer"),
+        ({"GATEWAY_VENUE_URL": "nonsense"}, "venue", "must look like"),
+    ],
+)
+def test_the_doctor_says_what_to_do(extra: dict[str, str], subject: str, said: str) -> None:
+    done = ask("doctor", "--target", NOBODY, "--json", **extra)
+    found = finding(done, subject)
+    assert (done.exit_code, said in found["state"], bool(found["remedy"])) == (1, True, True), done.stdout
+
+
+def test_the_doctor_knows_a_stranger_on_the_port(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_TIMEOUT_S", 0.3)
+    with socket.create_server(("127.0.0.1", 0)) as stranger:
+        done = ask("doctor", "--target", f"127.0.0.1:{stranger.getsockname()[1]}", "--json")
+    assert "another program" in finding(done, "gateway")["state"]
+
+
+def test_paper_warns_and_takes_keys_under_alpacas_names(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for names in (("GATEWAY_API_KEY", "GATEWAY_API_SECRET"), ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"),
+                  ("APCA_API_KEY_ID", "APCA_API_SECRET_KEY")):  # fmt: skip
+        with monkeypatch.context() as patched:
+            for name, value in zip(names, ("PKSEEN", "SECRETSEEN"), strict=True):
+                patched.setenv(name, value)
+            settings = read_settings({"venue": "paper"})
+            check_venue(settings, {})
+        assert settings.api_secret.get_secret_value() == "SECRETSEEN"
+        warned = capsys.readouterr().err
+        assert "a restart of this gateway forgets" in warned
+        assert "SEEN" not in warned + repr(settings)
 
 
 @pytest.mark.parametrize(
@@ -158,14 +271,13 @@ def test_serve_refuses_in_plain_words(arguments: list[str], extra: dict[str, str
 
 
 def test_questions_without_a_gateway_fail_with_a_remedy() -> None:
-    done = run("account", "--target", "127.0.0.1:1")
+    done = run("account", "--target", NOBODY)
     assert done.returncode == 1
     assert "UNAVAILABLE" in done.stderr
     assert "trading-gateway serve" in done.stderr
-    doctor = run("doctor", "--target", "127.0.0.1:1", "--json")
-    assert doctor.returncode == 1
-    found: list[dict[str, Any]] = json.loads(doctor.stdout)
-    assert next(finding for finding in found if finding["subject"] == "gateway")["remedy"]
+    alone = ask("doctor", "--target", NOBODY, "--json")
+    assert alone.exit_code == 1
+    assert finding(alone, "gateway")["remedy"]
 
 
 def test_help_is_quick_and_version_is_told() -> None:

@@ -1,6 +1,7 @@
 """What a person types: `trading-gateway serve`, `doctor`, `quotes --follow` and the rest.
 
-Exit codes: 0 done, 1 it failed and stderr says why and what to do, 2 the command line itself is wrong.
+Exit codes: 0 done; 1 it failed, and stderr says why and what to do; 2 the command line itself is wrong; 78 the settings
+ask for what is not allowed, so starting again does not help.
 """
 
 

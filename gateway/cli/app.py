@@ -112,11 +112,15 @@ def doctor(target: Target = DEFAULT_TARGET, data_dir: DataDir = None, json: Json
 
 
 @app.command()
-def health(target: Target = DEFAULT_TARGET, service: Annotated[str, typer.Option()] = "") -> None:
+def health(
+    target: Target = DEFAULT_TARGET,
+    service: Annotated[str, typer.Option(help="Of this service alone: trading_gateway.v1.TradingService.")] = "",
+    json: Json = False,
+) -> None:
     """Ask a running gateway for its health; exit code 0 means SERVING."""
     from gateway.cli import show
 
-    show.health(target, service)
+    show.health(target, service, json)
 
 
 @app.command()

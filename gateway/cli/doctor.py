@@ -1,30 +1,43 @@
-"""`doctor`: looks at settings, keys, data directory, the running gateway, the venue behind it and the clock.
+"""`doctor`: looks at settings, address, keys, data directory, the running gateway, its venue and the clock.
 
-Each finding is one line, and a finding that is wrong says what to do. It changes nothing.
+Venue and clock are asked through the gateway; where none runs, at the venue's own address, so that what keeps a
+gateway from starting is found as well. Each finding is one line, and one that is wrong says what to do. It changes
+nothing.
 """
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import socket
 import time
-from collections.abc import Iterator
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
 import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from pydantic import ValidationError
 
+from gateway.cli.serve import Refused, read_settings
 from gateway.config import Settings
 from gateway.domain.types import Venue
+from gateway.servicers.addresses import ServerRefused, loopback_addresses
 from trading_gateway.v1 import account_pb2, account_pb2_grpc, reference_pb2, reference_pb2_grpc
 
 _TIMEOUT_S: Final = 5.0
 _SKEW_MAX_MS: Final = 1_000
 """Beyond it, valid_until and staleness mean something else here than at the venue."""
+_ANSWER_BYTES_MAX: Final = 65_536
+
+_REFUSED: Final = ("refuses the keys", "Look at the keys: they are another account's, or were revoked.")
+_VERDICTS: Final = {200: ("answers", ""), 401: _REFUSED, 403: _REFUSED}
+"""What an answer to a question for the time says, by its HTTP status."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +51,7 @@ class Finding:
 
 def doctor(target: str, data_dir: Path | None, as_json: bool) -> int:
     """Print every finding; 0 when all is well, else 1."""
-    findings = [*_settings_findings(data_dir), *_gateway_findings(target)]
+    findings = list(_findings(target, data_dir))
     if as_json:
         typer.echo(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -49,21 +62,35 @@ def doctor(target: str, data_dir: Path | None, as_json: bool) -> int:
     return int(any(finding.remedy for finding in findings))
 
 
-def _settings_findings(data_dir: Path | None) -> Iterator[Finding]:
+def _findings(target: str, data_dir: Path | None) -> Iterator[Finding]:
     try:
-        settings = Settings()
-    except ValidationError as error:
-        names = ", ".join(f"GATEWAY_{'.'.join(map(str, part['loc'])).upper()}" for part in error.errors())
-        yield Finding("settings", f"wrong: {names}", "Correct or unset them; gateway/config.py lists every setting.")
+        settings = read_settings({})
+    except Refused as refusal:
+        yield Finding("settings", " ".join(str(refusal).split()), "gateway/config.py lists every setting.")
+        yield from _gateway_findings(target, None)
         return
-    yield Finding("settings", f"venue {settings.venue}, listen {settings.listen}")
+    yield Finding("settings", f"venue {settings.venue}")
+    yield _address_finding(settings.listen)
     yield _keys_finding(settings)
     yield _data_dir_finding(data_dir or settings.data_dir)
+    yield from _gateway_findings(target, settings)
+
+
+def _address_finding(listen: str) -> Finding:
+    try:
+        loopback_addresses(listen)
+    except ServerRefused as refusal:
+        if listen.startswith("unix:"):  # somebody listens there, which is what a running gateway does
+            return Finding("address", f"{listen} is served")
+        return Finding("address", str(refusal), "Set GATEWAY_LISTEN or --listen to 127.0.0.1:PORT.")
+    return Finding("address", f"serve listens on {listen}")
 
 
 def _keys_finding(settings: Settings) -> Finding:
     if settings.venue is Venue.EMULATOR:
         return Finding("keys", "none needed for the emulator")
+    if settings.venue is Venue.LIVE:
+        return Finding("keys", "not looked at: this build refuses live", "Use GATEWAY_VENUE=paper, or the emulator.")
     if settings.api_key.get_secret_value() and settings.api_secret.get_secret_value():
         return Finding("keys", "set")
     return Finding(
@@ -84,22 +111,87 @@ def _data_dir_finding(folder: Path | None) -> Finding:
     return Finding("data directory", f"{folder} {'exists' if folder.exists() else 'will be made'}")
 
 
-def _gateway_findings(target: str) -> Iterator[Finding]:
+def _gateway_findings(target: str, settings: Settings | None) -> Iterator[Finding]:
     with grpc.insecure_channel(target) as channel:
         try:
             status = (
                 health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S).status
             )
         except grpc.RpcError as error:
-            yield Finding(
-                "gateway", f"nobody answers at {target} ({error.code().name})", "Start it: trading-gateway serve"
-            )
+            yield _absence_finding(target, error.code().name)
+            if settings is not None:
+                yield from _venue_findings_without_gateway(settings)
             return
         serving = status == health_pb2.HealthCheckResponse.SERVING
         name = health_pb2.HealthCheckResponse.ServingStatus.Name(status)
         yield Finding("gateway", f"{target} says {name}", "" if serving else "Is it draining? Look at its log.")
         yield _venue_finding(channel)
         yield _clock_finding(channel)
+
+
+def _absence_finding(target: str, code: str) -> Finding:
+    host, _, port = target.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()
+    except (OSError, ValueError, OverflowError):
+        return Finding("gateway", f"nobody answers at {target} ({code})", "Start it: trading-gateway serve")
+    remedy = "Stop that program, or serve elsewhere: --listen 127.0.0.1:PORT."
+    return Finding("gateway", f"another program has {target}, and it is no gateway ({code})", remedy)
+
+
+def _venue_findings_without_gateway(settings: Settings) -> Iterator[Finding]:
+    if settings.venue is Venue.LIVE:
+        return
+    if settings.venue is Venue.EMULATOR and not settings.venue_url:
+        yield Finding("venue", "an emulator, which serve starts itself")
+        return
+    from gateway.container import client_config  # noqa: PLC0415 - imports every room
+
+    try:
+        config = client_config(settings)
+    except ValueError as error:
+        yield Finding("venue", str(error), "Correct GATEWAY_VENUE_URL, or set the keys.")
+        return
+    headers = {"APCA-API-KEY-ID": config.key.reveal(), "APCA-API-SECRET-KEY": config.secret.reveal()}
+    before = time.time_ns()
+    try:
+        status, body = _ask(f"{config.trading_url}/v2/clock", headers)
+    except (OSError, http.client.HTTPException) as error:
+        reason = getattr(error, "reason", error)
+        yield Finding("venue", f"{config.trading_url} does not answer: {reason}", "Is it up, and reachable from here?")
+        return
+    after = time.time_ns()
+    state, remedy = _VERDICTS.get(status, (f"answers with HTTP {status}", "It is in trouble, or it is no venue."))
+    yield Finding("venue", f"{config.trading_url} {state}", remedy)
+    if status == http.HTTPStatus.OK:
+        yield _told_clock_finding(body, before, after)
+
+
+def _told_clock_finding(body: bytes, before: int, after: int) -> Finding:
+    try:
+        venue = round(datetime.fromisoformat(json.loads(body)["timestamp"]).timestamp() * 1e9)
+    except (ValueError, TypeError, KeyError):
+        return Finding("clock", "the venue tells no time", "Is it Alpaca, or an emulator?")
+    return _skew_finding(max(before - venue, venue - after, 0))
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """The keys go where they were meant to, and nowhere else."""
+
+    def redirect_request(self, *_args: object) -> None:
+        """Follow nothing: the redirect itself is the answer."""
+
+
+def _ask(url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
+    """Status and body of a GET: as the adapters ask, past the environment's proxies and following no redirect."""
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirect)
+    request = urllib.request.Request(url, headers=dict(headers))  # noqa: S310 - checked by client_config
+    try:
+        with opener.open(request, timeout=_TIMEOUT_S) as response:
+            return response.status, response.read(_ANSWER_BYTES_MAX)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, b""
 
 
 def _venue_finding(channel: grpc.Channel) -> Finding:
@@ -125,6 +217,10 @@ def _clock_finding(channel: grpc.Channel) -> Finding:
         return Finding("clock", f"{error.code().name}: {error.details()}", "See the venue above.")
     after = time.time_ns()
     venue = response.clock.time.ToNanoseconds()
-    off_ms = max(before - venue, venue - after, 0) // 1_000_000
+    return _skew_finding(max(before - venue, venue - after, 0))
+
+
+def _skew_finding(off_ns: int) -> Finding:
+    off_ms = off_ns // 1_000_000
     state = f"{off_ms} ms from the venue's" if off_ms else "agrees with the venue's"
     return Finding("clock", state, "Synchronise this machine's clock (NTP)." if off_ms > _SKEW_MAX_MS else "")

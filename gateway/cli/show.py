@@ -74,15 +74,18 @@ def orders(target: str, strategy_id: str, symbols: list[str], page_size: int, js
     _print(_ORDER_COLUMNS, (_order_row(order) for order in response.orders))
 
 
-def health(target: str, service: str) -> None:
+def health(target: str, service: str, json: bool) -> None:
     """Print the health of the server or one of its services; exit code 1 unless it is SERVING."""
     with connected(target) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
-        status = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S).status
-    name = health_pb2.HealthCheckResponse.ServingStatus.Name(status)
-    if status != health_pb2.HealthCheckResponse.SERVING:
+        response = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+    name = health_pb2.HealthCheckResponse.ServingStatus.Name(response.status)
+    if json:
+        typer.echo(as_json(response))
+    if response.status != health_pb2.HealthCheckResponse.SERVING:
         fail(name)
-    typer.echo(name)
+    if not json:
+        typer.echo(name)
 
 
 def _order_row(order: trading_pb2.Order) -> tuple[str, ...]:
