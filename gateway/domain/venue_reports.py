@@ -24,8 +24,8 @@ from gateway.domain.models.orders import (
     VenueOrder,
     VenueOrderUpdate,
 )
-from gateway.domain.order_lifecycle import REPLACED, UNPLACED, merge, venue_order_of
-from gateway.domain.types import OrderState, format_decimal
+from gateway.domain.order_lifecycle import REPLACED, UNPLACED, leg_role_of, merge, venue_order_of
+from gateway.domain.types import LegRole, OrderState, format_decimal
 
 KINDS: Final[Mapping[str, OrderEventKind]] = MappingProxyType(
     {
@@ -138,7 +138,7 @@ def same_order(spec: OrderSpec, venue_order: VenueOrder, *, whole: bool = True) 
     Args:
         spec: What was sent.
         venue_order: What the venue answered.
-        whole: Compare size, prices and time in force too; not for orders that may have been replaced.
+        whole: Compare size, prices, time in force, class and legs too; not for orders that may have been replaced.
     """
     if venue_order.symbol != spec.symbol or venue_order.side is not spec.side:
         return False
@@ -151,8 +151,23 @@ def same_order(spec: OrderSpec, venue_order: VenueOrder, *, whole: bool = True) 
         and (spec.notional is None or venue_order.notional == spec.notional)
         and (spec.limit_price is None or venue_order.limit_price == spec.limit_price)
         and (spec.stop_price is None or venue_order.stop_price == spec.stop_price)
+        and (spec.trail_price is None or venue_order.trail_price == spec.trail_price)
+        and (spec.trail_percent is None or venue_order.trail_percent == spec.trail_percent)
         and venue_order.time_in_force is spec.time_in_force
+        and venue_order.order_class in (None, spec.order_class)
+        and all(_same_leg(spec, leg) for leg in venue_order.legs if not leg.replaces)
     )
+
+
+def _same_leg(spec: OrderSpec, leg: VenueOrder) -> bool:
+    """Whether a leg that was never replaced is as it was asked for; of an unknown type it is no evidence."""
+    match leg_role_of(leg):
+        case LegRole.TAKE_PROFIT:
+            return spec.take_profit is not None and spec.take_profit.limit_price == leg.limit_price
+        case LegRole.STOP_LOSS:
+            return spec.stop_loss is not None and spec.stop_loss.stop_price == leg.stop_price
+        case None:
+            return True
 
 
 def _events(order: Order, report: Report) -> Iterator[JournalEvent]:

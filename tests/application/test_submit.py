@@ -250,6 +250,15 @@ async def test_a_duplicate_id_with_equal_fields_is_ours(rig: Rig) -> None:
     assert rig.trouble.posts == []
 
 
+async def test_a_plain_order_is_not_taken_for_the_bracket_under_its_key(rig: Rig) -> None:
+    rig.venue.streaming._orders._is_connected = False
+    await rig.venue.trading.submit_order(rig.call(), "default.k1", BUY)
+    bracket = make_spec("AAPL", "buy", 10, limit_price="90", order_class="bracket", take_profit=110, stop_loss=80)
+    with pytest.raises(ClientOrderIdReused) as caught:
+        await rig.submit("k1", bracket)
+    assert caught.value.key is KeyFate.TAKEN
+
+
 async def test_an_id_that_another_order_holds_at_the_venue_is_taken(rig: Rig) -> None:
     other = make_spec("MSFT", "buy", 1, limit_price="10")
     rig.venue.streaming._orders._is_connected = False

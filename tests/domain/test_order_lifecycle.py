@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import random
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
@@ -18,10 +19,12 @@ from gateway.domain.models.orders import (
     OrderEventKind as Kind,
     OrderRequest,
     OrderSpec,
+    StopLoss,
+    TakeProfit,
     VenueOrder,
 )
 from gateway.domain.order_lifecycle import STATES, apply, is_known_terminal, merge
-from gateway.domain.types import AssetClass, OrderSide, OrderState, OrderType, TimeInForce
+from gateway.domain.types import AssetClass, OrderClass, OrderSide, OrderState, OrderType, TimeInForce
 from gateway.domain.venue_reports import KINDS, Report, interpret, same_order
 
 SPEC = OrderSpec(
@@ -267,3 +270,29 @@ def test_the_pair_assertion() -> None:
     assert not same_order(SPEC, venue_order(quantity=Decimal(11)))
     assert not same_order(SPEC, venue_order(limit_price=Decimal(99)))
     assert same_order(SPEC, venue_order(limit_price=Decimal(99)), whole=False)
+
+
+def test_the_pair_assertion_sees_class_trail_and_legs() -> None:
+    bracket = replace(
+        SPEC,
+        order_class=OrderClass.BRACKET,
+        take_profit=TakeProfit(Decimal(110)),
+        stop_loss=StopLoss(Decimal(80)),
+    )
+    profit = venue_order(venue_order_id="l1", limit_price=Decimal(110))
+    loss = venue_order(venue_order_id="l2", order_type=OrderType.STOP, limit_price=None, stop_price=Decimal(80))
+    nested = venue_order(order_class=OrderClass.BRACKET, legs=(profit, loss))
+    assert same_order(bracket, nested)
+    assert same_order(bracket, replace(nested, legs=()))
+    assert not same_order(bracket, venue_order())
+    assert not same_order(SPEC, nested)
+    assert not same_order(replace(bracket, take_profit=TakeProfit(Decimal(120))), nested)
+    assert not same_order(replace(bracket, stop_loss=StopLoss(Decimal(70))), nested)
+    moved = replace(profit, limit_price=Decimal(120), replaces="l0")
+    assert same_order(bracket, replace(nested, legs=(moved, loss)))
+    assert same_order(SPEC, venue_order(order_class=None))
+    trailing = replace(SPEC, order_type=OrderType.TRAILING_STOP, limit_price=None, trail_percent=Decimal("1.5"))
+    there = venue_order(order_type=OrderType.TRAILING_STOP, limit_price=None, trail_percent=Decimal("1.50"))
+    assert same_order(trailing, there)
+    assert not same_order(trailing, replace(there, trail_percent=Decimal(2)))
+    assert not same_order(replace(trailing, trail_percent=None, trail_price=Decimal(1)), there)
