@@ -66,7 +66,10 @@ def serving(*arguments: str, **extra: str) -> Iterator[tuple[subprocess.Popen[st
     try:
         assert child.stdout is not None
         line = child.stdout.readline()
-        yield child, line.rsplit(" ", 1)[1].strip()
+        address = line.rsplit(" ", 1)[1].strip()
+        hints = [child.stdout.readline() for _ in range(4)]
+        assert [address in hint for hint in hints] == [False, True, True, True], hints
+        yield child, address
     finally:
         if child.poll() is None:
             child.kill()

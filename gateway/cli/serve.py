@@ -19,7 +19,9 @@ import structlog
 import typer
 from pydantic import SecretStr, ValidationError
 
+from gateway.cli.connection import DEFAULT_TARGET
 from gateway.cli.embedded_emulator import EmbeddedEmulator
+from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.domain.types import Venue
 from gateway.telemetry import configure_logging
@@ -53,7 +55,7 @@ def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
         settings = read_settings(flags)
         check_venue(settings, emulator_options)
         with data_directory(settings.data_dir) as folder:
-            return asyncio.run(_run(settings, folder, emulator_options))
+            return run(_run(settings, folder, emulator_options))
     except Refused as refusal:
         typer.echo(str(refusal), err=True)
         return refusal.code
@@ -114,8 +116,7 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
 
 async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
-    # Imports everything; refusals come before it.
-    from gateway.cli.process import Gateway, settle_collector  # noqa: PLC0415
+    from gateway.cli.process import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
 
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print a line of its own beside our refusals
     configure_logging(settings.log_level, settings.log_format)
@@ -179,4 +180,5 @@ def _announce(settings: Settings, address: str, *, embedded: bool) -> None:
         f"""  grpcurl -plaintext -d '{{"symbols": ["AAPL", "MSFT"]}}' {address} """
         "trading_gateway.v1.MarketDataService/StreamQuotes"
     )
-    typer.echo("  .venv/bin/trading-gateway quotes --follow AAPL MSFT")
+    elsewhere = "" if address == DEFAULT_TARGET else f" --target {address}"
+    typer.echo(f"  .venv/bin/trading-gateway quotes --follow AAPL MSFT{elsewhere}")
