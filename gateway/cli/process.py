@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from typing import Final
 
 from gateway.application.order_feed import Notice, OrderFeed
@@ -17,19 +16,6 @@ from gateway.telemetry import Telemetry
 
 FEED_WAIT_S: Final = 3.0
 """How long a start waits for the venue's order feed, so that a first order meets an open door. It serves anyway."""
-
-COLLECT_AFTER_OBJECTS: Final = 10_000
-"""New objects between two looks of the garbage collector at the youngest; Python's default is 700.
-
-An order makes some hundred that stay, and reference counts free nearly all that do not.
-"""
-
-
-def settle_collector() -> None:
-    """To be called once, when the process has started: what start made lives as long as the process."""
-    gc.collect()
-    gc.freeze()  # the collector need not look at it again
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
 
 
 class Gateway:

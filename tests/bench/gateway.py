@@ -11,7 +11,8 @@ import sys
 
 from injector import InstanceProvider, Module
 
-from gateway.cli.process import Gateway, settle_collector
+from gateway.cli.process import Gateway
+from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.domain.interfaces import AccountRepository, MarketDataRepository, StreamingRepository, TradingRepository
 from gateway.telemetry import configure_logging
@@ -44,4 +45,4 @@ async def main(venue_url: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1] if len(sys.argv) > 1 else ""))
+    run(main(sys.argv[1] if len(sys.argv) > 1 else ""))
