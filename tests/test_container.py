@@ -27,6 +27,15 @@ async def test_every_binding_resolves_to_a_singleton(kind: type) -> None:
     assert injector.get(kind) is injector.get(kind)
 
 
+async def test_everything_is_made_at_start_and_nothing_by_a_call() -> None:
+    from injector import SingletonScope
+
+    from gateway.cli.process import Gateway
+
+    made = Gateway(Settings(venue_url="http://127.0.0.1:1")).injector.get(SingletonScope)._context
+    assert [kind.__name__ for kind in provided() if kind not in made] == []
+
+
 async def test_an_emulator_is_never_sent_the_accounts_keys() -> None:
     from gateway.container import client_config
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import io
 import json
 import logging
+import threading
 from collections.abc import AsyncIterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import grpc
@@ -162,6 +165,34 @@ def test_nothing_is_made_without_a_collector() -> None:
     assert not off.enabled
     assert not off.method(f"/{SERVICE}/Call", is_stream=False).enabled
     off.shutdown()
+
+
+def test_spans_and_metrics_reach_a_collector() -> None:
+    received: dict[str, bytes] = {}
+
+    class Collector(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            received[self.path] = gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Collector) as collector:
+        serving = threading.Thread(target=collector.serve_forever, kwargs={"poll_interval": 0.01})
+        serving.start()
+        on = Telemetry.from_options(
+            TelemetryOptions(otlp_endpoint=f"http://127.0.0.1:{collector.server_port}/", sample_ratio=1.0)
+        )
+        method = on.method(f"/{SERVICE}/Call", is_stream=False)
+        method.end(method.begin((), "r"), 0, 0.001)
+        on.shutdown()
+        collector.shutdown()
+        serving.join()
+    assert set(received) == {"/v1/traces", "/v1/metrics"}
+    assert all(f"{SERVICE}/Call".encode() in body for body in received.values())
 
 
 def test_a_collector_that_is_not_there_harms_nobody(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,6 +87,30 @@ def test_a_waiting_order_is_changed_and_canceled(gateway: Any, connect: Callable
     assert caught.value.key is KeyFate.FREE
 
 
+def test_positions_are_closed_by_orders_of_ours(gateway: Any, connect: Callable[..., Any]) -> None:
+    """Alpaca's routes that close and that cancel everything know no key, and act for every program at once."""
+    client = connect(gateway.target)
+    for symbol in ("AAPL", "MSFT"):
+        bought = client.submit_order(client_order_id=new_key(), side="buy", **{**MARKET, "symbol": symbol}).order
+        client.wait_for(bought, timeout_s=20)
+    resting: Any = {**MARKET, "order_type": "limit", "limit_price": "50"}
+    client.wait_for(
+        client.submit_order(client_order_id=new_key(), side="buy", **resting).order,
+        until=lambda one: one.state == pb.ORDER_STATE_WORKING,
+        timeout_s=20,
+    )
+    client.cancel_orders()
+    first = client.close_position("AAPL", client_order_id="first")
+    assert (first.order.spec.reduce_only, first.order.venue_client_order_id) == (True, "default.first")
+    client.wait_for(first.order, timeout_s=20)
+    for result in client.close_positions(client_order_id_prefix="rest").results:
+        client.wait_for(result.response.order, timeout_s=20)
+    assert list(client.list_positions(max_staleness_s=0).positions) == []
+    asked = set(gateway.emulator.emulator.app.gate.requests)
+    assert [route for route in asked if route.startswith("DELETE /v2/positions") or route == "DELETE /v2/orders"] == []
+    assert any(route.startswith("DELETE /v2/orders/") for route in asked)
+
+
 def test_reference_and_history(gateway: Any, connect: Callable[..., Any]) -> None:
     client = connect(gateway.target)
     assert client.get_asset("BTC/USD").symbol == "BTC/USD"
