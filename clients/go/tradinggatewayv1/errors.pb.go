@@ -135,7 +135,7 @@ const (
 	// FAILED_PRECONDITION, key spent, as for every RISK_ reason. Buying power less what open and unsent orders
 	// reserve.
 	ErrorReason_ERROR_REASON_RISK_BUYING_POWER ErrorReason = 100
-	// RiskLimits.allow_short, or the order would turn a long position into a short one.
+	// The account may not sell short, or the order would turn a long position into a short one.
 	ErrorReason_ERROR_REASON_RISK_SHORT_NOT_ALLOWED ErrorReason = 112
 	// A reduce-only order would open or enlarge a position.
 	ErrorReason_ERROR_REASON_RISK_REDUCE_ONLY ErrorReason = 116

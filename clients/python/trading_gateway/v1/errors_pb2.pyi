@@ -143,7 +143,7 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     reserve.
     """
     ERROR_REASON_RISK_SHORT_NOT_ALLOWED: _ErrorReason.ValueType  # 112
-    """RiskLimits.allow_short, or the order would turn a long position into a short one."""
+    """The account may not sell short, or the order would turn a long position into a short one."""
     ERROR_REASON_RISK_REDUCE_ONLY: _ErrorReason.ValueType  # 116
     """A reduce-only order would open or enlarge a position."""
     ERROR_REASON_RISK_ACCOUNT_BLOCKED: _ErrorReason.ValueType  # 119
@@ -253,7 +253,7 @@ ERROR_REASON_RISK_BUYING_POWER: ErrorReason.ValueType  # 100
 reserve.
 """
 ERROR_REASON_RISK_SHORT_NOT_ALLOWED: ErrorReason.ValueType  # 112
-"""RiskLimits.allow_short, or the order would turn a long position into a short one."""
+"""The account may not sell short, or the order would turn a long position into a short one."""
 ERROR_REASON_RISK_REDUCE_ONLY: ErrorReason.ValueType  # 116
 """A reduce-only order would open or enlarge a position."""
 ERROR_REASON_RISK_ACCOUNT_BLOCKED: ErrorReason.ValueType  # 119
