@@ -62,7 +62,8 @@ class DoorLimits:
 
     Attributes:
         deadline_ms: For calls without a deadline, and the longest that one is honoured. Streams have none.
-        calls_max: Calls at once that are no streams; cancels, and calls with a key, are never refused for it.
+        calls_max: Calls at once that are no streams. Beyond it cancels pass, and calls with a key that is known;
+            neither may wait then.
         streams_max: Streams at once.
         write_blocked_ms: A stream whose reader has not taken a message for so long is ended.
     """
@@ -109,7 +110,7 @@ class Doors:
         telemetry: Spans and metrics.
         limits: What is served at most.
         rules: Method → its row of the permission table.
-        key_is_taken: Asked before a request with a key is refused for a field that nobody knows.
+        key_is_taken: Asked before a request with a key is refused for a field that nobody knows, or in a crowd.
         monotonic: Seconds; replaced in tests.
     """
 
@@ -204,7 +205,8 @@ class Doors:
         measured, deadlines, current_task = telemetry.enabled, self._deadlines, asyncio.current_task
         limit_s, calls_max = self._limit_ms(method) / 1_000, self._limits.calls_max
         lane = method.rule.lane
-        is_always_served = lane is BudgetLane.CANCEL or method.rule.carries_key
+        may_crowd = lane is BudgetLane.CANCEL or method.rule.carries_key
+        is_about_known_key = self._key_is_taken if method.rule.carries_key else _cancels
         name = method.path.rpartition("/")[2]
         assert serialize is not None, f"{method.path}: only streams may write bytes of their own"
 
@@ -219,15 +221,20 @@ class Doors:
                 deadline = deadlines[task] = began + limit_s
             else:  # gRPC itself keeps it, and cancels this task when it passes.
                 deadline = began + remaining_s
-            enter_call(CallContext(identify(metadata), deadline, lane, request_id))
+            is_crowded = self._calls >= calls_max
+            # In a crowd nobody waits: the few slots left are for cancels, and for asking what became of a key.
+            enter_call(CallContext(identify(metadata), began if is_crowded else deadline, lane, request_id))
             name_call(request_id, name)
             span = telemetry.begin(metadata, request_id) if measured else None
             code = 0
             self._calls += 1
             try:
-                if self._calls > calls_max and not is_always_served:
-                    raise TooManyCalls("too many calls at once", retry_after_ms=_CALLS_RETRY_MS)
-                return serialize(await behavior(read(raw), context))
+                if is_crowded and not may_crowd:
+                    raise _too_many_calls()
+                request = read(raw)
+                if is_crowded and not is_about_known_key(request):
+                    raise _too_many_calls()
+                return serialize(await behavior(request, context))
             except (Exception, asyncio.CancelledError) as error:
                 status = self._status_of(method, error, task)
                 code = _code_of(context) if status is None else status.code
@@ -343,6 +350,15 @@ def _request_id(metadata: Metadata) -> str:
         if name == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
             return value
     return f"{_own_prefix}-{next(_own_ids):x}"
+
+
+def _cancels(_request: Any) -> bool:
+    """A cancel is never one too many."""
+    return True
+
+
+def _too_many_calls() -> TooManyCalls:
+    return TooManyCalls("too many calls at once", retry_after_ms=_CALLS_RETRY_MS)
 
 
 def _refusal(method: _Method, error: GatewayError, stream: _Stream | None) -> status_pb2.Status:

@@ -29,8 +29,7 @@ class MethodRule:
         scope: What the caller must hold.
         lane: The part of the venue's request budget that the call draws on.
         carries_key: The request has a client_order_id, so every definite error says what becomes of it, and
-            nothing is refused before the key was looked up: draining and the bound of calls are then the
-            application room's to tell.
+            nothing is refused before the key was looked up: draining is then the application room's to tell.
         wait_ms_max: How long the request may ask to wait, beside the time of any call.
     """
 

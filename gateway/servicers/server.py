@@ -70,7 +70,7 @@ class ServerOptions:
             raise ServerRefused("streams_max must be less than concurrent_rpcs_max, or streams could lock out cancels")
         return DoorLimits(
             deadline_ms=self.deadline_ms,
-            # The last tenth is kept for cancels, which the doors never refuse.
+            # The last tenth is kept for cancels, and for calls with a known key; neither may wait in it.
             calls_max=max(1, (self.concurrent_rpcs_max - self.streams_max) * 9 // 10),
             streams_max=self.streams_max,
             write_blocked_ms=self.write_blocked_ms,

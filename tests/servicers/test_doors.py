@@ -259,7 +259,7 @@ async def test_failed_checks_and_long_texts_fit_into_a_status(channel: grpc.aio.
     assert answer.reason == "FIELD_INVALID"
 
 
-async def test_too_many_calls_are_refused_but_never_a_cancel_or_a_key(
+async def test_too_many_calls_are_refused_but_never_a_cancel_or_a_known_key(
     serve: Callable[..., Awaitable[Served]], rooms: Rooms
 ) -> None:
     served = await serve(concurrent_rpcs_max=20, streams_max=17)  # leaves 2 calls
@@ -278,10 +278,19 @@ async def test_too_many_calls_are_refused_but_never_a_cancel_or_a_key(
     answer = await refused(stub.GetOrder(READ))
     assert (answer.code, answer.reason, answer.metadata) == (Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {})
     assert answer.retry_s is not None
-    held.append(asyncio.create_task(refused(stub.SubmitOrder(REQUEST))))  # its key may be known: the engine looks
+    answer = await refused(stub.SubmitOrder(REQUEST))
+    assert (answer.code, answer.reason, answer.metadata) == (
+        Code.RESOURCE_EXHAUSTED,
+        "TOO_MANY_CALLS",
+        {"key": "free"},
+    )
+    known = pb.SubmitOrderRequest(client_order_id="key-1", spec=REQUEST.spec)
+    held.append(asyncio.create_task(refused(stub.SubmitOrder(known))))  # the engine says what became of it
     await entered.acquire()
     cancel = asyncio.create_task(refused(stub.CancelOrder(pb.CancelOrderRequest(order=READ.order))))
     await entered.acquire()
+    now = asyncio.get_running_loop().time()
+    assert [asked[-1].deadline > now for asked in rooms.engine.asked] == [True, True, False, False]  # who may wait
     go_on.set()
     assert {(await task).reason for task in [*held, cancel]} == {"DRAINING"}
     rooms.engine.answer = None
