@@ -35,6 +35,9 @@ REPLAY_S_MAX = 40.0
 MESSAGE_BYTES_MAX = 8 * 1024 * 1024
 
 
+RECORDED_QUOTES = {"us_equity/2018-01-02": 49_536, "crypto/2024-08-08": 52_117}
+
+
 class Row(NamedTuple):
     """What a quote says, as recorded or as received; `conditions` is their text joined."""
 
@@ -234,6 +237,7 @@ def test_every_recorded_quote_arrives_and_orders_fill_at_it(
     part: str,
 ) -> None:
     rows = recorded(name)
+    assert len(rows) == RECORDED_QUOTES[name]
     gateway = start_gateway(venue={"tape": RECORDINGS / name, "tape_speed": Fraction(speed)})
     replay = Replay(channel_to(gateway), symbols)
     replay.read_until(len(rows) // 4)

@@ -1,4 +1,4 @@
-"""The commands of clients/README.md: found, run against a gateway, and compared with what is shown.
+"""The grpcurl commands of README.md and clients/README.md: found, run against a gateway, held to what is shown.
 
 A ```console block has commands after "$ " and below each what it printed, shortened with "…". A command is run
 through grpcurl where that is installed, else through `buf curl` with an equivalent call.
@@ -20,7 +20,8 @@ from google.rpc import error_details_pb2
 
 from tests.clients.toolchains import find
 
-README: Final = Path(__file__).resolve().parents[2] / "clients" / "README.md"
+ROOT: Final = Path(__file__).resolve().parents[2]
+READMES: Final = (ROOT / "README.md", ROOT / "clients" / "README.md")
 DEFAULT_TARGET: Final = "127.0.0.1:50051"
 _BLOCK: Final = re.compile(r"^```console\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _STREAM_S: Final = 2.5
@@ -70,15 +71,16 @@ class Recipe:
         return self.arguments[-1] == "list" or "describe" in self.arguments
 
 
-def recipes() -> list[Recipe]:
-    """All of them, in the order in which they are read."""
+def recipes(readme: Path) -> list[Recipe]:
+    """All of a page, in the order in which they are read."""
     found = []
-    for block in _BLOCK.findall(README.read_text()):
+    for block in _BLOCK.findall(readme.read_text()):
         for part in re.split(r"^\$ ", block, flags=re.MULTILINE)[1:]:
             lines = part.splitlines()
             end = next(index for index, line in enumerate(lines) if not line.endswith("\\"))
             command = " ".join(line.removesuffix("\\") for line in lines[: end + 1])
-            found.append(Recipe(command, "\n".join(lines[end + 1 :])))
+            if command.startswith("grpcurl "):
+                found.append(Recipe(command, "\n".join(lines[end + 1 :])))
     return found
 
 
@@ -129,10 +131,11 @@ def _schema_word(line: str) -> str:
 
 
 def main(target: str) -> None:
-    """Print every recipe with its real, whole output: material for the README."""
-    for recipe in recipes():
-        code, output = run(recipe, target)
-        print(f"$ {recipe.command}\n{output}[{code}]\n")
+    """Print every recipe with its real, whole output: material for the pages."""
+    for readme in READMES:
+        for recipe in recipes(readme):
+            code, output = run(recipe, target)
+            print(f"$ {recipe.command}\n{output}[{code}]\n")
 
 
 if __name__ == "__main__":

@@ -39,20 +39,23 @@ TABLES: dict[str, tuple[TwoWay[Any, Any], type[StrEnum], Any]] = {
 }
 
 
+UNSERVED = {Venue.LIVE: "refused at start, so no answer can come from it"}
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_every_member_of_ours_has_a_value_and_every_value_a_member(name: str) -> None:
     table, ours, theirs = TABLES[name]
-    assert set(table) == set(ours)
+    assert set(table) == set(ours) - set(UNSERVED)
     # UNSPECIFIED is no value: it is absence in requests and "not known to this build" in answers.
-    assert {table[member] for member in ours} | {0} == set(theirs.values())
-    for member in ours:
+    assert {table[member] for member in table} | {0} == set(theirs.values())
+    for member in table:
         assert table.back(table[member]) is member
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_names_agree_on_both_sides(name: str) -> None:
-    table, ours, theirs = TABLES[name]
-    for member in ours:
+    table, _, theirs = TABLES[name]
+    for member in table:
         if table[member] != 0:
             assert theirs.Name(table[member]).endswith(f"_{_last_words(member)}")
 
@@ -62,5 +65,5 @@ def _last_words(member: StrEnum) -> str:
 
 
 def test_only_an_unknown_asset_class_is_written_as_unspecified() -> None:
-    unspecified = [(name, member) for name, (table, ours, _) in TABLES.items() for member in ours if table[member] == 0]
+    unspecified = [(name, member) for name, (table, *_) in TABLES.items() for member in table if table[member] == 0]
     assert unspecified == [("asset class", AssetClass.UNRECOGNIZED)]

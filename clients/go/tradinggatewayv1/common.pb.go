@@ -67,8 +67,6 @@ const (
 	Venue_VENUE_EMULATOR Venue = 1
 	// Alpaca's paper trading: real market data, no money.
 	Venue_VENUE_PAPER Venue = 2
-	// Alpaca's live trading: money.
-	Venue_VENUE_LIVE Venue = 3
 )
 
 // Enum value maps for Venue.
@@ -77,13 +75,11 @@ var (
 		0: "VENUE_UNSPECIFIED",
 		1: "VENUE_EMULATOR",
 		2: "VENUE_PAPER",
-		3: "VENUE_LIVE",
 	}
 	Venue_value = map[string]int32{
 		"VENUE_UNSPECIFIED": 0,
 		"VENUE_EMULATOR":    1,
 		"VENUE_PAPER":       2,
-		"VENUE_LIVE":        3,
 	}
 )
 
@@ -767,13 +763,11 @@ const file_trading_gateway_v1_common_proto_rawDesc = "" +
 	"\bobserved\x18\x04 \x01(\tR\bobserved\x12\x14\n" +
 	"\x05limit\x18\x05 \x01(\tR\x05limit\x12\x1a\n" +
 	"\bheadroom\x18\x06 \x01(\tR\bheadroom\x12\x12\n" +
-	"\x04unit\x18\a \x01(\tR\x04unit*S\n" +
+	"\x04unit\x18\a \x01(\tR\x04unit*C\n" +
 	"\x05Venue\x12\x15\n" +
 	"\x11VENUE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eVENUE_EMULATOR\x10\x01\x12\x0f\n" +
-	"\vVENUE_PAPER\x10\x02\x12\x0e\n" +
-	"\n" +
-	"VENUE_LIVE\x10\x03*\\\n" +
+	"\vVENUE_PAPER\x10\x02*\\\n" +
 	"\n" +
 	"AssetClass\x12\x1b\n" +
 	"\x17ASSET_CLASS_UNSPECIFIED\x10\x00\x12\x19\n" +

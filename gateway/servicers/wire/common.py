@@ -38,7 +38,6 @@ VENUE: Final = TwoWay(
     {
         Venue.EMULATOR: pb.VENUE_EMULATOR,
         Venue.PAPER: pb.VENUE_PAPER,
-        Venue.LIVE: pb.VENUE_LIVE,
     }
 )
 ASSET_CLASS: Final = TwoWay(

@@ -67,8 +67,6 @@ class _VenueEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Venue.ValueType
     """The emulator that comes with the gateway, also when it runs by itself behind another address."""
     VENUE_PAPER: _Venue.ValueType  # 2
     """Alpaca's paper trading: real market data, no money."""
-    VENUE_LIVE: _Venue.ValueType  # 3
-    """Alpaca's live trading: money."""
 
 class Venue(_Venue, metaclass=_VenueEnumTypeWrapper):
     """Where orders go."""
@@ -79,8 +77,6 @@ VENUE_EMULATOR: Venue.ValueType  # 1
 """The emulator that comes with the gateway, also when it runs by itself behind another address."""
 VENUE_PAPER: Venue.ValueType  # 2
 """Alpaca's paper trading: real market data, no money."""
-VENUE_LIVE: Venue.ValueType  # 3
-"""Alpaca's live trading: money."""
 Global___Venue: _TypeAlias = Venue  # noqa: Y015
 
 class _AssetClass:
