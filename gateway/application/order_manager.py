@@ -108,6 +108,8 @@ class OrderManager:
 
     def legs(self, order: Order) -> tuple[Order, ...]:
         """Its legs, take-profit first."""
+        if not order.leg_order_ids:
+            return ()
         return tuple(leg for order_id in order.leg_order_ids if (leg := self._index.order(order_id)) is not None)
 
     def list(self, wanted: OrderFilter, page_size: int, page_token: str) -> Page[Order]:

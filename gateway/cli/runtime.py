@@ -11,7 +11,7 @@ import sys
 from collections.abc import Coroutine
 from typing import Any, Final, TypeVar
 
-COLLECT_AFTER_OBJECTS: Final = 10_000
+COLLECT_AFTER_OBJECTS: Final = 3_000
 """New objects between two looks of the garbage collector at the youngest; Python's default is 700.
 
 An order makes some hundred that stay, and reference counts free nearly all that do not.

@@ -28,7 +28,7 @@ from gateway.domain.types import (
 )
 
 _FINGERPRINT_VERSION: Final = 1
-_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_CANONICAL: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), check_circular=False)
 _NO_LABELS: Final[Mapping[str, str]] = MappingProxyType({})
 
 

@@ -190,6 +190,8 @@ class Transport:
             ca_certs=certifi.where(),
         )
         self._pools.pool_classes_by_scheme = {"http": _Pool, "https": _TlsPool}
+        # The same pools by address: to work the manager's own key out takes longer than all else about a pool.
+        self._pool_of: dict[str, HTTPConnectionPool] = {}
 
     def send(self, call: Call, method: str, url: str, query: str, body: bytes | None) -> Answer:
         """Send a request and read its answer; blocks.
@@ -206,7 +208,10 @@ class Transport:
         )
         _current.call = call
         try:
-            pool = self._pools.connection_from_host(parts.hostname, parts.port, parts.scheme)
+            address = f"{parts.scheme}://{parts.netloc}"
+            pool = self._pool_of.get(address)
+            if pool is None:
+                pool = self._pool_of[address] = self._pools.connection_from_url(address)
             response = pool.urlopen(
                 method,
                 target,
@@ -260,6 +265,7 @@ class Transport:
 
     def close(self) -> None:
         """Close every pooled connection."""
+        self._pool_of.clear()
         self._pools.clear()
 
 

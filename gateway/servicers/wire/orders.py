@@ -210,7 +210,7 @@ def _order_to_proto(order: Order) -> pb.Order:
         venue_orders=map(_venue_order_to_proto, order.venue_orders),
         failure=None if order.failure is None else failure_to_proto(order.failure),
         external=order.external,
-        labels=order.labels,
+        labels=order.labels or None,
         version=order.version,
         create_time=timestamp_to_proto(order.create_time_ns),
         submit_time=optional_timestamp_to_proto(order.submit_time_ns),
