@@ -2,7 +2,7 @@
 
 `service` opens streams, `hub` owns a feed, `last_values` the newest values, `mailbox` and `fan_out` what waits
 for readers, `session` one reader, `subscriptions` what the venue is asked for, `newest` what is read by request,
-`feed_health` whether a value can be vouched for.
+`feed_health` whether a value can be vouched for, `silence` whether a silent feed is mute.
 """
 
 from gateway.services.streaming.selection import FeedChoice, choose_feed

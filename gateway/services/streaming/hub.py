@@ -23,14 +23,16 @@ from gateway.services.recovery import ErrorService
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Group, Pacing
 from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, FeedHealth, Receipt
-from gateway.services.streaming.last_values import LastValues, Stamped, V, Value
+from gateway.services.streaming.last_values import LastValues, Stamped, V, Value, time_of
 from gateway.services.streaming.mailbox import Batch
 from gateway.services.streaming.newest import NewestValues
 from gateway.services.streaming.session import MarketDataStream
+from gateway.services.streaming.silence import SilenceWatch
 from gateway.services.streaming.subscriptions import SubscriptionEvents, UpstreamSubscriptions
 
 REFRESH_RETRY_S: Final = 5.0
 """After newest values could not be read, while somebody waits for them."""
+MUTE: Final = "connected and mute: the venue has newer values"
 _SYMBOL_LIMIT_CODE: Final = 405
 _PERMISSION_CODES: Final = frozenset({402, 409, 411})
 
@@ -45,11 +47,13 @@ class HubTimes:
         linger_s: How long a symbol stays subscribed after its last stream left.
         ack_timeout_s: How long the venue may take to acknowledge a symbol.
         snapshot_wait_s: How long a stream's newest values wait for a live feed, which could vouch for them.
+        silence_s: How long a live feed may say nothing before the venue is asked whether there was nothing to say.
     """
 
     linger_s: float = 10.0
     ack_timeout_s: float = 3.0
     snapshot_wait_s: float = 0.3
+    silence_s: float = 3.0
 
 
 _GroupKey = tuple[Channel, ConflationPolicy, float, frozenset[str]]
@@ -102,6 +106,15 @@ class FeedHub:
             monotonic=monotonic,
         )
         self._newest = NewestValues(feed, market_data, errors, self._on_fetched, monotonic)
+        self._is_mute = False
+        self._silence = SilenceWatch(
+            feed,
+            heard=lambda: self._received_ns,
+            held=self._vouched,
+            read=self._newest.read,
+            on_mute=self._on_mute,
+            patience_s=times.silence_s,
+        )
 
     # --- streams and readers
 
@@ -155,6 +168,7 @@ class FeedHub:
                 handle.cancel()
         for group in self._groups.values():
             group.close()
+        await self._silence.close()
         await self._newest.close()
         await self._subscriptions.close()
 
@@ -186,6 +200,9 @@ class FeedHub:
     def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
         """Where the connection stands."""
         before = self.health.status
+        if self._is_mute and state is FeedState.DISCONNECTED:
+            detail = MUTE
+        self._is_mute &= state is FeedState.DISCONNECTED
         ended = self.health.change(state, detail, venue_error_code)
         self._subscriptions.note_live(is_live=self.health.is_live)
         if ended != NO_EPOCH:
@@ -313,6 +330,19 @@ class FeedHub:
     def _retry(self) -> None:
         self._retry_timer = None
         self._refresh_soon()
+
+    def _vouched(self, channel: Channel) -> dict[str, int]:
+        """The times of the values that are vouched for, of symbols that the feed is to bring."""
+        if not self.health.is_live:
+            return {}
+        values = self._values[channel]
+        found = ((symbol, values.newest(symbol)) for symbol in self._subscriptions.acknowledged(channel))
+        return {symbol: time_of(held[0]) for symbol, held in found if held and self.health.vouches(held[2])}
+
+    def _on_mute(self) -> None:
+        """Nothing it brought is vouched for any more, and it is connected anew."""
+        self._is_mute = True
+        self._subscriptions.reconnect()
 
     def _end_gap(self, to_time_ns: int) -> None:
         """The first value after a break: say how long there was none."""

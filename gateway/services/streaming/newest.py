@@ -69,6 +69,16 @@ class NewestValues:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    async def read(self, channel: Channel, symbols: Sequence[str]) -> Sequence[Value]:
+        """The newest values as the venue has them now; raises as the repository."""
+        call = CallContext(_CALLER, self._monotonic() + FETCH_DEADLINE_S)
+        questions: dict[Channel, Callable[..., Awaitable[Sequence[Value]]]] = {
+            Channel.QUOTES: self._repository.get_latest_quotes,
+            Channel.TRADES: self._repository.get_latest_trades,
+            Channel.BARS: self._repository.get_latest_bars,
+        }
+        return await self._errors.read(call, lambda: questions[channel](call, self._feed, symbols))
+
     async def close(self) -> None:
         """End what is under way."""
         tasks = tuple(self._tasks)
@@ -79,18 +89,9 @@ class NewestValues:
     async def _run(self, channel: Channel, symbols: frozenset[str], epoch: int) -> None:
         values: Sequence[Value] | None = None
         try:
-            values = await self._read(channel, sorted(symbols))
+            values = await self.read(channel, sorted(symbols))
         except GatewayError as error:
             _log.warning("newest values not read", feed=self._feed.value, channel=channel.value, error=str(error))
         finally:
             self._asked[channel] -= symbols
         self._on_fetched(channel, symbols, values, epoch)
-
-    async def _read(self, channel: Channel, symbols: Sequence[str]) -> Sequence[Value]:
-        call = CallContext(_CALLER, self._monotonic() + FETCH_DEADLINE_S)
-        questions: dict[Channel, Callable[..., Awaitable[Sequence[Value]]]] = {
-            Channel.QUOTES: self._repository.get_latest_quotes,
-            Channel.TRADES: self._repository.get_latest_trades,
-            Channel.BARS: self._repository.get_latest_bars,
-        }
-        return await self._errors.read(call, lambda: questions[channel](call, self._feed, symbols))

@@ -60,4 +60,4 @@ def choose_feed(selection: Selection, stock_feed: DataFeed) -> FeedChoice:
 
 
 def _invalid(field: str, description: str) -> FieldInvalid:
-    return FieldInvalid(f"invalid request: {field}", violations=[FieldViolation(field, description)])
+    return FieldInvalid.of([FieldViolation(field, description)])

@@ -77,6 +77,7 @@ class UpstreamSubscriptions:
         self._ack_timer: asyncio.TimerHandle | None = None
         self._is_live = False
         self._changed = False
+        self._must_reconnect = False
         self._change_at = float("-inf")
         self._changing: asyncio.Task[None] | None = None
 
@@ -122,6 +123,11 @@ class UpstreamSubscriptions:
         if is_live:
             self._expect_acknowledgements()
 
+    def reconnect(self) -> None:
+        """Close the socket and ask for everything anew."""
+        self._must_reconnect = True
+        self._change()
+
     async def close(self) -> None:
         """End the connection and every timer."""
         for timer in (self._leave_timer, self._ack_timer):
@@ -164,6 +170,9 @@ class UpstreamSubscriptions:
     async def _send(self) -> None:
         if self._connection is None:
             self._connection = await self._repository.open_market_data(self._feed, self._listener)
+        if self._must_reconnect:
+            self._must_reconnect = False
+            await self._connection.set_subscriptions(SubscriptionSet())  # which closes the socket
         await self._connection.set_subscriptions(self._wanted())
 
     def _forget(self) -> None:

@@ -10,7 +10,8 @@ import pytest
 from gateway.domain.errors import VenueUnreachable
 from gateway.domain.models.market_data import Quote
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed, FeedState
-from gateway.services.streaming import newest
+from gateway.services.streaming import StreamLimits, hub, newest, silence
+from gateway.services.streaming.hub import HubTimes
 from tests.services.streaming.conftest import Corridor, eventually
 from tests.services.streaming.venue import ScriptedVenue, quote
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
@@ -237,7 +238,7 @@ async def test_newest_values_that_cannot_be_read_are_tried_again(
     monkeypatch.setattr("gateway.services.streaming.hub.REFRESH_RETRY_S", 0.02)
     corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 1)
     corridor.venue.error = VenueUnreachable("REST is down")
-    monkeypatch.setattr(newest.NewestValues, "_read", _read_once)
+    monkeypatch.setattr(newest.NewestValues, "read", _read_once)
     reader = await corridor.live("AAPL")
     assert not reader.values, "the stream goes on without"
     corridor.venue.error = None
@@ -284,3 +285,59 @@ async def test_an_idle_corridor_does_nothing(corridor: Corridor) -> None:
     await asyncio.sleep(0.3)
     assert (len(reader.messages), len(corridor.venue.requests)) == (told, requests)
     assert len(corridor.venue.connection.changes) == 1
+
+
+class TestSilence:
+    @pytest.fixture
+    def limits(self) -> StreamLimits:
+        return StreamLimits(times=HubTimes(linger_s=5, ack_timeout_s=0.5, snapshot_wait_s=0.05, silence_s=0.02))
+
+    @pytest.fixture(autouse=True)
+    def little_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(silence, "SILENCE_MAX_S", 0.02)
+        monkeypatch.setattr(silence, "PROOF_S", 0.02)
+
+    async def test_a_feed_that_is_connected_and_mute_is_not_vouched_for_and_connected_anew(
+        self, corridor: Corridor
+    ) -> None:
+        reader = await corridor.live("AAPL", "MSFT")
+        corridor.publish(quote("AAPL", 1), quote("MSFT", 1))
+        await reader.until(lambda r: len(r.values) == 2)
+        corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 9)
+        await reader.until(lambda r: r.of("stale_symbols"))
+        told = next(status for status in reader.statuses if status.stale_symbols)
+        assert (told.feeds[0].state, told.feeds[0].detail) == (common_pb2.FEED_STATE_DISCONNECTED, hub.MUTE)
+        assert list(told.stale_symbols) == ["AAPL", "MSFT"]
+        await reader.until(lambda r: [value.bid_price for value in r.values][2:] == [100.09])
+        assert not reader.values[-1].stale
+        assert [sorted(change.symbols) for change in corridor.venue.connection.changes] == [
+            [Channel.QUOTES],
+            [],
+            [Channel.QUOTES],
+        ]
+
+    async def test_a_quiet_market_is_no_mute_feed(self, corridor: Corridor) -> None:
+        reader = await corridor.live("AAPL")
+        corridor.publish(quote("AAPL", 1))
+        await reader.until(lambda r: r.values)
+        corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 1)
+        asked = len(corridor.venue.requests)
+        await eventually(lambda: len(corridor.venue.requests) >= asked + 3)
+        assert not reader.of("stale_symbols")
+        corridor.venue.error = VenueUnreachable("REST is down")
+        await eventually(lambda: len(corridor.venue.requests) >= asked + 5)
+        assert len(corridor.venue.connection.changes) == 1
+
+    async def test_what_the_feed_brings_a_moment_later_was_only_late(self, corridor: Corridor) -> None:
+        reader = await corridor.live("AAPL")
+        corridor.publish(quote("AAPL", 1))
+        await reader.until(lambda r: r.values)
+        corridor.venue.gate = asyncio.Event()
+        corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 2)
+        asked = len(corridor.venue.requests)
+        await eventually(lambda: len(corridor.venue.requests) > asked)
+        corridor.publish(quote("AAPL", 2))
+        corridor.venue.gate.set()
+        await asyncio.sleep(0.05)
+        assert len(corridor.venue.connection.changes) == 1
+        assert not reader.of("stale_symbols")

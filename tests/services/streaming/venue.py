@@ -54,7 +54,9 @@ class ScriptedConnection:
 
     async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
         self.changes.append(wanted)
-        if not self.venue.is_mute:
+        if not wanted.symbols:
+            self.cut("nothing is subscribed")
+        elif not self.venue.is_mute:
             asyncio.get_running_loop().call_soon(self.answer)
 
     async def close(self) -> None:
