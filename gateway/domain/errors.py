@@ -27,7 +27,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class KeyFate(StrEnum):
@@ -90,6 +90,13 @@ class InvalidRequest(GatewayError):
 
 class FieldInvalid(InvalidRequest):
     """Fields are missing, malformed or out of bounds; `violations` names each."""
+
+    @classmethod
+    def of(cls, violations: Sequence[FieldViolation]) -> Self:
+        """All of them, and the first one in the message: a terminal or a log shows nothing else."""
+        first, *more = violations
+        count = f" (and {len(more)} more)" if more else ""
+        return cls(f"{first.field}: {first.description}{count}", violations=violations)
 
 
 class Unreadable(FieldInvalid):

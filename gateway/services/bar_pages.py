@@ -58,8 +58,7 @@ def first_page(request: BarsRequest, asset_class: AssetClass, now_ns: int) -> Ba
         if request.as_of_date is not None:
             violations.append(FieldViolation("as_of_date", "crypto pairs are not renamed"))
     if violations:
-        names = ", ".join(violation.field for violation in violations)
-        raise FieldInvalid(f"invalid request: {names}", violations=violations)
+        raise FieldInvalid.of(violations)
     return BarsCursor(start_ns, end_ns)
 
 

@@ -162,8 +162,7 @@ class RequestReader:
             FieldInvalid: With every violation.
         """
         if self._violations:
-            names = ", ".join(violation.field for violation in self._violations)
-            raise FieldInvalid(f"invalid request: {names}", violations=self._violations)
+            raise FieldInvalid.of(self._violations)
 
     def decimal(self, path: str, text: str) -> Decimal:
         """A number greater than 0, by the contract's grammar."""
