@@ -153,7 +153,8 @@ def test_the_command_line_answers_questions() -> None:
         assert "!!" not in healthy.stdout
         wrong = ask("quotes", "ZZZZZZ", "--target", target)
         assert wrong.exit_code == 1
-        assert "NOT_FOUND" in wrong.stderr
+        assert "NOT_FOUND: No asset has this symbol." in wrong.stderr
+        assert "symbols[1]: is not spelled" in ask("quotes", "AAPL", "msft", "--target", target).stderr
         with Client(target) as client:
             order: Any = {"symbol": "AAPL", "side": "buy", "order_type": "market", "time_in_force": "day"}
             answer = client.submit_order(client_order_id="bought", quantity="2", **order)
@@ -169,8 +170,11 @@ def test_the_command_line_answers_questions() -> None:
 
 def followed(target: str) -> None:
     """`quotes --follow`: a message a line for programs, a table with age and feed state for people, until Ctrl-C."""
-    for option, wanted in (("--json", r'"symbol": "AAPL"'), ("", r"AAPL\s+[0-9.]+\s.*[0-9]\.[0-9] s\s+iex")):
-        command = [*COMMAND, "quotes", "--follow", "AAPL", "--target", target, *filter(None, [option])]
+    for option, wanted in (
+        ("--json", r'(?m)^\{"quotes".*"symbol": "AAPL".*\}$'),
+        ("", r"AAPL\s+[0-9.]+\s.*[0-9]\.[0-9] s\s+iex"),
+    ):
+        command = [*COMMAND, "quotes", "--follow", "AAPL", "NOPE", "--target", target, *filter(None, [option])]
         child = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment(COLUMNS="120")
         )
@@ -180,6 +184,7 @@ def followed(target: str) -> None:
         assert child.returncode in {0, 130}, errors
         assert re.search(wanted, output), output
         assert "LIVE" in output
+        assert "NOPE: No asset has this symbol." in output.splitlines()[-1] or option
         assert "Traceback" not in errors
 
 
@@ -262,7 +267,8 @@ def test_paper_warns_and_takes_keys_under_alpacas_names(
         (["--venue", "paper"], {}, EXIT_CONFIG, "paper needs keys"),
         (["--venue", "moon"], {}, EXIT_CONFIG, "venue: Input should be"),
         (["--venue", "paper", "--seed", "1"], {}, 2, "--seed"),
-        (["--listen", "0.0.0.0:0", "--venue-url", "http://127.0.0.1:1"], {}, 1, "loopback"),
+        (["--listen", "0.0.0.0:0"], {}, EXIT_CONFIG, "loopback"),
+        (["--listen", "50051"], {}, EXIT_CONFIG, "give HOST:PORT"),
         (["--venue-url", "not an address"], {}, 2, "address"),
         ([], {"GATEWAY_LISTNE": "x"}, EXIT_CONFIG, "GATEWAY_LISTNE"),
     ],
@@ -271,6 +277,7 @@ def test_serve_refuses_in_plain_words(arguments: list[str], extra: dict[str, str
     done = run("serve", *arguments, **extra)
     assert (done.returncode, said in done.stderr) == (code, True), done.stderr
     assert "Traceback" not in done.stderr
+    assert "order_feed" not in done.stderr  # refused before anything was started
 
 
 def test_questions_without_a_gateway_fail_with_a_remedy() -> None:

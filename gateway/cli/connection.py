@@ -42,8 +42,8 @@ def fail(problem: str, remedy: str = "", *, code: int = 1) -> NoReturn:
     raise typer.Exit(code)
 
 
-def as_json(message: Message) -> str:
-    """A message in protobuf's JSON, field names as in the protos."""
+def as_json(message: Message, indent: int | None = 2) -> str:
+    """A message in protobuf's JSON, field names as in the protos; without indent one line."""
     from google.protobuf import json_format  # noqa: PLC0415 - only with --json
 
-    return json_format.MessageToJson(message, preserving_proto_field_name=True, indent=2)
+    return json_format.MessageToJson(message, preserving_proto_field_name=True, indent=indent)

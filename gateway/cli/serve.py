@@ -24,6 +24,7 @@ from gateway.cli.embedded_emulator import EmbeddedEmulator
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.domain.types import Venue
+from gateway.servicers.addresses import ServerRefused, loopback_addresses
 from gateway.telemetry import configure_logging
 
 EXIT_CONFIG: Final = 78
@@ -54,6 +55,7 @@ def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
     try:
         settings = read_settings(flags)
         check_venue(settings, emulator_options)
+        check_address(settings.listen)
         with data_directory(settings.data_dir) as folder:
             return run(_run(settings, folder, emulator_options))
     except Refused as refusal:
@@ -88,6 +90,14 @@ def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None
         if not (settings.api_key.get_secret_value() and settings.api_secret.get_secret_value()):
             raise Refused("paper needs keys: set GATEWAY_API_KEY and GATEWAY_API_SECRET (or Alpaca's own names)")
         typer.echo(_PAPER_WARNING, err=True)
+
+
+def check_address(listen: str) -> None:
+    """Refuse an address that will not be served, before an emulator is started for it."""
+    try:
+        loopback_addresses(listen)
+    except ServerRefused as error:
+        raise Refused(f"cannot serve on {listen}: {error}") from None
 
 
 @contextmanager

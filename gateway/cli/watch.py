@@ -7,9 +7,10 @@ from collections.abc import Iterable
 
 import typer
 from google.protobuf.timestamp_pb2 import Timestamp
-from rich.console import Console
+from rich.console import Console, Group
 from rich.live import Live
 from rich.table import Table
+from rich.text import Text
 
 from gateway.cli.connection import TIMEOUT_S, as_json, connected
 from trading_gateway.v1 import common_pb2, market_data_pb2, market_data_pb2_grpc
@@ -26,7 +27,7 @@ def latest(target: str, symbols: list[str], json: bool) -> None:
     if json:
         typer.echo(as_json(response))
         return
-    Console().print(_table({quote.symbol: quote for quote in response.quotes}, "", set()))
+    Console().print(_table({quote.symbol: quote for quote in response.quotes}, set()))
     if response.missing_symbols:
         typer.echo(f"no quote: {', '.join(response.missing_symbols)}", err=True)
 
@@ -39,7 +40,7 @@ def follow(target: str, symbols: list[str], json: bool) -> None:
         try:
             if json:
                 for response in stream:
-                    typer.echo(as_json(response).replace("\n", ""))
+                    typer.echo(as_json(response, indent=None))
             else:
                 _show(stream)
         except KeyboardInterrupt:
@@ -49,15 +50,20 @@ def follow(target: str, symbols: list[str], json: bool) -> None:
 def _show(stream: Iterable[market_data_pb2.StreamQuotesResponse]) -> None:
     quotes: dict[str, market_data_pb2.Quote] = {}
     stale: set[str] = set()
+    refused: dict[str, str] = {}
     feed = "connecting"
-    with Live(_table(quotes, feed, stale), refresh_per_second=_REFRESH_PER_S) as live:
+    with Live(_screen(quotes, [feed], stale), refresh_per_second=_REFRESH_PER_S) as live:
         for response in stream:
             for quote in response.quotes:
                 quotes[quote.symbol] = quote
                 (stale.add if quote.stale else stale.discard)(quote.symbol)
             stale.update(response.status.stale_symbols)
+            for ack in response.status.acks:
+                refused.pop(ack.symbol, None)
+                if ack.status.code:
+                    refused[ack.symbol] = f"{ack.symbol}: {ack.status.message}"
             feed = _feed_line(response.status) or feed
-            live.update(_table(quotes, feed, stale))
+            live.update(_screen(quotes, [feed, *refused.values()], stale))
 
 
 def _feed_line(status: market_data_pb2.StreamStatus) -> str:
@@ -65,15 +71,18 @@ def _feed_line(status: market_data_pb2.StreamStatus) -> str:
         f"{feed.feed} {common_pb2.FeedState.Name(feed.state).removeprefix('FEED_STATE_')} {feed.detail}".rstrip()
         for feed in status.feeds
     ]
-    parts += [f"{ack.symbol}: {ack.status.message}" for ack in status.acks if ack.status.code]
     parts += [f"gap in {gap.feed}" for gap in status.gaps]
     if status.conflated_total:
         parts.append(f"{status.conflated_total} conflated")
     return " · ".join(parts)
 
 
-def _table(quotes: dict[str, market_data_pb2.Quote], caption: str, stale: set[str]) -> Table:
-    table = Table(*_COLUMNS, box=None, header_style="bold", pad_edge=False, caption=caption, caption_justify="left")
+def _screen(quotes: dict[str, market_data_pb2.Quote], notes: list[str], stale: set[str]) -> Group:
+    return Group(_table(quotes, stale), Text(" · ".join(notes), style="dim italic"))
+
+
+def _table(quotes: dict[str, market_data_pb2.Quote], stale: set[str]) -> Table:
+    table = Table(*_COLUMNS, box=None, header_style="bold", pad_edge=False)
     for symbol in sorted(quotes):
         quote = quotes[symbol]
         feed = common_pb2.DataFeed.Name(quote.feed).removeprefix("DATA_FEED_").lower()
