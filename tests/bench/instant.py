@@ -6,9 +6,11 @@ says nothing.
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import time
 import uuid
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from datetime import date
 from decimal import Decimal
@@ -29,10 +31,12 @@ class InstantVenue:
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
-        self.orders: dict[str, VenueOrder] = {}
+        self._orders: dict[str, VenueOrder] = {}
+        self._by_venue_id: dict[str, VenueOrder] = {}
+        self._by_time: list[VenueOrder] = []
 
     async def submit_order(self, _context: CallContext, venue_client_order_id: str, spec: OrderSpec) -> VenueOrder:
-        assert venue_client_order_id not in self.orders, "sent twice"
+        assert venue_client_order_id not in self._orders, "sent twice"
         now = time.time_ns()
         order = VenueOrder(
             venue_order_id=str(uuid.UUID(int=next(self._numbers))),
@@ -49,17 +53,32 @@ class InstantVenue:
             submit_time_ns=now,
             update_time_ns=now,
         )
-        self.orders[venue_client_order_id] = order
+        self._orders[venue_client_order_id] = self._by_venue_id[order.venue_order_id] = order
+        self._by_time.append(order)
         return order
 
     async def find_order(self, _context: CallContext, venue_client_order_id: str) -> VenueOrder | None:
-        return self.orders.get(venue_client_order_id)
+        return self._orders.get(venue_client_order_id)
 
     async def get_order(self, _context: CallContext, venue_order_id: str) -> VenueOrder:
-        return next(order for order in self.orders.values() if order.venue_order_id == venue_order_id)
+        return self._by_venue_id[venue_order_id]
 
-    async def list_orders(self, _context: CallContext, _status: VenueOrderFilter, **_filters: Any) -> list[VenueOrder]:
-        return list(self.orders.values())[-500:]
+    async def list_orders(
+        self,
+        _context: CallContext,
+        _status: VenueOrderFilter,
+        *,
+        after_ns: int | None = None,
+        until_ns: int | None = None,
+        oldest_first: bool = False,
+        limit: int = 500,
+    ) -> list[VenueOrder]:
+        await asyncio.sleep(0)  # as a read of a real venue, it lets others run
+        low = 0 if after_ns is None else bisect_right(self._by_time, after_ns, key=_submitted)
+        high = len(self._by_time) if until_ns is None else bisect_left(self._by_time, until_ns, key=_submitted)
+        if oldest_first:
+            return self._by_time[low : min(high, low + limit)]
+        return self._by_time[max(low, high - limit) : high][::-1]
 
     async def get_account(self, _context: CallContext) -> Account:
         billion = Decimal(10**12)
@@ -96,6 +115,11 @@ class InstantVenue:
 
     async def open_market_data(self, *_arguments: Any) -> Quiet:
         return Quiet()
+
+
+def _submitted(order: VenueOrder) -> int:
+    assert order.submit_time_ns is not None
+    return order.submit_time_ns
 
 
 class Quiet:

@@ -3,7 +3,8 @@
 python -m tests.bench.publisher QUOTES_PER_SECOND      prints its address
 
 Speaks as much of Alpaca's wire as a subscriber of quotes needs. Frames are packed once and patched, so that it
-stays far from a core: `bid_size` of each quote is a running number.
+stays far from a core: `bid_size` of each quote is a running number, `ask_size` the Unix time in seconds at which its
+frame was sent.
 """
 
 from __future__ import annotations
@@ -29,24 +30,30 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 SYMBOLS: Final = [f"S{index:03d}" for index in range(500)]
 TICK_S: Final = 0.005
 _NUMBER: Final = 1.0e9 + 0.5  # a float in the packed frame where each quote's own number goes
-_PACKED_NUMBER: Final = struct.pack(">d", _NUMBER)
+_TIME: Final = 2.0e9 + 0.5  # the same for the time
 
 
-def make_frame(symbols: list[str]) -> tuple[bytearray, list[int]]:
-    """A packed frame of one quote for each symbol, and where each one's number stands."""
+def make_frame(symbols: list[str]) -> tuple[bytearray, list[int], list[int]]:
+    """A packed frame of one quote for each symbol, and where each one's number and time stand."""
     now = msgpack.Timestamp.from_unix_nano(time.time_ns())
     quotes = [
-        {"T": "q", "S": symbol, "bx": "V", "bp": 100.25, "bs": _NUMBER, "ax": "V", "ap": 100.27, "as": 300.0}
+        {"T": "q", "S": symbol, "bx": "V", "bp": 100.25, "bs": _NUMBER, "ax": "V", "ap": 100.27, "as": _TIME}
         | {"t": now, "c": ["R"], "z": "C"}
         for symbol in symbols
     ]
     packed = bytearray(msgpack.packb(quotes))
-    places, at = [], packed.find(_PACKED_NUMBER)
+    numbers, times = _places(packed, _NUMBER), _places(packed, _TIME)
+    assert len(numbers) == len(times) == len(symbols)
+    return packed, numbers, times
+
+
+def _places(packed: bytearray, value: float) -> list[int]:
+    wanted = struct.pack(">d", value)
+    places, at = [], packed.find(wanted)
     while at >= 0:
         places.append(at)
-        at = packed.find(_PACKED_NUMBER, at + 8)
-    assert len(places) == len(symbols)
-    return packed, places
+        at = packed.find(wanted, at + len(wanted))
+    return places
 
 
 async def stocks(websocket: WebSocket) -> None:
@@ -81,10 +88,13 @@ async def publish(websocket: WebSocket, per_second: float) -> None:
     number, began, sent = 0, time.monotonic(), 0
     pack = struct.Struct(">d").pack_into
     while True:
-        packed, places = frames[sent % len(frames)]
-        for place in places:
+        packed, numbers, times = frames[sent % len(frames)]
+        for place in numbers:
             number += 1
             pack(packed, place, number)
+        now = time.time()
+        for place in times:
+            pack(packed, place, now)
         await websocket.send_bytes(bytes(packed))
         sent += 1
         await asyncio.sleep(max(0.0, began + sent * TICK_S - time.monotonic()))

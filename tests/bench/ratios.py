@@ -20,6 +20,8 @@ class Ratio:
     Attributes:
         name, goal: As the budgets have them; `at_most` turns the goal round.
         key: Which figure of both sides is divided.
+        beside: Runs that are no part of the ratio and must be as clean.
+        bounds: What else the budget asks for: a name, the figure, and the most that it may be.
     """
 
     name: str
@@ -29,6 +31,8 @@ class Ratio:
     key: str
     at_most: bool = False
     pairs: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
+    beside: list[dict[str, Any]] = field(default_factory=list)
+    bounds: list[tuple[str, float, float]] = field(default_factory=list)
 
     def run(self, ours: Measure, bare: Measure, times: int) -> Ratio:
         """Measure both in turn, the order swapped each time."""
@@ -48,8 +52,8 @@ class Ratio:
     @property
     def void(self) -> str:
         """Why the run does not count; empty when it does."""
-        for side in (side for pair in self.pairs for side in pair):
-            if side.get("failed") or side.get("replayed") or side.get("gaps") or side.get("backwards"):
+        for side in (*(side for pair in self.pairs for side in pair), *self.beside):
+            if side.get("failed") or side.get("replayed") or side.get("gaps") or side.get("astray"):
                 return f"not every answer was OK: {side}"
             if side.get("generator_cores", 0.0) > GENERATOR_CORES_MAX:
                 return f"the generator used {side['generator_cores']:.2f} cores"
@@ -59,6 +63,7 @@ class Ratio:
         """Two lines: the ratio against its goal, and the absolute figures behind it."""
         median = statistics.median(self.ratios)
         met = median <= self.goal if self.at_most else median >= self.goal
+        met = met and all(figure <= most for _, figure, most in self.bounds)
         verdict = f"VOID ({self.void})" if self.void else "met" if met else "MISSED"
         ours = statistics.median(a[self.key] for a, _ in self.pairs)
         bare = statistics.median(b[self.key] for _, b in self.pairs)
@@ -70,8 +75,8 @@ class Ratio:
         )
 
     def _extras(self) -> str:
-        shown = []
-        for key in ("p50_us", "p99_us", "generator_cores", "server_cores", "lag_p99_ms"):
+        shown = [f"{name} {figure:.3g} (at most {most:g})" for name, figure, most in self.bounds]
+        for key in ("p50_us", "p99_us", "generator_cores", "lag_p99_ms"):
             values = [a[key] for a, _ in self.pairs if key in a]
             if values:
                 shown.append(f"{key} {statistics.median(values):.3g}")

@@ -18,17 +18,23 @@ const (
 	fieldQuotes        = 1
 	fieldBatchSequence = 2
 	fieldBidSize       = 4
+	fieldAskSize       = 7
 )
 
-// subscriber is what one stream received. bid_size carries the publisher's number of the quote, so that gaps,
-// repeats and disorder are seen without parsing more.
+// subscriber is what one stream received. bid_size carries the publisher's number of the quote: the next one must be
+// the next number, so whatever is missing, repeated or out of order is seen, and delivered = published x streams is
+// proved. ask_size carries the time at which it was published.
 type subscriber struct {
 	messages, quotes int64
-	gaps, backwards  int64
+	gaps, astray     int64
 	batch            uint64
 	lastNumber       float64
+	lags             []float64
 	err              error
 }
+
+// A lag is noted for every so many quotes.
+const quotesPerLag = 64
 
 func stream(o options) (map[string]any, error) {
 	subscribers := make([]*subscriber, o.streams)
@@ -113,49 +119,67 @@ func (s *subscriber) take(message []byte, count bool) {
 }
 
 func (s *subscriber) takeQuote(body []byte, count bool) {
-	if count {
-		s.quotes++
+	number, published := sizes(body)
+	if s.lastNumber != 0 && number != s.lastNumber+1 {
+		s.astray++
 	}
-	// Every 64th quote's number is compared: the order of values, at a price that leaves the generator idle.
-	if s.quotes&63 != 0 {
+	s.lastNumber = number
+	if !count {
 		return
 	}
-	for len(body) > 0 {
+	s.quotes++
+	if s.quotes%quotesPerLag == 0 {
+		s.lags = append(s.lags, float64(time.Now().UnixNano())/1e6-published*1e3)
+	}
+}
+
+// sizes reads bid_size and ask_size of a quote, in whatever order its fields stand.
+func sizes(body []byte) (bid, ask float64) {
+	for found := 0; len(body) > 0 && found < 2; {
 		field, kind, length := protowire.ConsumeTag(body)
 		if length < 0 {
 			return
 		}
 		body = body[length:]
-		if field == fieldBidSize && kind == protowire.Fixed64Type && len(body) >= 8 {
-			number := math.Float64frombits(binary.LittleEndian.Uint64(body))
-			if number < s.lastNumber {
-				s.backwards++
+		if kind == protowire.Fixed64Type && len(body) >= 8 {
+			value := math.Float64frombits(binary.LittleEndian.Uint64(body))
+			switch field {
+			case fieldBidSize:
+				bid, found = value, found+1
+			case fieldAskSize:
+				ask, found = value, found+1
 			}
-			s.lastNumber = number
-			return
 		}
 		if length = protowire.ConsumeFieldValue(field, kind, body); length < 0 {
 			return
 		}
 		body = body[length:]
 	}
+	return
 }
 
 func summary(subscribers []*subscriber, took float64) map[string]any {
-	var messages, quotes, gaps, backwards int64
+	var messages, quotes, gaps, astray int64
 	counts := []int64{}
+	lags := []float64{}
 	errors := []string{}
 	for _, s := range subscribers {
-		messages, quotes, gaps, backwards = messages+s.messages, quotes+s.quotes, gaps+s.gaps, backwards+s.backwards
+		messages, quotes, gaps, astray = messages+s.messages, quotes+s.quotes, gaps+s.gaps, astray+s.astray
 		counts = append(counts, s.quotes)
+		lags = append(lags, s.lags...)
 		if s.err != nil {
 			errors = append(errors, s.err.Error())
 		}
 	}
 	sort.Slice(counts, func(i, j int) bool { return counts[i] < counts[j] })
-	return map[string]any{
+	result := map[string]any{
 		"messages_per_second": float64(messages) / took, "quotes_per_second": float64(quotes) / took,
-		"min_quotes": counts[0], "max_quotes": counts[len(counts)-1], "gaps": gaps, "backwards": backwards,
+		"min_quotes": counts[0], "max_quotes": counts[len(counts)-1], "gaps": gaps, "astray": astray,
 		"failed": len(errors), "errors": errors, "quotes": quotes, "messages": messages,
 	}
+	if len(lags) > 0 {
+		sort.Float64s(lags)
+		result["lag_p99_ms"] = lags[len(lags)*99/100]
+	}
+	return result
 }
