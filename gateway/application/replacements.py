@@ -41,7 +41,9 @@ from gateway.domain.errors import (
     OutcomeUnknown,
     VersionMismatch,
 )
+from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
+from gateway.domain.models.reference import Asset
 from gateway.domain.order_lifecycle import REPLACED, changed
 from gateway.domain.types import BudgetLane, CallContext, OrderState, venue_client_order_id
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
@@ -129,13 +131,31 @@ class Replacements:
         quote = await self._risk.prepare(after, call)
         if not self._feed.is_live:
             await self._risk.refresh_positions(call)
-        async with self._orders.family_lock(before):
+        if not await self._record(command, order_id, request, asset, quote, is_fresh=False):
+            await self._risk.refresh(call)  # outside of the lock, which the order's own news wait for
+            await self._record(command, order_id, request, asset, quote, is_fresh=True)
+        await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, call)
+
+    async def _record(
+        self,
+        command: Command,
+        order_id: str,
+        request: ReplaceRequest,
+        asset: Asset,
+        quote: Quote | None,
+        *,
+        is_fresh: bool,
+    ) -> bool:
+        """Check, reserve and journal in one step; False when a check failed on figures that are too old to deny by."""
+        async with self._orders.family_lock(self._orders.order(order_id)):
             before = self._orders.order(order_id)
             self._check_replaceable(before, request)
             after = changed(before.spec, request.changes)
             if after.quantity is not None:
                 after = replace(after, quantity=after.quantity - before.filled_quantity)
-            evaluation = await self._risk.judge(after, asset, quote, call, before)
+            evaluation = self._risk.evaluate(after, asset, quote, before)
+            if not (evaluation.passed or is_fresh) and self._risk.is_stale:
+                return False
             if not self._feed.is_live and not evaluation.is_reduction:
                 raise OrderFeedBlind(
                     "The venue's order feed is down: only orders that reduce a position pass.",
@@ -150,9 +170,13 @@ class Replacements:
             if self._wall() >= request.valid_until_ns:
                 raise ExpiredUnsent("valid_until passed before the replace could be sent; nothing is stored.")
             self._risk.reserve_replace(order_id, evaluation.cost)
-            await self._orders.record([asked])
+            try:
+                await self._orders.record([asked])
+            except GatewayError:
+                self._risk.release_replace(order_id)
+                raise
         command.mark_recorded(order_id)
-        await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, call)
+        return True
 
     def watch(self, order_id: str) -> None:
         """Find out what became of a replace without an answer."""

@@ -141,15 +141,23 @@ class RiskManager:
         asset: Asset,
         quote: Quote | None,
         call: CallContext,
-        replacing: Order | None = None,
     ) -> Evaluation:
         """All checks; on fresh figures if one fails on old ones. Nothing else runs between the last and the return."""
-        evaluation = self.evaluate(spec, asset, quote, replacing)
-        if not evaluation.passed and self._is_stale():
-            await self._balances.refresh(call)
-            await self._positions.refresh(call)
-            evaluation = self.evaluate(spec, asset, quote, replacing)
+        evaluation = self.evaluate(spec, asset, quote)
+        if not evaluation.passed and self.is_stale:
+            await self.refresh(call)
+            evaluation = self.evaluate(spec, asset, quote)
         return evaluation
+
+    @property
+    def is_stale(self) -> bool:
+        """Whether the figures are too old to deny anything by."""
+        return max(self._balances.age_s, self._positions.age_s) > FRESH_ENOUGH_S
+
+    async def refresh(self, call: CallContext) -> None:
+        """Read account and positions anew; raises as the services."""
+        await self._balances.refresh(call)
+        await self._positions.refresh(call)
 
     async def refresh_positions(self, call: CallContext) -> None:
         """Read the positions anew: fills cannot be followed while the order feed is down."""
@@ -197,9 +205,6 @@ class RiskManager:
         opens_short = spec.side is OrderSide.SELL and not spec.reduce_only and self._positions.held(spec.symbol) <= 0
         if opens_short and asset.asset_class is AssetClass.US_EQUITY and not asset.shortable:
             raise SymbolNotTradable("The asset cannot be sold short.", metadata={"shortable": "false"})
-
-    def _is_stale(self) -> bool:
-        return max(self._balances.age_s, self._positions.age_s) > FRESH_ENOUGH_S
 
     async def _refresh_behind(self) -> None:
         call = CallContext(Caller(), self._monotonic() + REFRESH_TIMEOUT_S, BudgetLane.READ)

@@ -17,6 +17,7 @@ from gateway.application.commands import (
     Submitted,
 )
 from gateway.domain.errors import (
+    BuyingPowerExceeded,
     CancelUnconfirmed,
     ClientOrderIdReused,
     FieldInvalid,
@@ -165,6 +166,28 @@ class TestReplace:
         await rig.submit("k1", BUY)
         with pytest.raises(OrderNotReplaceable):
             await replace(rig, "k1", "k2", changes(limit_price=91))
+
+    async def test_figures_that_hang_keep_nobody_from_hearing_of_fills(self, rig: Rig) -> None:
+        await rig.submit("k1", BUY)
+        await rig.submit("k2", make_spec("MSFT", "buy", 1, limit_price="150"))
+        await rig.clock.advance(2)  # what is known of the account is old
+        get_account, answer = rig.venue.account.get_account, asyncio.Event()
+
+        async def hanging(context: Any) -> Any:
+            await answer.wait()
+            return await get_account(context)
+
+        rig.venue.account.get_account = hanging  # type: ignore[method-assign]
+        asking = asyncio.create_task(replace(rig, "k1", "r1", changes(quantity=1_000_000)))
+        await settle()
+        rig.quote("AAPL", 88.0, 89.0, size=4)
+        rig.quote("MSFT", 148.0, 149.0)
+        await settle()
+        assert rig.order("k1").filled_quantity == 4
+        assert rig.order("k2").state is OrderState.FILLED
+        answer.set()
+        with pytest.raises(BuyingPowerExceeded):
+            await asking
 
     async def test_a_fill_that_crosses_is_corrected(self, rig: Rig) -> None:
         await rig.submit("k1", make_spec("AAPL", "buy", 10, limit_price="95"))
