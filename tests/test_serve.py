@@ -163,7 +163,8 @@ def test_the_command_line_answers_questions() -> None:
         assert (placed["client_order_id"], placed["state"]) == ("bought", "ORDER_STATE_FILLED")
         (held,) = json.loads(ask("positions", "--target", target, "--json").stdout)["positions"]
         assert (held["symbol"], held["quantity"]) == ("AAPL", "2")
-        assert re.search(r"AAPL\s+buy\s+2\s+market\s+FILLED", ask("orders", "--target", target).stdout)
+        table = ask("orders", "--target", target).stdout
+        assert re.search(rf"AAPL\s+buy\s+2\s+market\s+FILLED.*default\.bought\s+{placed['order_id']}", table)
         assert re.search(r"AAPL\s+2\s", ask("positions", "--target", target).stdout)
         followed(target)
 

@@ -13,6 +13,8 @@ from gateway.cli.connection import TIMEOUT_S, as_json, connected, fail
 from trading_gateway.v1 import account_pb2, account_pb2_grpc, trading_pb2, trading_pb2_grpc
 
 _ORDER_COLUMNS = ("symbol", "side", "quantity", "type", "limit", "state", "filled", "average", "key", "order_id")
+_FILE_WIDTH = 500
+"""Of a line in a pipe or a file, in characters: no cell is cut there. A table is as wide as its cells all the same."""
 _POSITION_COLUMNS = ("symbol", "quantity", "available", "average entry", "price", "value", "unrealized")
 
 
@@ -108,4 +110,7 @@ def _print(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = _FILE_WIDTH
+    console.print(table)
