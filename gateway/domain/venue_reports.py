@@ -251,7 +251,7 @@ def _takes_over(order: Order, merged: VenueOrder) -> bool:
 
 
 def _has_unknown_legs(order: Order, report: Report) -> bool:
-    return bool(report.venue_order.legs) and not order.leg_order_ids
+    return not order.leg_order_ids and any(leg_role_of(leg) for leg in report.venue_order.legs)
 
 
 def _differs(known: VenueOrder, merged: VenueOrder) -> bool:

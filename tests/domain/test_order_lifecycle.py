@@ -296,3 +296,10 @@ def test_the_pair_assertion_sees_class_trail_and_legs() -> None:
     assert same_order(trailing, there)
     assert not same_order(trailing, replace(there, trail_percent=Decimal(2)))
     assert not same_order(replace(trailing, trail_percent=None, trail_price=Decimal(1)), there)
+
+
+def test_legs_that_are_no_orders_here_are_no_news_each_time() -> None:
+    option = venue_order(venue_order_id="l1", order_type=None, order_class=None)
+    order, _ = told(begun(), Report(venue_order(legs=(option,)), 1))
+    _, again = told(order, Report(venue_order(legs=(option,)), 2))
+    assert again == []

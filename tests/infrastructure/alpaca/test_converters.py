@@ -163,9 +163,10 @@ def test_nulls_and_missing_fields_are_nothing() -> None:
 
 def test_multi_leg_parents_with_empty_words_are_read() -> None:
     leg = samples.order(id=samples.BTC_ID, type="", order_type="", ratio_qty="1")
-    parent = samples.order(symbol="", asset_class="", side="", order_class="mleg", limit_price="-0.85", legs=[leg])
+    credit = {"limit_price": "-0.85", "filled_avg_price": "-0.9"}
+    parent = samples.order(symbol="", asset_class="", side="", order_class="mleg", legs=[leg], **credit)
     order = orders.order_from_alpaca(parent)
-    assert order.limit_price == Decimal("-0.85")
+    assert (order.limit_price, order.filled_average_price) == (Decimal("-0.85"), Decimal("-0.9"))
     assert [one.venue_order_id for one in order.legs] == [samples.BTC_ID]
 
 

@@ -120,7 +120,7 @@ def changes_to_alpaca(changes: OrderChanges, venue_client_order_id: str) -> Json
 
 
 def order_from_alpaca(raw: object, *, venue_request_id: str = "") -> VenueOrder:
-    """One order, its legs nested. Only a multi-leg option order may have a negative limit price (a credit).
+    """One order, its legs nested. Only a multi-leg option order may have negative prices (a credit).
 
     Raises:
         Unreadable: Its id, its status or one of its numbers cannot be read.
@@ -152,6 +152,7 @@ def update_from_alpaca(raw: object, receive_time_ns: int) -> VenueOrderUpdate:
 
 
 def _order(raw: JsonObject, legs: tuple[VenueOrder, ...], venue_request_id: str) -> VenueOrder:
+    may_be_credit = raw.get("order_class") == "mleg"
     return VenueOrder(
         venue_order_id=text(raw, "id"),
         venue_client_order_id=text_or_empty(raw, "client_order_id"),
@@ -165,8 +166,8 @@ def _order(raw: JsonObject, legs: tuple[VenueOrder, ...], venue_request_id: str)
         quantity=decimal_or_none(raw, "qty"),
         notional=decimal_or_none(raw, "notional"),
         filled_quantity=decimal_or_none(raw, "filled_qty") or _ZERO,
-        filled_average_price=decimal_or_none(raw, "filled_avg_price"),
-        limit_price=decimal_or_none(raw, "limit_price", signed=raw.get("order_class") == "mleg"),
+        filled_average_price=decimal_or_none(raw, "filled_avg_price", signed=may_be_credit),
+        limit_price=decimal_or_none(raw, "limit_price", signed=may_be_credit),
         stop_price=decimal_or_none(raw, "stop_price"),
         trail_price=decimal_or_none(raw, "trail_price"),
         trail_percent=decimal_or_none(raw, "trail_percent"),
