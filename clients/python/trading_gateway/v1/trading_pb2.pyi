@@ -1708,7 +1708,9 @@ class OrderEvent(_message.Message):
         KIND_REPLACE_REQUESTED: OrderEvent._Kind.ValueType  # 15
         """A replace is on its way."""
         KIND_REPLACED: OrderEvent._Kind.ValueType  # 16
-        """The replace took effect."""
+        """The replace took effect: the old venue order is gone. In state PENDING_REPLACE the new one was not seen
+        yet, and order still has the old values; the new ones come with the next event.
+        """
         KIND_REPLACE_REJECTED: OrderEvent._Kind.ValueType  # 17
         """The replace was refused; the order goes on as it was."""
         KIND_CANCEL_REQUESTED: OrderEvent._Kind.ValueType  # 18
@@ -1762,7 +1764,9 @@ class OrderEvent(_message.Message):
     KIND_REPLACE_REQUESTED: OrderEvent.Kind.ValueType  # 15
     """A replace is on its way."""
     KIND_REPLACED: OrderEvent.Kind.ValueType  # 16
-    """The replace took effect."""
+    """The replace took effect: the old venue order is gone. In state PENDING_REPLACE the new one was not seen
+    yet, and order still has the old values; the new ones come with the next event.
+    """
     KIND_REPLACE_REJECTED: OrderEvent.Kind.ValueType  # 17
     """The replace was refused; the order goes on as it was."""
     KIND_CANCEL_REQUESTED: OrderEvent.Kind.ValueType  # 18
