@@ -28,7 +28,6 @@ from trading_gateway import Client, new_key
 from trading_gateway.v1 import trading_pb2 as pb
 
 COMMAND = [sys.executable, "-m", "gateway"]
-START_S_MAX = 30
 STOP_S_MAX = 30
 FOLLOW_S = 3.0
 NOBODY = "127.0.0.1:1"

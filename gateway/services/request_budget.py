@@ -14,7 +14,6 @@ from typing import Final
 from gateway.domain.errors import VenueRateLimited
 from gateway.domain.types import NANOS_PER_SECOND, BudgetLane
 
-DEFAULT_PER_MINUTE: Final = 200
 RETRY_AFTER_MAX_MS: Final = 60_000
 _SECONDS_PER_MINUTE: Final = 60.0
 _MS_PER_SECOND: Final = 1_000

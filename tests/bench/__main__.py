@@ -31,7 +31,6 @@ KEY_MARKER: Final = "@" * 24
 SECONDS: Final = 0.6
 SLICES_PER_PAIR: Final = 3
 """Of calls; short and many, because what else the machine does comes in bursts, and the median forgets them."""
-STREAM_SECONDS: Final = 3.0
 SUBSCRIBERS: Final = 100
 PUBLISHED_PER_S: Final = 20_000
 FAN_OUT_CORES_MAX: Final = 1.0

@@ -16,8 +16,6 @@ from gateway.domain.types import OrderClass, OrderSide, OrderType, TimeInForce
 from tests.contracts.roads import Road
 from tests.contracts.specs import bracket, key, market, resting
 
-NOBODYS_ID = "00000000-0000-4000-8000-00000000dead"
-
 
 async def test_a_submitted_order_is_known_under_both_of_its_ids(road: Road) -> None:
     name = key()

@@ -31,7 +31,6 @@ from tests.servicers.conftest import Served
 from tests.servicers.fakes import Rooms, refused
 from trading_gateway.v1 import market_data_pb2, trading_pb2 as pb, trading_pb2_grpc as rpc
 
-GET_ORDER = "/trading_gateway.v1.TradingService/GetOrder"
 SUBMIT_ORDER = "/trading_gateway.v1.TradingService/SubmitOrder"
 STREAM = "/trading_gateway.v1.TradingService/StreamOrderUpdates"
 Code = grpc.StatusCode

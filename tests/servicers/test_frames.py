@@ -18,7 +18,6 @@ from tests.services.streaming.venue import bar, quote, trade
 from trading_gateway.v1 import market_data_pb2 as pb
 
 SECOND = 1_000_000_000
-YEAR_9999 = 253_402_300_799 * SECOND
 
 # Instants on both sides of every length that nanos and seconds can have.
 nanos = st.one_of(

@@ -13,7 +13,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import DecodeError, Message
-from google.rpc import code_pb2, error_details_pb2, status_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 DOMAIN: Final = "trading-gateway"
@@ -151,11 +151,6 @@ class SequenceGap(Exception):
         super().__init__(f"sequence {expected} was to come, and {received} came")
         self.expected = expected
         self.received = received
-
-
-def is_ok(status: status_pb2.Status) -> bool:
-    """A Status in a message that is no error."""
-    return bool(status.code == code_pb2.OK)
 
 
 def _key_fate(metadata: Mapping[str, str]) -> KeyFate | None:

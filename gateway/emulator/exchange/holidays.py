@@ -12,7 +12,6 @@ from typing import Final
 
 MONDAY: Final = 0
 THURSDAY: Final = 3
-FRIDAY: Final = 4
 SATURDAY: Final = 5
 SUNDAY: Final = 6
 

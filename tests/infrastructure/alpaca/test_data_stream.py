@@ -260,10 +260,6 @@ async def test_an_http_refusal_is_told_and_a_redirect_is_not_followed() -> None:
     stranger = ScriptedSocket(serving())
     async with stranger:
 
-        class Elsewhere(ScriptedSocket):
-            async def _serve(self, connection: ServerConnection) -> None:
-                raise AssertionError("never upgraded")
-
         async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.readuntil(b"\r\n\r\n")
             location = stranger.url.replace("http", "ws")

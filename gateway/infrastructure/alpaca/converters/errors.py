@@ -45,7 +45,6 @@ class VenueError:
 class Verdict(Enum):
     """What the status of a refused change proves; everything not in the table proves nothing."""
 
-    NOT_EXECUTED = "not executed"
     BAD_VALUE = "bad value"
     CREDENTIALS = "credentials"
     REFUSED = "refused"
