@@ -76,7 +76,6 @@ class Replacements:
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, as `time.monotonic`.
         sleep: Seconds, as `asyncio.sleep`.
-        venue_counts_filled: Whether the venue takes a replace's quantity as a total, its filled part included.
     """
 
     def __init__(
@@ -96,8 +95,6 @@ class Replacements:
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
         settle_window_ms: int = SETTLE_WINDOW_MS,
-        *,
-        venue_counts_filled: bool = False,
     ) -> None:
         self._orders = orders
         self._feed = feed
@@ -114,7 +111,6 @@ class Replacements:
         self._monotonic = monotonic
         self._sleep = sleep
         self._settle_window_s = settle_window_ms / _MS_PER_SECOND
-        self._venue_counts_filled = venue_counts_filled
         self._watched: set[str] = set()
         orders.add_listener(self._on_event)
 
@@ -235,7 +231,7 @@ class Replacements:
 
     def _for_venue(self, order: Order, changes: OrderChanges) -> OrderChanges:
         """The venue's new order begins with nothing filled: it is asked for what is left of the new total."""
-        if changes.quantity is None or self._venue_counts_filled:
+        if changes.quantity is None:
             return changes
         return replace(changes, quantity=changes.quantity - order.filled_quantity)
 
@@ -302,7 +298,7 @@ class Replacements:
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
         """A fill that crossed a replace leaves more at work than was asked for."""
-        if event.venue_order is None or not event.venue_order.replaces or self._venue_counts_filled:
+        if event.venue_order is None or not event.venue_order.replaces:
             return
         if order.state.is_terminal or order.external or order.pending_replace is not None:
             return
