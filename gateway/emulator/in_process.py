@@ -74,7 +74,7 @@ class InProcessTrading:
     def __init__(self, floor: TradingFloor) -> None:
         self._floor = floor
 
-    async def submit_order(self, context: CallContext, venue_client_order_id: str, spec: OrderSpec) -> VenueOrder:  # noqa: ARG002
+    async def submit_order(self, context: CallContext, venue_client_order_id: str, spec: OrderSpec) -> VenueOrder:
         """Place one order."""
         if not is_symbol(spec.symbol):
             raise SymbolUnknown("no asset is spelled like this")
@@ -83,7 +83,7 @@ class InProcessTrading:
 
     async def replace_order(
         self,
-        context: CallContext,  # noqa: ARG002
+        context: CallContext,
         venue_order_id: str,
         venue_client_order_id: str,
         changes: OrderChanges,
@@ -92,7 +92,7 @@ class InProcessTrading:
         with _changing(), self._floor.command() as now_ns:
             return venue_order_of(self._floor.exchange.replace(now_ns, venue_order_id, changes, venue_client_order_id))
 
-    async def cancel_order(self, context: CallContext, venue_order_id: str) -> None:  # noqa: ARG002
+    async def cancel_order(self, context: CallContext, venue_order_id: str) -> None:
         """End one order."""
         try:
             with _changing(), self._floor.command() as now_ns:
@@ -102,7 +102,7 @@ class InProcessTrading:
                 raise OrderNotFound("the venue does not know this order") from error
             raise
 
-    async def get_order(self, context: CallContext, venue_order_id: str) -> VenueOrder:  # noqa: ARG002
+    async def get_order(self, context: CallContext, venue_order_id: str) -> VenueOrder:
         """One order with its legs."""
         self._floor.now()
         try:
@@ -110,7 +110,7 @@ class InProcessTrading:
         except Refusal as refusal:
             raise OrderNotFound("the venue does not know this order") from refusal
 
-    async def find_order(self, context: CallContext, venue_client_order_id: str) -> VenueOrder | None:  # noqa: ARG002
+    async def find_order(self, context: CallContext, venue_client_order_id: str) -> VenueOrder | None:
         """One order by the id it was sent under; None when the venue does not know it."""
         self._floor.now()
         try:
@@ -120,7 +120,7 @@ class InProcessTrading:
 
     async def list_orders(
         self,
-        context: CallContext,  # noqa: ARG002
+        context: CallContext,
         status: VenueOrderFilter,
         *,
         after_ns: int | None = None,
@@ -147,17 +147,17 @@ class InProcessAccount:
     def __init__(self, floor: TradingFloor) -> None:
         self._floor = floor
 
-    async def get_account(self, context: CallContext) -> Account:  # noqa: ARG002
+    async def get_account(self, context: CallContext) -> Account:
         """The account now."""
         return self._floor.exchange.account(self._floor.now())
 
-    async def list_positions(self, context: CallContext) -> list[Position]:  # noqa: ARG002
+    async def list_positions(self, context: CallContext) -> list[Position]:
         """All positions, by symbol."""
         return self._floor.exchange.positions(self._floor.now())
 
     async def list_fill_activities(
         self,
-        context: CallContext,  # noqa: ARG002
+        context: CallContext,
         *,
         after_ns: int | None = None,
         page_token: str = "",
@@ -174,13 +174,17 @@ class InProcessAccount:
 
 
 class InProcessStreaming:
-    """StreamingRepository: one connection per feed, and one of the order feed."""
+    """StreamingRepository: one connection per feed, and one of the order feed.
+
+    Attributes:
+        orders: The order feed's connection, for a test to break.
+    """
 
     def __init__(self, floor: TradingFloor, clock: Callable[[], int]) -> None:
         self._floor = floor
         self._clock = clock
         self._feeds: dict[DataFeed, InProcessFeed] = {}
-        self._orders: InProcessOrders | None = None
+        self.orders: InProcessOrders | None = None
         floor.listen(self)
 
     async def open_market_data(self, feed: DataFeed, listener: MarketDataListener) -> InProcessFeed:
@@ -201,12 +205,12 @@ class InProcessStreaming:
         Raises:
             RuntimeError: Somebody listens already.
         """
-        if self._orders is not None and not self._orders.is_closed:
+        if self.orders is not None and not self.orders.is_closed:
             raise RuntimeError("the order feed has its connection already")
-        self._orders = InProcessOrders(listener, self._clock)
+        self.orders = InProcessOrders(listener, self._clock)
         listener.on_state(FeedState.CONNECTING, "", 0)
         listener.on_state(FeedState.RECONCILING, "", 0)
-        return self._orders
+        return self.orders
 
     def on_events(self, events: Sequence[Event]) -> None:
         """The floor's market events."""
@@ -215,17 +219,22 @@ class InProcessStreaming:
 
     def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
         """The floor's order updates."""
-        if self._orders is not None:
-            self._orders.publish(updates)
+        if self.orders is not None:
+            self.orders.publish(updates)
 
 
 class InProcessOrders:
-    """OrderUpdateConnection: listening from the moment it is opened."""
+    """OrderUpdateConnection: listening from the moment it is opened.
+
+    Attributes:
+        is_connected: While False nothing is told, and nobody is told that.
+        is_closed: For good.
+    """
 
     def __init__(self, listener: OrderUpdateListener, clock: Callable[[], int]) -> None:
         self._listener = listener
         self._clock = clock
-        self._is_connected = True
+        self.is_connected = True
         self.is_closed = False
 
     async def close(self) -> None:
@@ -234,18 +243,18 @@ class InProcessOrders:
 
     def publish(self, updates: Sequence[TradeUpdate]) -> None:
         """Tell the listener, unless the connection is down: the feed replays nothing."""
-        if self._is_connected and not self.is_closed:
+        if self.is_connected and not self.is_closed:
             for update in updates:
                 self._listener.on_update(venue_update_of(update, self._clock()))
 
     def break_off(self, detail: str, venue_error_code: int = 0) -> None:
         """Lose the connection, as a test wishes; what happens now is never told."""
-        self._is_connected = False
+        self.is_connected = False
         self._listener.on_state(FeedState.DISCONNECTED, detail, venue_error_code)
 
     def come_back(self) -> None:
         """Be connected again."""
-        self._is_connected = True
+        self.is_connected = True
         self._listener.on_state(FeedState.CONNECTING, "", 0)
         self._listener.on_state(FeedState.RECONCILING, "", 0)
 

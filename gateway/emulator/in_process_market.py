@@ -60,37 +60,37 @@ class InProcessMarketData:
         self._market = floor.market
         self._clock = clock
 
-    async def get_latest_quotes(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Quote]:  # noqa: ARG002
+    async def get_latest_quotes(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Quote]:
         """The newest quote of each symbol."""
         now_ns = self._floor.now()
         return self._stamped(feed, (self._market.latest_quote(symbol, now_ns) for symbol in self._known(feed, symbols)))
 
-    async def get_latest_trades(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Trade]:  # noqa: ARG002
+    async def get_latest_trades(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Trade]:
         """The newest trade of each symbol."""
         now_ns = self._floor.now()
         return self._stamped(feed, (self._market.latest_trade(symbol, now_ns) for symbol in self._known(feed, symbols)))
 
-    async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:  # noqa: ARG002
+    async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:
         """The newest complete minute of each symbol."""
         now_ns = self._floor.now()
         return self._stamped(feed, (self._market.latest_bar(symbol, now_ns) for symbol in self._known(feed, symbols)))
 
-    async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:  # noqa: ARG002
+    async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
         """What is known of each symbol."""
         now_ns = self._floor.now()
         return [self._snapshot(symbol, feed, now_ns) for symbol in self._known(feed, symbols)]
 
     async def list_bars(
         self,
-        context: CallContext,  # noqa: ARG002
+        context: CallContext,
         feed: DataFeed,
         symbols: Sequence[str],
         timeframe: Timeframe,
         *,
         start_ns: int,
         end_ns: int,
-        adjustments: Sequence[Adjustment] = (),  # noqa: ARG002 - nothing splits here
-        as_of_date: date | None = None,  # noqa: ARG002 - nothing is renamed here
+        adjustments: Sequence[Adjustment] = (),  # nothing splits here
+        as_of_date: date | None = None,  # nothing is renamed here
         newest_first: bool = False,
         page_size: int = 1000,
         page_token: str = "",
@@ -115,15 +115,15 @@ class InProcessMarketData:
         )
         return Page(bars, "" if page.next_token is None else str(page.next_token))
 
-    async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:  # noqa: ARG002
+    async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:
         """Every asset of a class, by symbol."""
         return self._floor.exchange.assets(asset_class=asset_class)
 
-    async def get_market_clock(self, context: CallContext) -> MarketClock:  # noqa: ARG002
+    async def get_market_clock(self, context: CallContext) -> MarketClock:
         """The hours of equities."""
         return self._floor.exchange.clock(self._floor.now())
 
-    async def list_market_days(self, context: CallContext, start: date, end: date) -> list[MarketDay]:  # noqa: ARG002
+    async def list_market_days(self, context: CallContext, start: date, end: date) -> list[MarketDay]:
         """Trading days within [start, end]."""
         return self._floor.exchange.calendar(start, end)
 

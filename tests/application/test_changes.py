@@ -92,7 +92,7 @@ class TestReplace:
     async def test_a_lost_answer_is_looked_up_and_not_sent_again(self, rig: Rig) -> None:
         await rig.submit("k1", BUY)
         await settle()
-        rig.venue.streaming._orders._is_connected = False
+        rig.venue.streaming.orders.is_connected = False
         rig.trouble.after = [OutcomeUnknown("504")]
         asked = await replace(rig, "k1", "k2", changes(limit_price=91))
         assert asked.order.state is OrderState.PENDING_REPLACE
@@ -152,7 +152,7 @@ class TestReplace:
 
     async def test_not_yet(self, rig: Rig) -> None:
         rig.trouble.hang = asyncio.Event()
-        rig.venue.streaming._orders._is_connected = False
+        rig.venue.streaming.orders.is_connected = False
         submission = asyncio.create_task(rig.submit("k1", BUY))
         await settle()
         with pytest.raises(NotReplaceableYet) as caught:
@@ -229,14 +229,14 @@ class TestCancel:
             await cancel(rig, "nobody")
 
     async def test_unknown_is_owed_and_fires_on_sight(self, rig: Rig) -> None:
-        rig.venue.streaming._orders._is_connected = False
+        rig.venue.streaming.orders.is_connected = False
         rig.trouble.after = [OutcomeUnknown("504")]
         rig.trouble.blind_lookups = 1
         await rig.submit("k1", BUY)
         owed = (await cancel(rig, "k1")).order
         assert owed.state is OrderState.OUTCOME_UNKNOWN
         assert owed.cancel_request_time_ns is not None
-        rig.venue.streaming._orders._is_connected = True
+        rig.venue.streaming.orders.is_connected = True
         await rig.clock.advance(2)
         assert rig.order("k1").state is OrderState.CANCELED
 

@@ -112,7 +112,7 @@ async def test_a_leg_that_comes_before_its_parent_is_parked(rig: Rig) -> None:
     bracket = make_spec(
         "AAPL", "buy", 5, limit_price="90", order_class="bracket", take_profit="110", stop_loss="80", tif="gtc"
     )
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     answer = await rig.venue.trading.submit_order(rig.call(), "default.k1", bracket)
     orders = rig.gateway.orders
     assert await orders.observe(Report(replace(answer.legs[0], legs=()), 1, "held")) is None

@@ -141,11 +141,11 @@ async def test_the_feed_and_its_gaps_are_told(rig: Rig) -> None:
     await rig.submit("k1", BUY)
     reader = Reader(rig, MINE, StartLive())
     await settle()
-    rig.venue.streaming._orders.break_off("cut")
+    rig.venue.streaming.orders.break_off("cut")
     await settle()
     rig.quote("AAPL", 89.0, 89.5)  # it is filled, and nobody says so
     rig.clock.now_ns += 10**9
-    rig.venue.streaming._orders.come_back()
+    rig.venue.streaming.orders.come_back()
     await settle()
     states = [status.state for status in reader.of(FeedStatus)]
     assert states == [

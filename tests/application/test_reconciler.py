@@ -22,7 +22,7 @@ async def test_blind_refuses_new_risk_alone(rig: Rig) -> None:
     await rig.submit("b", make_spec("AAPL", "buy", 10))
     await rig.submit("k", make_spec("MSFT", "buy", 1, limit_price="90"))
     await settle()
-    rig.venue.streaming._orders.break_off("cut")
+    rig.venue.streaming.orders.break_off("cut")
     with pytest.raises(OrderFeedBlind) as caught:
         await rig.submit("k1", BUY)
     assert caught.value.retry_after_ms
@@ -33,7 +33,7 @@ async def test_blind_refuses_new_risk_alone(rig: Rig) -> None:
     await rig.gateway.engine.cancel(OrderRef(client_order_id="k", strategy_id="default"), 0, rig.call())
     assert rig.trouble.deletes
     assert (await rig.submit("k", make_spec("MSFT", "buy", 1, limit_price="90"))).replayed
-    rig.venue.streaming._orders.come_back()
+    rig.venue.streaming.orders.come_back()
     await settle()
     assert rig.order("s").state is OrderState.FILLED
     assert rig.order("k").state is OrderState.CANCELED
@@ -41,7 +41,7 @@ async def test_blind_refuses_new_risk_alone(rig: Rig) -> None:
 
 
 async def test_a_back_fill_that_fails_is_tried_again(rig: Rig) -> None:
-    rig.venue.streaming._orders.break_off("cut")
+    rig.venue.streaming.orders.break_off("cut")
     inner = rig.trouble._inner.list_orders
     failures = [VenueUnreachable("down"), VenueUnreachable("down"), VenueUnreachable("down")]
 
@@ -51,7 +51,7 @@ async def test_a_back_fill_that_fails_is_tried_again(rig: Rig) -> None:
         return await inner(*arguments, **options)
 
     rig.trouble._inner.list_orders = failing
-    rig.venue.streaming._orders.come_back()
+    rig.venue.streaming.orders.come_back()
     await settle()
     assert rig.gateway.feed.status.state is FeedState.RECONCILING
     await rig.clock.advance(5)
@@ -59,7 +59,7 @@ async def test_a_back_fill_that_fails_is_tried_again(rig: Rig) -> None:
 
 
 async def test_a_back_fill_that_meets_a_bug_is_tried_again_too(rig: Rig) -> None:
-    rig.venue.streaming._orders.break_off("cut")
+    rig.venue.streaming.orders.break_off("cut")
     inner = rig.trouble._inner.list_orders
     failures = [ValueError("a bug")]
 
@@ -69,7 +69,7 @@ async def test_a_back_fill_that_meets_a_bug_is_tried_again_too(rig: Rig) -> None
         return await inner(*arguments, **options)
 
     rig.trouble._inner.list_orders = failing
-    rig.venue.streaming._orders.come_back()
+    rig.venue.streaming.orders.come_back()
     await rig.clock.advance(5)
     assert rig.gateway.feed.status.state is FeedState.LIVE
 
@@ -77,7 +77,7 @@ async def test_a_back_fill_that_meets_a_bug_is_tried_again_too(rig: Rig) -> None
 async def test_a_replace_and_a_fill_that_nobody_told_are_followed(rig: Rig) -> None:
     await rig.submit("k1", BUY)
     await settle()
-    rig.venue.streaming._orders._is_connected = False  # mute, and "connected"
+    rig.venue.streaming.orders.is_connected = False  # mute, and "connected"
     venue_id = rig.order("k1").venue_order_id
     for step, price in enumerate((91, 95)):  # by hand, somewhere else
         changes = OrderChanges(limit_price=Decimal(price))
@@ -92,7 +92,7 @@ async def test_a_replace_and_a_fill_that_nobody_told_are_followed(rig: Rig) -> N
 async def test_an_end_that_nobody_told_is_noticed(rig: Rig) -> None:
     await rig.submit("k1", BUY)
     await settle()
-    rig.venue.streaming._orders._is_connected = False  # mute, and "connected"
+    rig.venue.streaming.orders.is_connected = False  # mute, and "connected"
     rig.exchange.cancel(rig.clock.now_ns, rig.order("k1").venue_order_id)
     rig.floor.publish_updates()
     await rig.clock.advance(25)
@@ -103,14 +103,14 @@ async def test_an_end_that_nobody_told_is_noticed(rig: Rig) -> None:
 async def test_a_fill_that_nobody_told_is_made_up_from_the_account(rig: Rig) -> None:
     await rig.submit("k1", BUY)
     await settle()
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     rig.quote("AAPL", 88.0, 89.0, size=4)
     await rig.clock.advance(25)
     order = rig.order("k1")
     assert (order.state, order.filled_quantity) == (OrderState.PARTIALLY_FILLED, 4)
     fills = [event.fill for event in rig.gateway.journal.read(0, 1_000) if event.fill is not None]
     assert [(fill.quantity, fill.price, fill.synthesized) for fill in fills] == [(4, 89, False)]
-    rig.venue.streaming._orders._is_connected = True
+    rig.venue.streaming.orders.is_connected = True
     rig.quote("AAPL", 88.0, 89.0)
     await settle()
     assert rig.order("k1").state is OrderState.FILLED
@@ -183,7 +183,7 @@ async def test_a_chain_of_replaces_is_one_order_after_a_restart(rig: Rig) -> Non
 async def test_refresh_asks_the_venue(rig: Rig) -> None:
     await rig.submit("k1", BUY)
     await settle()
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     rig.quote("AAPL", 88.0, 89.0)
     ref = OrderRef(client_order_id="k1", strategy_id="default")
     assert rig.gateway.orders.get(ref).state is OrderState.WORKING
@@ -193,7 +193,7 @@ async def test_refresh_asks_the_venue(rig: Rig) -> None:
 async def test_an_unreadable_frame_is_looked_up(rig: Rig) -> None:
     await rig.submit("k1", BUY)
     await settle()
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     rig.quote("AAPL", 88.0, 89.0)
     rig.gateway.feed.on_unreadable("truncated", rig.order("k1").venue_order_id)
     await rig.clock.advance(1)
@@ -217,7 +217,7 @@ async def test_a_replayed_journal_gives_the_same_orders(rig: Rig) -> None:
 
 
 async def test_what_an_earlier_life_left_open_is_taken_up(rig: Rig) -> None:
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     rig.trouble.hang = asyncio.Event()
     submission = asyncio.create_task(rig.submit("k1", BUY))
     await settle()

@@ -35,7 +35,7 @@ class Weather:
         self.rig = rig
         self.late: list[Any] = []
         self.is_fair = False
-        feed = rig.venue.streaming._orders
+        feed = rig.venue.streaming.orders
         self._publish = feed.publish
         feed.publish = self.publish
 
@@ -123,7 +123,7 @@ async def storm(seed: int) -> None:
     rig = await Rig(ExchangeConfig(cash=Decimal(10_000_000), wash_trade_check=False), submit_wait_ms=20).start()
     weather, client = Weather(rig, seed), Client(rig)
     chance = weather.random
-    feed = rig.venue.streaming._orders
+    feed = rig.venue.streaming.orders
     engine = rig.gateway.engine
     for step in range(STEPS):
         weather.trouble()
@@ -164,7 +164,7 @@ async def heal(rig: Rig, weather: Weather, client: Client) -> None:
     rig.trouble.before.clear()
     rig.trouble.after.clear()
     await rig.clock.advance(100)
-    rig.venue.streaming._orders.publish(weather.late)
+    rig.venue.streaming.orders.publish(weather.late)
     await rig.clock.advance(20)
     await asyncio.sleep(0.05)
     await settle()

@@ -86,7 +86,7 @@ async def test_a_caller_that_goes_away_cancels_nothing(rig: Rig) -> None:
 
 async def test_a_slow_venue_is_answered_for_with_the_state(rig: Rig) -> None:
     rig.trouble.hang = asyncio.Event()
-    rig.venue.streaming._orders._is_connected = False  # nothing is told: the answer is what is awaited
+    rig.venue.streaming.orders.is_connected = False  # nothing is told: the answer is what is awaited
     submission = asyncio.create_task(rig.submit("k1", make_spec("MSFT", "buy", 1, limit_price="1")))
     await settle()
     rig.clock.now_ns += 10**9  # the wait is over by the gateway's clock
@@ -98,7 +98,7 @@ async def test_a_slow_venue_is_answered_for_with_the_state(rig: Rig) -> None:
 
 
 async def test_a_lost_answer_is_unknown_and_then_found(rig: Rig) -> None:
-    rig.venue.streaming._orders._is_connected = False  # nothing is told: only a lookup can know
+    rig.venue.streaming.orders.is_connected = False  # nothing is told: only a lookup can know
     rig.trouble.after = [OutcomeUnknown("read timeout")]
     submitted = await rig.submit("k1", BUY)
     assert submitted.order.state is OrderState.OUTCOME_UNKNOWN
@@ -110,7 +110,7 @@ async def test_a_lost_answer_is_unknown_and_then_found(rig: Rig) -> None:
 
 
 async def test_an_error_of_ours_after_sending_is_unknown_too(rig: Rig) -> None:
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     rig.trouble.after = [RuntimeError("a bug in the adapter")]
     submitted = await rig.submit("k1", BUY)
     assert submitted.order.state is OrderState.OUTCOME_UNKNOWN
@@ -135,7 +135,7 @@ async def test_absence_takes_time_and_proof(rig: Rig) -> None:
 
 
 async def test_a_bug_in_a_lookup_does_not_end_the_search(rig: Rig) -> None:
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     rig.trouble.after = [OutcomeUnknown("504")]
     find, failures = rig.trouble._inner.find_order, [ValueError("a bug")]
 
@@ -151,7 +151,7 @@ async def test_a_bug_in_a_lookup_does_not_end_the_search(rig: Rig) -> None:
 
 
 async def test_an_early_404_proves_nothing(rig: Rig) -> None:
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     rig.trouble.after = [OutcomeUnknown("504")]
     rig.trouble.blind_lookups = 4
     await rig.submit("k1", BUY)
@@ -240,7 +240,7 @@ async def test_a_duplicate_id_with_equal_fields_is_ours(rig: Rig) -> None:
     await rig.venue.trading.submit_order(rig.call(), "default.k1", BUY)
     await settle()
     rig.gateway = rig.new_gateway()  # one that has not read the venue yet
-    rig.venue.streaming._orders.is_closed = True
+    rig.venue.streaming.orders.is_closed = True
     rig.trouble.blind_lookups = 0
     await rig.gateway.engine.start()
     await settle()
@@ -251,7 +251,7 @@ async def test_a_duplicate_id_with_equal_fields_is_ours(rig: Rig) -> None:
 
 
 async def test_a_plain_order_is_not_taken_for_the_bracket_under_its_key(rig: Rig) -> None:
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     await rig.venue.trading.submit_order(rig.call(), "default.k1", BUY)
     bracket = make_spec("AAPL", "buy", 10, limit_price="90", order_class="bracket", take_profit=110, stop_loss=80)
     with pytest.raises(ClientOrderIdReused) as caught:
@@ -261,7 +261,7 @@ async def test_a_plain_order_is_not_taken_for_the_bracket_under_its_key(rig: Rig
 
 async def test_an_id_that_another_order_holds_at_the_venue_is_taken(rig: Rig) -> None:
     other = make_spec("MSFT", "buy", 1, limit_price="10")
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     await rig.venue.trading.submit_order(rig.call(), "default.k1", other)
     with pytest.raises(ClientOrderIdReused) as caught:
         await rig.submit("k1", BUY)
@@ -315,7 +315,7 @@ async def test_orders_in_flight_reserve_buying_power(rig: Rig) -> None:
 async def test_an_order_on_the_wire_when_the_gateway_stops_is_never_called_unsent() -> None:
     rig = await Rig(submit_wait_ms=5_000).start()
     rig.trouble.hang = asyncio.Event()
-    rig.venue.streaming._orders._is_connected = False
+    rig.venue.streaming.orders.is_connected = False
     submission = asyncio.create_task(rig.submit("k1", BUY))
     await settle()
     await rig.gateway.engine.stop(0)

@@ -49,11 +49,11 @@ class AccountRoutes:
             Route("/v2/account/portfolio/history", self.portfolio_history, methods=["GET"]),
         ]
 
-    async def get(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def get(self, request: Request) -> Response:
         """GET /v2/account."""
         return answer(account_json(self._floor.exchange.account(self._floor.now())))
 
-    async def configuration(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def configuration(self, request: Request) -> Response:
         """GET /v2/account/configurations."""
         return answer(configuration_json(self._floor.exchange.configuration(), legacy=self._legacy))
 

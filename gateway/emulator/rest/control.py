@@ -51,7 +51,7 @@ class ControlRoutes:
             Route(f"{prefix}/requests", self.clear_requests, methods=["DELETE"]),
         ]
 
-    async def status(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def status(self, request: Request) -> Response:
         """GET /emulator/v1/status."""
         market = self._floor.market
         tape = None
@@ -69,7 +69,7 @@ class ControlRoutes:
             }
         )
 
-    async def list_faults(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def list_faults(self, request: Request) -> Response:
         """GET /emulator/v1/faults."""
         return answer([fault.to_json() for fault in self._faults.all()])
 
@@ -94,22 +94,22 @@ class ControlRoutes:
         self._sockets.unmute(fault.fault_id)
         return empty()
 
-    async def clear_faults(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def clear_faults(self, request: Request) -> Response:
         """DELETE /emulator/v1/faults."""
         for fault in self._faults.all():
             self._sockets.unmute(fault.fault_id)
         self._faults.clear()
         return empty()
 
-    async def connections(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def connections(self, request: Request) -> Response:
         """GET /emulator/v1/connections."""
         return answer(self._sockets.describe())
 
-    async def requests(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def requests(self, request: Request) -> Response:
         """GET /emulator/v1/requests."""
         return answer(dict(self._counts()))
 
-    async def clear_requests(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def clear_requests(self, request: Request) -> Response:
         """DELETE /emulator/v1/requests."""
         if self.gate is not None:
             self.gate.requests.clear()

@@ -102,7 +102,7 @@ class OrderRoutes:
             self._floor.exchange.cancel(now_ns, request.path_params["order_id"])
         return empty()
 
-    async def cancel_all(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def cancel_all(self, request: Request) -> Response:
         """DELETE /v2/orders: 207 with one entry for each."""
         with self._floor.command() as now_ns:
             canceled = self._floor.exchange.cancel_all(now_ns)

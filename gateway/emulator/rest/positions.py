@@ -29,7 +29,7 @@ class PositionRoutes:
             Route("/v2/positions/{symbol:path}", self.close, methods=["DELETE"]),
         ]
 
-    async def find(self, request: Request) -> Response:  # noqa: ARG002 - a route's shape
+    async def find(self, request: Request) -> Response:
         """GET /v2/positions."""
         now_ns = self._floor.now()
         return answer([position_json(position) for position in self._floor.exchange.positions(now_ns)])
