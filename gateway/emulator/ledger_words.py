@@ -89,9 +89,9 @@ def changes_to_json(changes: OrderChanges) -> Json:
 
 def changes_from_json(found: Json) -> OrderChanges:
     """The same request."""
-    tif = found["time_in_force"]
+    time_in_force = found["time_in_force"]
     numbers = {name: number_from_json(found[name]) for name in _CHANGE_NUMBERS}
-    return OrderChanges(time_in_force=None if tif is None else TimeInForce(tif), **numbers)
+    return OrderChanges(time_in_force=None if time_in_force is None else TimeInForce(time_in_force), **numbers)
 
 
 def config_to_json(config: ExchangeConfig) -> Json:

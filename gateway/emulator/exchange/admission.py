@@ -69,14 +69,16 @@ def check_hours(state: State, spec: OrderSpec, asset: Asset) -> None:
     """Refuse what the hours of equities do not allow now."""
     if asset.asset_class is AssetClass.CRYPTO:
         return
-    tif = spec.time_in_force
-    if tif in (TimeInForce.OPG, TimeInForce.CLS):
-        opening = tif is TimeInForce.OPG
+    time_in_force = spec.time_in_force
+    if time_in_force in (TimeInForce.OPG, TimeInForce.CLS):
+        opening = time_in_force is TimeInForce.OPG
         if not state.hours.auction_order_accepted(state.now_ns, opening=opening):
             until = "9:28am" if opening else "3:50pm"
-            raise refusals.unprocessable(f"{tif} orders are only accepted from 7:00pm until {until} (New York)")
-    elif tif in (TimeInForce.IOC, TimeInForce.FOK) and state.phase is not Phase.REGULAR:
-        raise refusals.unprocessable(f"{tif} orders are only accepted while the market is open")
+            raise refusals.unprocessable(
+                f"{time_in_force} orders are only accepted from 7:00pm until {until} (New York)"
+            )
+    elif time_in_force in (TimeInForce.IOC, TimeInForce.FOK) and state.phase is not Phase.REGULAR:
+        raise refusals.unprocessable(f"{time_in_force} orders are only accepted while the market is open")
 
 
 def check_account(

@@ -411,19 +411,19 @@ class SimulatedExchange:
             expires_ns=self._expiry_ns(spec.time_in_force, asset.asset_class, spec.extended_hours),
         )
 
-    def _expiry_ns(self, tif: TimeInForce, asset_class: AssetClass, extended_hours: bool) -> int | None:
+    def _expiry_ns(self, time_in_force: TimeInForce, asset_class: AssetClass, extended_hours: bool) -> int | None:
         """When an order given now ends by itself."""
         state = self._state
-        if tif in (TimeInForce.IOC, TimeInForce.FOK):
+        if time_in_force in (TimeInForce.IOC, TimeInForce.FOK):
             return None
-        if tif is TimeInForce.GTC:
+        if time_in_force is TimeInForce.GTC:
             last = new_york_date(state.now_ns) + timedelta(days=state.config.gtc_days)
             return state.hours.day_on_or_after(last).close_time_ns
-        if tif is TimeInForce.DAY:
+        if time_in_force is TimeInForce.DAY:
             day = state.hours.day_for_order(state.now_ns, extended_hours=extended_hours)
             return day.session_close_time_ns if extended_hours else day.close_time_ns
         assert asset_class is not AssetClass.CRYPTO
-        return state.hours.auction_day(state.now_ns, opening=tif is TimeInForce.OPG).close_time_ns
+        return state.hours.auction_day(state.now_ns, opening=time_in_force is TimeInForce.OPG).close_time_ns
 
     def _check_client_order_id(self, client_order_id: str) -> None:
         longest = self._state.config.client_order_id_length_max
