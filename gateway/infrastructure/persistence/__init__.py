@@ -1,0 +1,1 @@
+"""What must outlive a call: the order journal, behind the interface that the domain owns."""
