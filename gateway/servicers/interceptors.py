@@ -293,7 +293,7 @@ class Doors:
         monotonic, write = self._monotonic, context.write
         # At once, so that a reader knows that it is served before there is anything to read.
         await context.send_initial_metadata(((REQUEST_ID_HEADER, request_id),))
-        async with aclosing(answers) as messages:  # type: ignore[type-var]
+        async with aclosing(answers) as messages:  # type: ignore[type-var]  # generators are what servicers return
             async for message in messages:
                 stream.writing_since = monotonic()
                 await write(message)

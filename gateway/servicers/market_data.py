@@ -19,7 +19,7 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
     """Market data over gRPC.
 
     Attributes:
-        RAW_METHODS: Whose answers are bytes already; the server takes their serializer away.
+        RAW_METHODS: Whose answers are bytes already, not the stub's messages; the server takes their serializer away.
     """
 
     RAW_METHODS: ClassVar[frozenset[str]] = frozenset({"StreamQuotes", "StreamTrades", "StreamBars"})

@@ -113,6 +113,6 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
     ) -> AsyncIterator[pb.StreamOrderUpdatesResponse]:
         """Follow a book, one step a message."""
         book, start, heartbeat_ms = wire_updates.follow_from_proto(request, call_context().caller)
-        async with aclosing(self._updates.follow(book, start, heartbeat_ms)) as steps:  # type: ignore[type-var]
+        async with aclosing(self._updates.follow(book, start, heartbeat_ms)) as steps:  # type: ignore[type-var]  # a generator
             async for step in steps:
                 yield wire_updates.step_to_proto(step, self._wall())

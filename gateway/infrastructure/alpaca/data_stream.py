@@ -58,7 +58,7 @@ class GatewayDataStream:
     _ws: Any
 
     def __init__(self, url: str, key: Secret, secret: Secret) -> None:
-        super().__init__(HELD_ELSEWHERE, HELD_ELSEWHERE, raw_data=True, url_override=url)  # type: ignore[call-arg]
+        super().__init__(HELD_ELSEWHERE, HELD_ELSEWHERE, raw_data=True, url_override=url)  # type: ignore[call-arg]  # the stream's
         self._key = key
         self._secret = secret
         self._clock_ns: Callable[[], int] = time.time_ns

@@ -139,7 +139,7 @@ class _TellsFirstByte:
             if self.sock is None:
                 self.connect()
             call.begin_writing(self)  # type: ignore[arg-type]  # mixed into HTTPConnection below
-        super().send(data)  # type: ignore[misc]
+        super().send(data)  # type: ignore[misc]  # HTTPConnection's
 
 
 class _Connection(_TellsFirstByte, HTTPConnection):
