@@ -17,6 +17,8 @@ PAGE_SIZE_DEFAULT: Final = 50
 PAGE_SIZE_MAX: Final = 500
 PAGE_SCAN_MAX: Final = 50_000
 """Orders looked at for one page: a page may be short, or empty, and still have a token."""
+PAGE_LABEL_BYTES_MAX: Final = 1024 * 1024
+"""A page ends early rather than grow beyond what a message may have: 500 orders with every label would."""
 _TOKEN_DIGEST_LENGTH: Final = 16
 
 _Stamp = tuple[int, str]
@@ -112,13 +114,15 @@ class OrderIndex:
         after = _read_token(page_token, digest) if page_token else None
         found: list[Order] = []
         last: _Stamp | None = None
+        label_bytes = 0
         for stamp in islice(self._stamps(wanted, after), PAGE_SCAN_MAX):
-            if len(found) == size:
+            if len(found) == size or label_bytes >= PAGE_LABEL_BYTES_MAX:
                 break
             last = stamp
             order = self._orders[stamp[1]]
             if _matches(wanted, order):
                 found.append(order)
+                label_bytes += _label_bytes(order)
         else:
             last = last if self._is_more(wanted, last) else None
         token = f"{digest}.{last[0]}.{last[1]}" if last is not None else ""
@@ -168,6 +172,10 @@ class OrderIndex:
             open_there.pop(order.order_id, None)
             if not open_there:
                 del self._open_by_symbol[symbol]
+
+
+def _label_bytes(order: Order) -> int:
+    return sum(len(name.encode()) + len(value.encode()) for name, value in order.labels.items())
 
 
 def _matches(wanted: OrderFilter, order: Order) -> bool:

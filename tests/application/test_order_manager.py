@@ -60,6 +60,24 @@ async def test_pages_cover_everything_once() -> None:
     assert len(manager.list(OrderFilter(None, start_time_ns=2, end_time_ns=5), 500, "").items) == 12
 
 
+async def test_a_page_of_heavy_labels_ends_early_and_goes_on() -> None:
+    manager = OrderManager(MemoryJournal(), lambda: 1)
+    labels = {f"{number:02}" + "😀" * 30: "😀" * 128 for number in range(16)}
+    for number in range(300):
+        request = OrderRequest("a", f"k{number}", make_spec("AAPL", "buy", 1), 9, labels)
+        await manager.record(
+            [JournalEvent(OrderEventKind.RECORDED, f"order-{number:04}", "a", number, 0, request=request)]
+        )
+    first = manager.list(OrderFilter("a"), 500, "")
+    assert 0 < len(first.items) < 300
+    assert sum(order_to_proto(order).ByteSize() for order in first.items) < 2 * 1024 * 1024
+    seen, token = list(first.items), first.next_page_token
+    while token:
+        page = manager.list(OrderFilter("a"), 500, token)
+        seen, token = [*seen, *page.items], page.next_page_token
+    assert len({order.order_id for order in seen}) == len(seen) == 300
+
+
 async def test_a_page_token_belongs_to_its_filter() -> None:
     manager = await filled(10)
     token = manager.list(OrderFilter(None), 4, "").next_page_token
