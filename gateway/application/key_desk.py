@@ -20,13 +20,12 @@ from gateway.application.order_manager import OrderManager, sent_under
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.domain.errors import ClientOrderIdReused, Draining, FieldInvalid, FieldViolation, GatewayError
 from gateway.domain.models.orders import Order, OrderSpec
-from gateway.domain.types import CallContext, is_client_order_id, is_strategy_id
+from gateway.domain.types import MS_PER_SECOND, CallContext, is_client_order_id, is_strategy_id
 
 SUBMIT_WAIT_MS: Final = 2_000
 ANSWER_MARGIN_MS: Final = 50
 """An answer leaves at least so long before the caller's deadline."""
-_MS_PER_SECOND: Final = 1_000
-_ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / _MS_PER_SECOND
+_ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / MS_PER_SECOND
 
 _log = structlog.get_logger(__name__)
 
@@ -126,7 +125,7 @@ class KeyDesk:
         self._orders = orders
         self._tasks = tasks
         self._monotonic = monotonic
-        self._submit_wait_s = submit_wait_ms / _MS_PER_SECOND
+        self._submit_wait_s = submit_wait_ms / MS_PER_SECOND
         self._running: dict[tuple[str, str], Command] = {}
 
     def check_key(self, strategy_id: str, client_order_id: str) -> None:

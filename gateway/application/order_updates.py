@@ -17,7 +17,7 @@ from gateway.application.order_manager import OrderManager
 from gateway.domain.errors import Draining, EpochChanged, ResumeTokenCompacted, ResumeTokenInvalid, SlowConsumer
 from gateway.domain.models.market_data import FeedStatus, Gap
 from gateway.domain.models.orders import JournalEvent, Order, OrderEvent
-from gateway.domain.types import NANOS_PER_MS
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS
 
 EVENTS_PER_READ: Final = 512
 """One page of the log."""
@@ -26,7 +26,6 @@ NOTICES_MAX: Final = 256
 TOKEN_VERSION: Final = 1
 _BOOK_BYTES: Final = 8
 _CHECK_BYTES: Final = 4
-_MS_PER_SECOND: Final = 1_000
 _TOKEN: Final = struct.Struct(f">B{_BOOK_BYTES}s8sQ8s")
 
 
@@ -162,7 +161,7 @@ class OrderUpdates:
                     yield step
                 if self._is_draining:
                     raise Draining("The gateway is shutting down.", metadata={"resume_token": self._token(reader)})
-                if not await reader.woken(heartbeat_ms / _MS_PER_SECOND):
+                if not await reader.woken(heartbeat_ms / MS_PER_SECOND):
                     yield self._step(reader, self._heartbeat())
         finally:
             self._readers.discard(reader)

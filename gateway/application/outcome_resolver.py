@@ -22,7 +22,7 @@ from gateway.domain.errors import ClientOrderIdReused, GatewayError, OutcomeUnkn
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind, VenueOrder
 from gateway.domain.order_lifecycle import is_known_terminal
-from gateway.domain.types import NANOS_PER_SECOND, BudgetLane, OrderState, venue_client_order_id
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, BudgetLane, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import Report, same_order
 from gateway.services.trading import OrderService
 
@@ -34,7 +34,6 @@ LIST_BEFORE_NS: Final = 300 * NANOS_PER_SECOND
 """The full list begins so long before the order was recorded."""
 LIST_PAGE: Final = 500
 LIST_PAGES_MAX: Final = 20
-_MS_PER_SECOND: Final = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -67,7 +66,7 @@ class OutcomeResolver:
         self._wall = wall
         self._monotonic = monotonic
         self._sleep = sleep
-        self._settle_window_s = settle_window_ms / _MS_PER_SECOND
+        self._settle_window_s = settle_window_ms / MS_PER_SECOND
         self._nudges: dict[str, asyncio.Event] = {}
         self.on_fills_withheld: Callable[[str], None] = lambda _: None
 

@@ -45,7 +45,7 @@ from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
 from gateway.domain.models.reference import Asset
 from gateway.domain.order_lifecycle import REPLACED, changed
-from gateway.domain.types import BudgetLane, CallContext, OrderState, venue_client_order_id
+from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderState, venue_client_order_id
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
 from gateway.services.reference import AssetService
 from gateway.services.trading import OrderService
@@ -53,7 +53,6 @@ from gateway.services.validation import ValidationService
 
 NOT_YET_RETRY_AFTER_MS: Final = 500
 CORRECTION_VALID_NS: Final = 5_000_000_000
-_MS_PER_SECOND: Final = 1_000
 _NOT_YET: Final = frozenset(
     {
         OrderState.RECORDED,
@@ -110,7 +109,7 @@ class Replacements:
         self._wall = wall
         self._monotonic = monotonic
         self._sleep = sleep
-        self._settle_window_s = settle_window_ms / _MS_PER_SECOND
+        self._settle_window_s = settle_window_ms / MS_PER_SECOND
         self._watched: set[str] = set()
         orders.add_listener(self._on_event)
 

@@ -33,7 +33,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.models.orders import JournalEvent, OrderEventKind, OrderRequest, OrderSpec, VenueOrder
 from gateway.domain.models.reference import Asset
-from gateway.domain.types import BudgetLane, CallContext, OrderClass, OrderState, venue_client_order_id
+from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderClass, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import Report, same_order
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
 from gateway.services.reference import AssetService
@@ -41,7 +41,6 @@ from gateway.services.trading import OrderService
 from gateway.services.validation import ValidationService
 
 BLIND_RETRY_AFTER_MS: Final = 1_000
-_MS_PER_SECOND: Final = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -88,7 +87,7 @@ class Submissions:
         self._calls = calls
         self._wall = wall
         self._monotonic = monotonic
-        self._submit_wait_s = submit_wait_ms / _MS_PER_SECOND
+        self._submit_wait_s = submit_wait_ms / MS_PER_SECOND
 
     async def warm(self) -> None:
         """Have at hand what the first order needs; a list of all assets takes seconds to read."""
@@ -117,7 +116,7 @@ class Submissions:
         self, command: Command, request: OrderRequest, fingerprint: str, call: CallContext
     ) -> OrderRequest:
         """Check, reserve and journal in one step; then the order may leave."""
-        margin_s = ANSWER_MARGIN_MS / _MS_PER_SECOND
+        margin_s = ANSWER_MARGIN_MS / MS_PER_SECOND
         until = min(self._monotonic() + self._submit_wait_s, call.deadline - margin_s)
         try:
             async with asyncio.timeout(until - self._monotonic()):

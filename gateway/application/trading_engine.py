@@ -52,14 +52,13 @@ from gateway.domain.models.orders import (
     OrderRequest,
     OrderSpec,
 )
-from gateway.domain.types import NANOS_PER_MS, BudgetLane, CallContext, OrderSide, OrderState
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, BudgetLane, CallContext, OrderSide, OrderState
 
 SUBMIT_TIME_MIN_MS: Final = ANSWER_MARGIN_MS + 10
 """A caller that waits for less is refused before anything is recorded."""
 VALID_AHEAD_MAX_MS: Final = 60_000
 CANCEL_WAIT_MAX_MS: Final = 30_000
-_MS_PER_SECOND: Final = 1_000
-_ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / _MS_PER_SECOND
+_ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / MS_PER_SECOND
 
 _log = structlog.get_logger(__name__)
 
@@ -116,7 +115,7 @@ class TradingEngine:
     async def stop(self, drain_ms: int) -> None:
         """Refuse new orders, wait for those in flight, end streams with a token, then end all tasks."""
         self._is_draining = True
-        await self._tasks.drain(drain_ms / _MS_PER_SECOND)
+        await self._tasks.drain(drain_ms / MS_PER_SECOND)
         self._updates.drain()
         if self._connection is not None:
             await self._connection.close()
@@ -206,7 +205,7 @@ class TradingEngine:
         if order.state.is_terminal:
             return Canceled(order, already_terminal=True)
         order = await self._cancellations.request(order.order_id)
-        wait_s = min(wait_ms, CANCEL_WAIT_MAX_MS) / _MS_PER_SECOND
+        wait_s = min(wait_ms, CANCEL_WAIT_MAX_MS) / MS_PER_SECOND
         until = min(self._monotonic() + wait_s, call.deadline - _ANSWER_MARGIN_S)
         while not order.state.is_terminal and (left_s := until - self._monotonic()) > 0:
             if order.cancel_request_time_ns is None:
@@ -243,9 +242,9 @@ class TradingEngine:
         if valid_until_ns <= now_ns:
             raise ExpiredUnsent("valid_until has passed; nothing is stored.")
         if valid_until_ns > now_ns + VALID_AHEAD_MAX_MS * NANOS_PER_MS:
-            violation = FieldViolation("valid_until", f"is more than {VALID_AHEAD_MAX_MS // _MS_PER_SECOND} s ahead")
+            violation = FieldViolation("valid_until", f"is more than {VALID_AHEAD_MAX_MS // MS_PER_SECOND} s ahead")
             raise FieldInvalid("valid_until is too far ahead.", violations=[violation])
-        if (call.deadline - self._monotonic()) * _MS_PER_SECOND < SUBMIT_TIME_MIN_MS:
+        if (call.deadline - self._monotonic()) * MS_PER_SECOND < SUBMIT_TIME_MIN_MS:
             raise InsufficientTime("The deadline leaves no time to send the order safely.")
         self._orders.check_room()
 

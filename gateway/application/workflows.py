@@ -26,6 +26,7 @@ from gateway.domain.errors import (
 from gateway.domain.models.orders import Order, OrderRef, OrderRequest, OrderSpec
 from gateway.domain.models.reference import Asset
 from gateway.domain.types import (
+    MS_PER_SECOND,
     NANOS_PER_MS,
     AssetClass,
     CallContext,
@@ -43,7 +44,6 @@ CANCELS_WAIT_MS: Final = 5_000
 """How long the cancels that come first may take."""
 PREFIX_LENGTH_MAX: Final = 40
 RETRY_AFTER_MS: Final = 1_000
-_MS_PER_SECOND: Final = 1_000
 _WHOLE: Final = Decimal(1)
 _NINE_DECIMALS: Final = Decimal("1e-9")
 _HUNDRED: Final = Decimal(100)
@@ -164,12 +164,12 @@ class TradingWorkflow:
             if order.spec.side is side and not self._is_exit_of_open_entry(order)
         ]
         deadline = min(
-            self._monotonic() + CANCELS_WAIT_MS / _MS_PER_SECOND, call.deadline - ANSWER_MARGIN_MS / _MS_PER_SECOND
+            self._monotonic() + CANCELS_WAIT_MS / MS_PER_SECOND, call.deadline - ANSWER_MARGIN_MS / MS_PER_SECOND
         )
         for order in holding:
             await self._engine.cancel(OrderRef(order_id=order.order_id), 0, call)
         for order in holding:
-            wait_ms = int((deadline - self._monotonic()) * _MS_PER_SECOND)
+            wait_ms = int((deadline - self._monotonic()) * MS_PER_SECOND)
             canceled = await self._engine.cancel(OrderRef(order_id=order.order_id), max(0, wait_ms), call)
             if not canceled.order.state.is_terminal:
                 raise CancelUnconfirmed(

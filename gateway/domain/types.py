@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 NANOS_PER_SECOND: Final = 1_000_000_000
 NANOS_PER_MS: Final = 1_000_000
+MS_PER_SECOND: Final = 1_000
 
 DEFAULT_STRATEGY: Final = "default"
 """Whose orders they are when the gateway runs without tokens."""

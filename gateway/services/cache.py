@@ -13,8 +13,9 @@ from typing import Any, Final, TypeVar
 
 from cachetools import LRUCache
 
+from gateway.domain.types import MS_PER_SECOND
+
 ENTRIES_MAX: Final = 4_096
-_MS_PER_SECOND: Final = 1_000
 
 T = TypeVar("T")
 
@@ -51,7 +52,7 @@ class CacheService:
             Whatever `fetch` raises.
         """
         now = self._monotonic()
-        max_age = max_age_ms / _MS_PER_SECOND
+        max_age = max_age_ms / MS_PER_SECOND
         entry = self._entries.get(key)
         if entry is not None and max_age_ms > 0 and now - entry.asked_at <= max_age:
             value: T = entry.value

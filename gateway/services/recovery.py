@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from gateway.domain.errors import GatewayError, OutcomeUnknown, VenueRateLimited, VenueUnreachable
-from gateway.domain.types import NANOS_PER_MS, CallContext
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, CallContext
 
 READ_DELAYS_MS: Final = (100, 400)
 """Between the attempts of a read."""
@@ -20,7 +20,6 @@ UNSENT_ATTEMPTS_MAX: Final = 64
 RETRY_AFTER_MAX_MS: Final = 60_000
 CERTAINLY_UNSENT: Final = (VenueUnreachable, VenueRateLimited)
 """Errors of a change which prove that nothing left for the venue, or that it was not even looked at."""
-_MS_PER_SECOND: Final = 1_000
 
 T = TypeVar("T")
 
@@ -51,7 +50,7 @@ class ErrorService:
             try:
                 return await question()
             except CERTAINLY_UNSENT as error:
-                pause_s = max(delay_ms, min(error.retry_after_ms or 0, RETRY_AFTER_MAX_MS)) / _MS_PER_SECOND
+                pause_s = max(delay_ms, min(error.retry_after_ms or 0, RETRY_AFTER_MAX_MS)) / MS_PER_SECOND
                 if self._monotonic() + pause_s >= call.deadline:
                     raise
             await self._sleep(pause_s)
@@ -74,7 +73,7 @@ class ErrorService:
         delay_ms = max(delay_ms, error.retry_after_ms or 0)
         if self._wall() + delay_ms * NANOS_PER_MS >= valid_until_ns:
             return False
-        await self._sleep(delay_ms / _MS_PER_SECOND)
+        await self._sleep(delay_ms / MS_PER_SECOND)
         return True
 
 

@@ -12,11 +12,10 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.domain.errors import VenueRateLimited
-from gateway.domain.types import NANOS_PER_SECOND, BudgetLane
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, BudgetLane
 
 RETRY_AFTER_MAX_MS: Final = 60_000
 _SECONDS_PER_MINUTE: Final = 60.0
-_MS_PER_SECOND: Final = 1_000
 
 RESERVE_FOR_MORE_URGENT: Final = {
     BudgetLane.CANCEL: 0.0,
@@ -83,8 +82,8 @@ class RequestBudget:
         self._tokens = min(float(self._limit), self._tokens + earned)
 
     def _wait_ms(self, missing: float) -> int:
-        by_refill = missing * _SECONDS_PER_MINUTE / self._limit * _MS_PER_SECOND
+        by_refill = missing * _SECONDS_PER_MINUTE / self._limit * MS_PER_SECOND
         if self._reset_s:
-            by_reset = (self._reset_s * NANOS_PER_SECOND - self._wall()) / NANOS_PER_SECOND * _MS_PER_SECOND
+            by_reset = (self._reset_s * NANOS_PER_SECOND - self._wall()) / NANOS_PER_SECOND * MS_PER_SECOND
             by_refill = min(by_refill, max(by_reset, 0.0))
         return min(RETRY_AFTER_MAX_MS, int(by_refill) + 1)

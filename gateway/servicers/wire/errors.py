@@ -16,7 +16,7 @@ from google.rpc import error_details_pb2, status_pb2
 
 from gateway.domain.errors import FieldViolation, GatewayError, InvalidRequest, OrderDenied
 from gateway.domain.models.orders import Failure
-from gateway.domain.types import NANOS_PER_MS
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS
 from gateway.servicers.errors import code_of, code_of_class
 
 DOMAIN: Final = "trading-gateway"
@@ -34,7 +34,6 @@ _VIOLATIONS_TRIED: Final = (16, 8, 4, 2, 1)
 DESCRIPTION_BYTES_MAX: Final = 160
 FIELD_BYTES_MAX: Final = 80
 
-_MS_PER_SECOND: Final = 1_000
 _REASON_ABSENT: Final = "ABSENT"
 _REASON_REJECTED: Final = "VENUE_REJECTED"
 _BAD_VALUE_STATUSES: Final = frozenset({"400", "422"})
@@ -113,7 +112,7 @@ def _details(error: GatewayError, violations_max: int) -> Iterable[Message]:
         )
     if error.retry_after_ms is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.seconds, rest_ms = divmod(error.retry_after_ms, _MS_PER_SECOND)
+        retry.retry_delay.seconds, rest_ms = divmod(error.retry_after_ms, MS_PER_SECOND)
         retry.retry_delay.nanos = rest_ms * NANOS_PER_MS
         yield retry
 

@@ -15,7 +15,7 @@ from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFou
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import FeedStatus, StreamRequest
 from gateway.domain.models.reference import Asset
-from gateway.domain.types import CallContext, Channel, ConflationPolicy, DataFeed, is_symbol
+from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, ConflationPolicy, DataFeed, is_symbol
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Pacing
@@ -27,7 +27,6 @@ from gateway.services.streaming.session import MarketDataStream, StreamTerms
 JOIN_WAIT_S: Final = 0.5
 """How long the first message may wait for the asset table."""
 ASSETS_DEADLINE_S: Final = 10.0
-_MS_PER_SECOND: Final = 1_000
 
 
 class Assets(Protocol):
@@ -113,8 +112,8 @@ class StreamingService:
             feed=choice.feed,
             conflation=request.conflation or default,
             skip_snapshot=request.skip_snapshot,
-            heartbeat_interval_s=request.heartbeat_interval_ms / _MS_PER_SECOND,
-            max_batch_delay_s=request.max_batch_delay_ms / _MS_PER_SECOND,
+            heartbeat_interval_s=request.heartbeat_interval_ms / MS_PER_SECOND,
+            max_batch_delay_s=request.max_batch_delay_ms / MS_PER_SECOND,
             unread_values_max=self._limits.unread_values_max,
         )
         hub = self._hub(choice.feed)
