@@ -40,7 +40,6 @@ class Cancellations:
     Args:
         wall: Nanoseconds since the Unix epoch.
         sleep: Seconds, as `asyncio.sleep`.
-        cancel_resurrected: Whether an order that turns up after it was called absent is canceled at sight.
     """
 
     def __init__(
@@ -52,8 +51,6 @@ class Cancellations:
         tasks: OwnedTasks,
         wall: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]],
-        *,
-        cancel_resurrected: bool = True,
     ) -> None:
         self._orders = orders
         self._venue = venue
@@ -62,7 +59,6 @@ class Cancellations:
         self._tasks = tasks
         self._wall = wall
         self._sleep = sleep
-        self._cancel_resurrected = cancel_resurrected
         self._pursued: dict[str, asyncio.Event] = {}
         orders.add_listener(self._on_event)
 
@@ -113,7 +109,7 @@ class Cancellations:
                 settled.set()
         if order.state.is_terminal:
             return
-        if event.kind is OrderEventKind.RESURRECTED and self._cancel_resurrected:
+        if event.kind is OrderEventKind.RESURRECTED:
             _log.critical("order_resurrected", order_id=order.order_id, venue_order_id=order.venue_order_id)
             self._tasks.spawn(self._request(order.order_id))
         elif order.cancel_request_time_ns is not None and order.state not in _NOT_AT_VENUE:

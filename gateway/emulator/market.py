@@ -18,7 +18,7 @@ from typing import Final, Protocol
 
 from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
 from gateway.emulator.bars import DAY_NS, MINUTE_NS, aggregate, date_of, is_daily, midnight_ns, period_start_ns, zone_of
-from gateway.emulator.synthetic import LISTINGS, Listing, MinuteSums, symbol_market
+from gateway.emulator.synthetic import LISTINGS, MinuteSums, symbol_market
 
 HOUR_NS: Final = 60 * MINUTE_NS
 HISTORY_DAYS_MAX: Final = 3650
@@ -106,8 +106,8 @@ class SyntheticMarket:
         hours: When equities are quoted; None: always. Crypto is quoted always.
     """
 
-    def __init__(self, seed: int, *, hours: Hours | None = None, listings: Sequence[Listing] = LISTINGS) -> None:
-        self._markets = {listing.symbol: symbol_market(seed, listing) for listing in listings}
+    def __init__(self, seed: int, *, hours: Hours | None = None) -> None:
+        self._markets = {listing.symbol: symbol_market(seed, listing) for listing in LISTINGS}
         self._hours = hours
         self.symbols = tuple(self._markets)
         self._block = lru_cache(maxsize=_CACHED_BLOCKS)(self._make_block)
