@@ -17,11 +17,10 @@ from gateway.domain.models.account import Account, Activity, Position
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import OrderChanges, OrderSpec, VenueOrder
 from gateway.domain.types import CallContext
-from gateway.services.account import AccountService
+from gateway.services.account import DEFAULT_STALENESS_MS, AccountService
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
 
-DEFAULT_STALENESS_MS: Final = 1_000
 _KEY: Final = "positions"
 _ZERO: Final = Decimal(0)
 
