@@ -42,6 +42,8 @@ GRACE_NS: Final = 5 * NANOS_PER_SECOND
 """An order changed more recently than this may be missing in a list without meaning anything."""
 OVERLAP_NS: Final = 900 * NANOS_PER_SECOND
 """A reading after a reconnect begins so long before the last message."""
+ORDERS_PER_TURN: Final = 64
+"""Orders of a reading that are taken in before others may run."""
 LIST_PAGE: Final = 500
 HISTORY_PAGES_MAX: Final = 4
 """At the first connect: so many pages of orders are looked through for our own."""
@@ -226,7 +228,9 @@ class Reconciler:
         """The open orders there against the open orders here; fills are left to the feed for a moment."""
         asked_ns = self._wall()
         working = await self._open_orders()
-        for found in working:
+        for index, found in enumerate(working):
+            if index % ORDERS_PER_TURN == 0:
+                await asyncio.sleep(0)
             order = await self._orders.observe(Report(found, self._wall(), with_fills=False), park=False)
             if order is not None and found.filled_quantity > _known_filled(order, found):
                 self.suspect(order.order_id)
@@ -251,7 +255,9 @@ class Reconciler:
         ordered = _oldest_first(found)
         behind = [member for venue_order in ordered for member in _family(venue_order) if self._is_behind(member)]
         executions = await self._executions(behind) if behind else {}
-        for venue_order in ordered:
+        for index, venue_order in enumerate(ordered):
+            if index % ORDERS_PER_TURN == 0:
+                await asyncio.sleep(0)
             for member in _family(venue_order):
                 for report in _fill_reports(member, executions.get(member.venue_order_id, ()), self._wall()):
                     await self._orders.observe(report, park=False)
