@@ -24,7 +24,7 @@ from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetFilter, AssetService, MarketCalendarService
 from gateway.services.request_budget import RequestBudget
-from gateway.services.trading import PositionService
+from gateway.services.trading import PortfolioService, PositionService
 
 CALL = CallContext(Caller(), deadline=1_000.0)
 ZERO = Decimal(0)
@@ -40,6 +40,7 @@ class World:
         self.gate: asyncio.Event | None = None
         self.buying_power = Decimal(1_000)
         self.held = {"AAPL": Decimal(10)}
+        self.values: dict[str, Decimal] = {}
         self.assets = [
             Asset("id-1", "AAPL", AssetClass.US_EQUITY, exchange="NASDAQ"),
             Asset("id-2", "BRK.B", AssetClass.US_EQUITY, exchange="NYSE"),
@@ -78,7 +79,17 @@ class World:
     async def list_positions(self, call: CallContext) -> list[Position]:
         await self._ask()
         return [
-            Position(symbol, AssetClass.US_EQUITY, "i", quantity, quantity, ZERO, ZERO, self.wall())
+            Position(
+                symbol,
+                AssetClass.US_EQUITY,
+                "i",
+                quantity,
+                quantity,
+                ZERO,
+                ZERO,
+                self.wall(),
+                market_value=self.values.get(symbol),
+            )
             for symbol, quantity in self.held.items()
         ]
 
@@ -228,6 +239,16 @@ class TestBalances:
         balances.release("b")
         balances.release("b")
         assert balances.reserved == 0
+
+
+class TestPortfolio:
+    async def test_shorts_count_as_much_as_longs_in_gross_and_less_in_net(self, world: World) -> None:
+        world.held = {"AAPL": Decimal(10), "MSFT": Decimal(-2), "OLD": Decimal(1)}
+        world.values = {"AAPL": Decimal(2_400), "MSFT": Decimal(-868)}  # nobody has a price for OLD
+        portfolio = await PortfolioService(world.accounts, world.positions).get_portfolio(CALL)
+        assert (portfolio.gross_market_value, portfolio.net_market_value) == (3_268, 1_532)
+        assert [position.symbol for position in portfolio.positions] == ["AAPL", "MSFT", "OLD"]
+        assert portfolio.account.buying_power == 1_000
 
 
 class TestPositions:

@@ -103,9 +103,9 @@ async def test_from_first_subscription_to_quotes_and_what_is_told() -> None:
 
 async def test_idling_before_the_first_subscription_costs_nothing() -> None:
     async with ScriptedSocket(serving()) as venue, feed_at(venue, MarketNotes()):
-        began = time.process_time()
+        began = time.thread_time()  # of this thread alone: whatever else runs on the machine
         await asyncio.sleep(0.3)
-        assert time.process_time() - began < 0.1
+        assert time.thread_time() - began < 0.15  # a loop that spins takes all 0.3 s
         assert len(asyncio.all_tasks()) <= 3
 
 
