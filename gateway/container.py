@@ -59,7 +59,7 @@ from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.request_budget import RequestBudget
 from gateway.services.streaming import StreamingService, StreamLimits
-from gateway.services.trading import OrderService, PortfolioService, PositionService
+from gateway.services.trading import OrderService, PositionService
 from gateway.services.validation import ValidationService
 from gateway.telemetry import Telemetry, TelemetryOptions
 
@@ -227,12 +227,6 @@ class ServiceModule(Module):
     ) -> PositionService:
         """What the account holds."""
         return PositionService(repository, cache, errors, clocks.wall, clocks.monotonic, settings.default_staleness_ms)
-
-    @provider
-    @singleton
-    def portfolio(self, accounts: AccountService, positions: PositionService) -> PortfolioService:
-        """Account and positions as one reading."""
-        return PortfolioService(accounts, positions)
 
     @provider
     @singleton
