@@ -212,7 +212,7 @@ def main() -> None:
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, grpcio {grpc.__version__}"
     )
-    print("without authentication yet; the journal is in memory")
+    print("without authentication yet; the journal is in memory; telemetry as shipped, without a collector")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(build_generator(Path(folder)), arguments.pairs)
         for name in arguments.budgets or ["u1", "u2", "u3", "f1"]:
