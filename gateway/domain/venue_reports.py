@@ -187,7 +187,7 @@ def _events(order: Order, report: Report) -> Iterator[JournalEvent]:
                 return
             merged = withheld
         else:
-            if _takes_over(order, merged):
+            if _takes_over(order, merged) or _follows(order, merged):
                 known = rewound(merged, filled_before, known.filled_average_price if known is not None else None)
                 yield _event(order, report, OrderEventKind.REPLACED, known)
             is_ended = merged.venue_status in _KINDS_OF_ENDS
@@ -227,7 +227,10 @@ def _kind(order: Order, report: Report, known: VenueOrder | None, merged: VenueO
 
 
 def _kind_of_news(order: Order, by_word: OrderEventKind | None, merged: VenueOrder) -> OrderEventKind:
-    if merged.venue_status == REPLACED:
+    if merged.venue_status == REPLACED:  # a half: the replace has taken effect when its successor is known
+        is_followed = any(known.replaces == merged.venue_order_id for known in order.venue_orders)
+        return OrderEventKind.REPLACED if is_followed else OrderEventKind.REPLACE_REQUESTED
+    if _follows(order, merged):
         return OrderEventKind.REPLACED
     if _takes_over(order, merged):
         is_placed = merged.venue_status not in UNPLACED or by_word is OrderEventKind.WORKING
@@ -248,6 +251,13 @@ def _takes_over(order: Order, merged: VenueOrder) -> bool:
     """Whether the venue order stands for one of this order's that is not yet known to be replaced."""
     replaced = venue_order_of(order, merged.replaces) if merged.replaces else None
     return replaced is not None and replaced.venue_status != REPLACED
+
+
+def _follows(order: Order, merged: VenueOrder) -> bool:
+    """Whether it is the first sight of the successor of a venue order that is known to be replaced."""
+    replaced = venue_order_of(order, merged.replaces) if merged.replaces else None
+    is_known = venue_order_of(order, merged.venue_order_id) is not None
+    return replaced is not None and replaced.venue_status == REPLACED and not is_known
 
 
 def _has_unknown_legs(order: Order, report: Report) -> bool:

@@ -229,7 +229,12 @@ class TestReplace:
     )
     def test_in_any_order_it_is_one_order(self, reports: tuple[Report, ...]) -> None:
         order, events = told(self.asked(), *reports)
-        assert Kind.REPLACED in [found.kind for found in events]
+        assert [found.kind for found in events].count(Kind.REPLACED) == 1
+        read = self.asked()
+        for found in events:
+            read = apply(read, found)
+            if found.kind is Kind.REPLACED:  # whoever acts on it finds the new values
+                assert (read.spec.limit_price, read.pending_replace) == (95, None)
         assert order.state is OrderState.PARTIALLY_FILLED
         assert [known.venue_order_id for known in order.venue_orders] == ["v1", "v2"]
         assert (order.spec.quantity, order.spec.limit_price) == (20, 95)

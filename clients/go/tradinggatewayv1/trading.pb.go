@@ -470,10 +470,9 @@ const (
 	OrderEvent_KIND_PARTIAL_FILL OrderEvent_Kind = 11
 	// Filled completely; see fill.
 	OrderEvent_KIND_FILL OrderEvent_Kind = 12
-	// A replace is on its way.
+	// A replace is on its way, or the old venue order has made room and the new one is not seen yet.
 	OrderEvent_KIND_REPLACE_REQUESTED OrderEvent_Kind = 15
-	// The replace took effect: the old venue order is gone. In state PENDING_REPLACE the new one was not seen
-	// yet, and order still has the old values; the new ones come with the next event.
+	// The replace took effect: order has the new values.
 	OrderEvent_KIND_REPLACED OrderEvent_Kind = 16
 	// The replace was refused; the order goes on as it was.
 	OrderEvent_KIND_REPLACE_REJECTED OrderEvent_Kind = 17

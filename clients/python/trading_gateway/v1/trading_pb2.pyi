@@ -1706,11 +1706,9 @@ class OrderEvent(_message.Message):
         KIND_FILL: OrderEvent._Kind.ValueType  # 12
         """Filled completely; see fill."""
         KIND_REPLACE_REQUESTED: OrderEvent._Kind.ValueType  # 15
-        """A replace is on its way."""
+        """A replace is on its way, or the old venue order has made room and the new one is not seen yet."""
         KIND_REPLACED: OrderEvent._Kind.ValueType  # 16
-        """The replace took effect: the old venue order is gone. In state PENDING_REPLACE the new one was not seen
-        yet, and order still has the old values; the new ones come with the next event.
-        """
+        """The replace took effect: order has the new values."""
         KIND_REPLACE_REJECTED: OrderEvent._Kind.ValueType  # 17
         """The replace was refused; the order goes on as it was."""
         KIND_CANCEL_REQUESTED: OrderEvent._Kind.ValueType  # 18
@@ -1762,11 +1760,9 @@ class OrderEvent(_message.Message):
     KIND_FILL: OrderEvent.Kind.ValueType  # 12
     """Filled completely; see fill."""
     KIND_REPLACE_REQUESTED: OrderEvent.Kind.ValueType  # 15
-    """A replace is on its way."""
+    """A replace is on its way, or the old venue order has made room and the new one is not seen yet."""
     KIND_REPLACED: OrderEvent.Kind.ValueType  # 16
-    """The replace took effect: the old venue order is gone. In state PENDING_REPLACE the new one was not seen
-    yet, and order still has the old values; the new ones come with the next event.
-    """
+    """The replace took effect: order has the new values."""
     KIND_REPLACE_REJECTED: OrderEvent.Kind.ValueType  # 17
     """The replace was refused; the order goes on as it was."""
     KIND_CANCEL_REQUESTED: OrderEvent.Kind.ValueType  # 18
