@@ -100,7 +100,7 @@ def _keys_finding(settings: Settings) -> Finding:
 
 def _data_dir_finding(folder: Path | None) -> Finding:
     if folder is None:
-        return Finding("data directory", "none: temporary, the emulator's account is gone at exit")
+        return Finding("data directory", "none set: unless --data-dir says otherwise, the account is gone at exit")
     place = folder if folder.exists() else folder.parent
     if folder.exists() and not folder.is_dir():
         return Finding("data directory", f"{folder} is not a folder", "Name a folder with --data-dir.")

@@ -15,10 +15,12 @@ from gateway.domain.errors import (
     FieldInvalid,
     InsufficientTime,
     KeyFate,
+    OrderDenied,
     OrderRejected,
     OutcomeUnknown,
     VenueUnreachable,
 )
+from gateway.domain.models.orders import OrderSpec
 from gateway.domain.types import OrderState
 from tests.application.rig import Rig, settle
 from tests.emulator.exchange.desk import make_spec
@@ -234,6 +236,29 @@ async def test_a_denial_is_recorded_and_repeated(rig: Rig) -> None:
         assert caught.value.metadata["limit"] == "200000"
     assert rig.order("k1").state is OrderState.DENIED
     assert rig.trouble.posts == []
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        make_spec("AAPL", "buy", 1_000_000_000, limit_price="90"),
+        make_spec("AAPL", "buy", 1, limit_price="90", reduce_only=True),
+        make_spec("AAPL", "sell", 1, limit_price="110", reduce_only=True),
+        make_spec("BTC/USD", "sell", 1, tif="gtc", limit_price="70000"),
+    ],
+    ids=["buying power", "nothing to buy back", "nothing to sell", "coins that are not held"],
+)
+async def test_a_preview_refuses_what_a_submit_refuses_and_no_more(rig: Rig, spec: OrderSpec) -> None:
+    preview = await rig.gateway.engine.preview("default", spec, rig.call())
+    assert not preview.would_be_accepted
+    assert rig.gateway.journal.head == 0
+    with pytest.raises(OrderDenied) as caught:
+        await rig.submit("k1", spec)
+    assert [check.reason for check in caught.value.checks] == [
+        check.reason for check in preview.checks if not check.passed
+    ]
+    assert (await rig.gateway.engine.preview("default", BUY, rig.call())).would_be_accepted
+    assert (await rig.submit("k2", BUY)).order.state is not OrderState.DENIED
 
 
 async def test_a_duplicate_id_with_equal_fields_is_ours(rig: Rig) -> None:
