@@ -29,6 +29,7 @@ from gateway.domain.models.market_data import (
 )
 from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
+from gateway.domain.models.risk import TradingState
 from gateway.domain.types import AssetClass, BudgetLane, CallContext, DataFeed, FeedState
 
 
@@ -275,6 +276,22 @@ class OrderJournal(Protocol):
 
     def chain_hash(self, sequence: int) -> bytes:
         """8 bytes that bind all events up to a sequence; what a resume token carries."""
+        ...
+
+
+class TradingStateStore(Protocol):
+    """The append-only record of the account's trading states."""
+
+    def current(self) -> TradingState:
+        """The newest; ACTIVE with version 0 before the first."""
+        ...
+
+    async def append(self, state: TradingState) -> None:
+        """Record the next state, version one higher than the current one; durable when this returns.
+
+        Raises:
+            JournalUnavailable: It was not recorded.
+        """
         ...
 
 

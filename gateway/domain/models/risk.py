@@ -1,0 +1,59 @@
+"""Whether trading goes on: the mode of the account, who set it, and why.
+
+One scope exists: the account. What a mode lets through is said here once; who asks is `application.trading_state`
+at the door and at the last hop.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+REASON_CHARACTERS_MAX: Final = 256
+"""Of the text that says why a mode was set."""
+
+
+class TradingMode(StrEnum):
+    """What may be done; each lets less through than the one before."""
+
+    ACTIVE = "active"
+    REDUCING = "reducing"
+    HALTED = "halted"
+    KILLED = "killed"
+
+    @property
+    def severity(self) -> int:
+        """0 for ACTIVE, growing with strictness."""
+        return _SEVERITY[self]
+
+    def lets_through(self, *, is_reduction: bool) -> bool:
+        """Whether a new order may leave; cancels always may.
+
+        Args:
+            is_reduction: It can only make a position smaller, whatever else is open.
+        """
+        return self is TradingMode.ACTIVE or (self is TradingMode.REDUCING and is_reduction)
+
+
+_SEVERITY: Final = {mode: severity for severity, mode in enumerate(TradingMode)}
+
+
+@dataclass(frozen=True, slots=True)
+class TradingState:
+    """The mode of the account since an instant.
+
+    Attributes:
+        reason: For people.
+        set_by: Who: a caller's name, "signal", "file", or what tripped by itself.
+        automatic: Set by the gateway itself.
+        set_time_ns: Nanoseconds since the Unix epoch.
+        version: 1, 2, 3, … with each change; 0 when it was never set.
+    """
+
+    mode: TradingMode = TradingMode.ACTIVE
+    reason: str = ""
+    set_by: str = ""
+    automatic: bool = False
+    set_time_ns: int = 0
+    version: int = 0
