@@ -190,10 +190,10 @@ class ServiceModule(Module):
     @provider
     @singleton
     def calendar(
-        self, repository: MarketDataRepository, cache: CacheService, errors: ErrorService, clocks: Clocks
+        self, repository: MarketDataRepository, cache: CacheService, errors: ErrorService
     ) -> MarketCalendarService:
         """When."""
-        return MarketCalendarService(repository, cache, errors, clocks.wall)
+        return MarketCalendarService(repository, cache, errors)
 
     @provider
     @singleton
@@ -388,6 +388,7 @@ class ApplicationModule(Module):
         feed: OrderFeed,
         venue: OrderService,
         assets: AssetService,
+        calendar: MarketCalendarService,
         validation: ValidationService,
         risk: RiskManager,
         errors: ErrorService,
@@ -402,6 +403,7 @@ class ApplicationModule(Module):
             feed,
             venue,
             assets,
+            calendar,
             validation,
             risk,
             errors,
@@ -434,6 +436,7 @@ class ApplicationModule(Module):
         feed: OrderFeed,
         venue: OrderService,
         assets: AssetService,
+        calendar: MarketCalendarService,
         validation: ValidationService,
         risk: RiskManager,
         errors: ErrorService,
@@ -450,6 +453,7 @@ class ApplicationModule(Module):
             feed,
             venue,
             assets,
+            calendar,
             validation,
             risk,
             errors,

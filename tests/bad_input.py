@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from tests.bad_requests import (
+    BUY,
     COMBINATION,
     EXHAUSTED,
     FAILED,
@@ -252,6 +253,12 @@ def numbers() -> Iterator[Case]:
     yield from order_case("B59", "below the smallest order", dust, "spec.quantity", note=note)
     odd = spec(symbol="BTC/USD", quantity="0.00015", time_in_force=GTC, order_type=MARKET)
     yield from order_case("B59", "between two lots", odd, "spec.quantity", note=note)
+    worth = "of shares, what the venue counts is a fraction's worth: one dollar is the smallest order"
+    for what, crumb in (
+        ("a billionth of a share", spec(quantity="0.000000001", limit_price="50")),
+        ("a cent's worth of a share", spec(quantity="0.00004", order_type=MARKET)),
+    ):
+        yield from order_case("B59", what, crumb, "spec.quantity", note=worth, asks=True)
     broke: dict[str, Any] = {"code": FAILED, "reason": "RISK_BUYING_POWER", "key": "spent", "asks": True}
     yield from order_case("B60", "a billion shares", spec(quantity="1000000000"), **broke)
     million = spec(order_type=MARKET, notional="1000000000000")
@@ -273,6 +280,14 @@ def numbers() -> Iterator[Case]:
     yield from order_case("B62", "negative", spec(limit_price="-1"), "spec.limit_price")
     crossing = spec(order_type=STOP_LIMIT, stop_price="60", limit_price="50")
     yield from order_case("B64", "stop-limit that cannot fill", crossing, "spec.stop_price", **COMBINATION)
+    wrong: dict[str, Any] = {"code": FAILED, "reason": "RISK_PRICE_COLLAR", "key": "spent", "asks": True}
+    for what, side, price in (("a buy", BUY, "1"), ("a sell", SELL, "9000")):
+        behind = spec(side=side, order_type=STOP, stop_price=price)
+        yield from order_case("B64", f"stop of {what} behind the market", behind, **wrong)
+        behind = spec(side=side, order_type=STOP_LIMIT, stop_price=price, limit_price=price)
+        yield from order_case("B64", f"stop-limit of {what} behind the market", behind, **wrong)
+    exit_ = spec(order_type=MARKET, order_class=OTO, stop_loss=pb.StopLoss(stop_price="9000"))
+    yield from order_case("B64", "stop loss behind the market", exit_, **wrong)
     yield from order_case("B64", "trail 0", spec(order_type=TRAILING, trail_price="0"), "spec.trail_price")
     yield from order_case("B64", "trail 100 %", spec(order_type=TRAILING, trail_percent="100"), "spec.trail_percent")
     both = "both trails are a oneof, so the last one wins: neither is the mistake that is left"
@@ -324,7 +339,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "B51": ("test_a_key_holds_one_content_for_ever",),
     "B52": ("test_a_key_holds_one_content_for_ever",),
     "B65": ("test_replaces_that_cannot_be", "test_error_reasons.py::test_an_order_by_money_has_no_replace"),
-    "B73": ("test_error_reasons.py::test_the_market_is_closed",),
+    "B73": ("test_error_reasons.py::test_the_market_is_closed", "test_error_reasons.py::test_an_auction_is_cut_off"),
     "B83": ("test_canceling_what_has_ended_is_no_error",),
     "B84": ("test_replaces_that_cannot_be", "test_error_reasons.py::test_a_replace_too_early_or_of_an_unknown_order"),
     "B85": ("test_replaces_that_cannot_be", "test_error_reasons.py::test_a_replace_to_no_more_than_is_filled"),
@@ -367,10 +382,8 @@ PARTLY: Final[dict[str, str]] = {
     "B20": "the bound is the process's: without tokens there are no callers to tell apart",
     "B35": "without tokens everybody may name any strategy",
     "B48": "option roots: no options",
-    "B59": "a billionth of a share is a quantity by the contract: what is too little of a stock is the venue's to say",
-    "B64": "a stop on the wrong side of the market is the venue's to refuse: the checks of this build that need no "
-    "configuration ask for no price there",
-    "B73": "the cut-offs of opg and cls are the venue's to refuse",
+    "B59": "a sell of any fraction is left to the venue: what is held may always be sold",
+    "B64": "between bid and ask, and without a price, a stop's side is the venue's to judge",
     "B77": "a replace that comes late is refused after its order was found",
     "B78": "the contract has no time zones, and its lists take any range of past orders",
     "B82": "without tokens there is no order of somebody else; one from outside may be canceled by its ids",

@@ -163,6 +163,35 @@ def test_the_market_is_closed(stage_of: Staging, start_emulator: EmulatorHost) -
     assert said(refusal) == (Code.FAILED_PRECONDITION, "MARKET_CLOSED", "free")
 
 
+@pytest.mark.parametrize(
+    ("now", "wanted", "is_late"),
+    [
+        ("2024-01-03 09:27", pb.TIME_IN_FORCE_OPG, False),
+        ("2024-01-03 09:28", pb.TIME_IN_FORCE_OPG, True),
+        ("2024-01-03 18:59", pb.TIME_IN_FORCE_OPG, True),
+        ("2024-01-03 19:00", pb.TIME_IN_FORCE_OPG, False),
+        ("2024-01-03 15:49", pb.TIME_IN_FORCE_CLS, False),
+        ("2024-01-03 15:50", pb.TIME_IN_FORCE_CLS, True),
+        ("2024-07-03 12:50", pb.TIME_IN_FORCE_CLS, True),  # a half day
+        ("2024-01-06 12:00", pb.TIME_IN_FORCE_OPG, False),  # a Saturday
+    ],
+)
+def test_an_auction_is_cut_off(
+    stage_of: Staging, start_emulator: EmulatorHost, now: str, wanted: pb.TimeInForce, is_late: bool
+) -> None:
+    """The gateway's rule and the emulator's, which know nothing of each other, agree to the minute."""
+    stage = stage_of(start_emulator(session="nyse", clock=ManualClock(instant(now))))
+    request = submit(wanted=spec(time_in_force=wanted))
+    if not is_late:
+        assert stage.wire.call("SubmitOrder", request).order.venue_order_id
+        return
+    refusal = stage.wire.refusal("SubmitOrder", request)
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "MARKET_CLOSED", "free")
+    preview = pb.PreviewOrderRequest(spec=request.spec)
+    assert said(stage.wire.refusal("PreviewOrder", preview))[:2] == (Code.FAILED_PRECONDITION, "MARKET_CLOSED")
+    assert stage.emulator.requests("POST /v2/orders") == 0
+
+
 @produces("PRICE_UNAVAILABLE")
 def test_no_price_is_to_be_had(stage_of: Staging, tmp_path: Path) -> None:
     """A tape that nobody listens to has not begun."""

@@ -47,7 +47,7 @@ from gateway.domain.models.reference import Asset
 from gateway.domain.order_lifecycle import REPLACED, changed
 from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderState, venue_client_order_id
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
-from gateway.services.reference import AssetService
+from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.trading import OrderService
 from gateway.services.validation import ValidationService
 
@@ -83,6 +83,7 @@ class Replacements:
         feed: OrderFeed,
         venue: OrderService,
         assets: AssetService,
+        calendar: MarketCalendarService,
         validation: ValidationService,
         risk: RiskManager,
         errors: ErrorService,
@@ -99,6 +100,7 @@ class Replacements:
         self._feed = feed
         self._venue = venue
         self._assets = assets
+        self._calendar = calendar
         self._validation = validation
         self._risk = risk
         self._errors = errors
@@ -123,6 +125,8 @@ class Replacements:
         asset = self._assets.find(before.spec.symbol) or await self._assets.get(before.spec.symbol, call)
         self._validation.check_changes(before.spec, request.changes, asset)
         after = changed(before.spec, request.changes)
+        if request.changes.time_in_force is not None:
+            await self._calendar.check_cut_off(request.changes.time_in_force, call)
         quote = await self._risk.prepare(after, call)
         if not self._feed.is_live:
             await self._risk.refresh_positions(call)

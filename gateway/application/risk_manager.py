@@ -20,8 +20,11 @@ from gateway.domain.errors import (
     AccountBlocked,
     BuyingPowerExceeded,
     FailedCheck,
+    FieldInvalid,
+    FieldViolation,
     GatewayError,
     OrderDenied,
+    PriceCollarExceeded,
     PriceUnavailable,
     ReduceOnlyViolated,
     ShortNotAllowed,
@@ -52,10 +55,12 @@ BACKGROUND_REFRESH_S: Final = 10.0
 REFRESH_TIMEOUT_S: Final = 5.0
 
 _DENIALS: Final[dict[str, type[OrderDenied]]] = {
-    denial.reason: denial for denial in (AccountBlocked, ReduceOnlyViolated, ShortNotAllowed, BuyingPowerExceeded)
+    denial.reason: denial
+    for denial in (AccountBlocked, PriceCollarExceeded, ReduceOnlyViolated, ShortNotAllowed, BuyingPowerExceeded)
 }
 _TEXTS: Final = {
     AccountBlocked.reason: "The venue has blocked trading for this account.",
+    PriceCollarExceeded.reason: "The stop is on the wrong side of the market.",
     ReduceOnlyViolated.reason: "A reduce-only order would open or enlarge a position.",
     ShortNotAllowed.reason: "The order sells more than is held and not already being sold.",
     BuyingPowerExceeded.reason: "The order costs more than the buying power that is left.",
@@ -114,7 +119,8 @@ class RiskManager:
         """Have everything at hand that the checks need; usually it already is.
 
         Returns:
-            The quote, where the order cannot be judged without one.
+            The quote, where the order cannot be judged without one; for a stop, if one can be had: what protects a
+            position does not wait for a price.
 
         Raises:
             PriceUnavailable: There is none.
@@ -128,9 +134,12 @@ class RiskManager:
         is_cautious = spec.side is OrderSide.SELL or spec.reduce_only
         if self._positions.age_s == float("inf") or (is_cautious and self._positions.is_doubtful(spec.symbol)):
             await self._positions.refresh(call)
-        if not risk_checks.needs_price(spec, self._positions.held(spec.symbol)):
+        is_needed = risk_checks.needs_price(spec, self._positions.held(spec.symbol))
+        if not is_needed and risk_checks.live_stop(spec) is None:
             return None
         quote = await self._prices.reference_price(spec.symbol, call)
+        if not is_needed:
+            return quote
         if quote is None or not (quote.ask_price > 0 if spec.side is OrderSide.BUY else quote.bid_price > 0):
             raise PriceUnavailable("No price could be had to check the order against.")
         return quote
@@ -170,7 +179,7 @@ class RiskManager:
         view = self._view(spec, asset, quote, replacing)
         quantity = risk_checks.worst_quantity(spec, view)
         return Evaluation(
-            checks=risk_checks.check_all(spec, view),
+            checks=risk_checks.check_all(spec, view, None if replacing is None else replacing.spec),
             cost=risk_checks.cost_of(spec, view, quantity),
             value=risk_checks.value_of(spec, view),
             is_reduction=risk_checks.is_reduction(spec, view),
@@ -206,6 +215,16 @@ class RiskManager:
         if opens_short and asset.asset_class is AssetClass.US_EQUITY and not asset.shortable:
             raise SymbolNotTradable("The asset cannot be sold short.", metadata={"shortable": "false"})
 
+    def check_size(self, spec: OrderSpec, asset: Asset, quote: Quote | None) -> None:
+        """Refuse a fraction of a share that is worth less than the venue takes.
+
+        Raises:
+            FieldInvalid: Naming the quantity.
+        """
+        if asset.asset_class is AssetClass.US_EQUITY and risk_checks.is_too_small(spec, *_market(quote)):
+            violation = FieldViolation("spec.quantity", f"is worth less than {risk_checks.FRACTION_MIN_USD} USD")
+            raise FieldInvalid("The order is too small.", violations=[violation])
+
     async def _refresh_behind(self) -> None:
         call = CallContext(Caller(), self._monotonic() + REFRESH_TIMEOUT_S, BudgetLane.READ)
         try:
@@ -218,8 +237,7 @@ class RiskManager:
     def _view(self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None) -> RiskView:
         account = self._balances.account
         assert account is not None, "prepare comes first"
-        bid = decimal_from_price(quote.bid_price) if quote is not None and quote.bid_price > 0 else None
-        ask = decimal_from_price(quote.ask_price) if quote is not None and quote.ask_price > 0 else None
+        bid, ask = _market(quote)
         without = "" if replacing is None else _family(replacing)
         outstanding = self._outstanding
         return RiskView(
@@ -279,6 +297,14 @@ def _description(check: RiskCheckResult) -> str:
         return _TEXTS[check.reason]
     figures = _figures(check)
     return f"{_TEXTS[check.reason]} {figures['observed']} of {figures['limit']} {check.unit}."
+
+
+def _market(quote: Quote | None) -> tuple[Decimal | None, Decimal | None]:
+    """Bid and ask, US dollars; None for a side without a price."""
+    if quote is None:
+        return None, None
+    bid = decimal_from_price(quote.bid_price) if quote.bid_price > 0 else None
+    return bid, decimal_from_price(quote.ask_price) if quote.ask_price > 0 else None
 
 
 def _family(order: Order) -> str:

@@ -36,7 +36,7 @@ from gateway.domain.models.reference import Asset
 from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderClass, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import Report, same_order
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
-from gateway.services.reference import AssetService
+from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.trading import OrderService
 from gateway.services.validation import ValidationService
 
@@ -67,6 +67,7 @@ class Submissions:
         feed: OrderFeed,
         venue: OrderService,
         assets: AssetService,
+        calendar: MarketCalendarService,
         validation: ValidationService,
         risk: RiskManager,
         errors: ErrorService,
@@ -80,6 +81,7 @@ class Submissions:
         self._feed = feed
         self._venue = venue
         self._assets = assets
+        self._calendar = calendar
         self._validation = validation
         self._risk = risk
         self._errors = errors
@@ -106,7 +108,9 @@ class Submissions:
         """Validation and checks, as far as they are the same for a dry run."""
         asset = await self._asset(spec, call)
         spec = self._validation.normalize(spec, asset)
+        await self._calendar.check_cut_off(spec.time_in_force, call)
         quote = await self._risk.prepare(spec, call)
+        self._risk.check_size(spec, asset, quote)
         self._risk.check_shortable(spec, asset)
         if not self._feed.is_live:
             await self._risk.refresh_positions(call)

@@ -293,6 +293,12 @@ class ShortNotAllowed(OrderDenied):
     reason = "RISK_SHORT_NOT_ALLOWED"
 
 
+class PriceCollarExceeded(OrderDenied):
+    """A stop is on the wrong side of the market: it would be triggered at once."""
+
+    reason = "RISK_PRICE_COLLAR"
+
+
 class ReduceOnlyViolated(OrderDenied):
     """A reduce-only order would open or enlarge a position."""
 

@@ -37,6 +37,8 @@ MARKET_COLLAR: Final = Decimal("1.04")
 """What a market or stop buy may cost beyond the price it is judged by. Source: Alpaca reserves 2.5 % to 4 %."""
 SHORT_COLLAR: Final = Decimal("1.03")
 """The same for opening a short position. Source: Alpaca, 3 % above the ask."""
+FRACTION_MIN_USD: Final = Decimal(1)
+_OTHER_SIDE: Final = {OrderSide.BUY: OrderSide.SELL, OrderSide.SELL: OrderSide.BUY}
 _ZERO: Final = Decimal(0)
 
 
@@ -71,13 +73,28 @@ def needs_price(spec: OrderSpec, held: Decimal) -> bool:
     return spec.notional is None and spec.order_type in (OrderType.MARKET, OrderType.TRAILING_STOP)
 
 
-def check_all(spec: OrderSpec, view: RiskView) -> tuple[RiskCheckResult, ...]:
+def live_stop(spec: OrderSpec) -> tuple[OrderSide, Decimal] | None:
+    """The side and price of a stop that begins to watch the market with the order; None when none does."""
+    if spec.order_class is OrderClass.OCO and spec.stop_loss is not None:
+        return spec.side, spec.stop_loss.stop_price
+    if spec.order_type in (OrderType.STOP, OrderType.STOP_LIMIT) and spec.stop_price is not None:
+        return spec.side, spec.stop_price
+    if spec.order_type is OrderType.MARKET and spec.stop_loss is not None:  # its entry is filled at once
+        return _OTHER_SIDE[spec.side], spec.stop_loss.stop_price
+    return None
+
+
+def check_all(spec: OrderSpec, view: RiskView, stands: OrderSpec | None = None) -> tuple[RiskCheckResult, ...]:
     """Every check, in the order in which denials are told.
 
-    The order must be legal by itself, and `view` must have a price if `needs_price` says so.
+    The order must be legal by itself, and `view` must have a price if `needs_price` says so. `stands` is what it
+    replaces: a stop that is not moved may have been triggered, and is judged no more.
     """
     quantity = worst_quantity(spec, view)
     checks = [check_account(spec, view)]
+    stop = live_stop(spec)
+    if stop is not None and (stands is None or stop != live_stop(stands)):
+        checks.append(check_stop(*stop, view))
     if spec.reduce_only:
         checks.append(check_reduce_only(spec, view, quantity))
     if spec.side is OrderSide.SELL:
@@ -113,6 +130,31 @@ def check_short(spec: OrderSpec, view: RiskView, quantity: Decimal) -> RiskCheck
     if observed > limit and is_allowed and is_whole and not spec.reduce_only:
         return RiskCheckResult(reason, passed=True, observed=observed, unit="shares")
     return _compared(reason, observed, limit, "shares")
+
+
+def check_stop(side: OrderSide, stop_price: Decimal, view: RiskView) -> RiskCheckResult:
+    """A stop is beyond the market, not behind it; between bid and ask, and without a price, the venue decides.
+
+    Source: Alpaca refuses a buy stop below the market's price and a sell stop above it.
+    """
+    market = view.bid if side is OrderSide.BUY else view.ask
+    reason = "RISK_PRICE_COLLAR"
+    if market is None:
+        return RiskCheckResult(reason, passed=True, observed=stop_price, unit="USD")
+    distance = stop_price - market if side is OrderSide.BUY else market - stop_price
+    return RiskCheckResult(reason, distance > 0, stop_price, market, distance, "USD")
+
+
+def is_too_small(spec: OrderSpec, bid: Decimal | None, ask: Decimal | None) -> bool:
+    """Whether a fraction of a share is bought for less than the venue takes; what is held may always be sold.
+
+    Source: Alpaca, fractional trading: one dollar is the smallest order. Coins have sizes in the asset table.
+    """
+    quantity = spec.quantity
+    if quantity is None or spec.side is OrderSide.SELL or quantity == quantity.to_integral_value():
+        return False
+    price = spec.limit_price or spec.stop_price or ask or bid
+    return price is not None and quantity * price < FRACTION_MIN_USD
 
 
 def check_buying_power(view: RiskView, cost: Decimal) -> RiskCheckResult:

@@ -9,15 +9,23 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime, time
 from typing import Final
+from zoneinfo import ZoneInfo
 
-from gateway.domain.errors import FieldInvalid, FieldViolation, GatewayError, PageTokenMismatch, SymbolUnknown
+from gateway.domain.errors import (
+    FieldInvalid,
+    FieldViolation,
+    GatewayError,
+    MarketClosed,
+    PageTokenMismatch,
+    SymbolUnknown,
+)
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import fingerprint_of
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
-from gateway.domain.types import AssetClass, CallContext, is_symbol
+from gateway.domain.types import NANOS_PER_SECOND, AssetClass, CallContext, TimeInForce, is_symbol
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
 
@@ -28,6 +36,13 @@ ASSETS_PAGE_SIZE_DEFAULT: Final = 1_000
 ASSETS_PAGE_SIZE_MAX: Final = 10_000
 ATTEMPT_AGAIN_MS: Final = 60_000
 """A symbol that is not in the table may be new: the table is read again, at most this often."""
+AUCTION_CUT_OFF_S: Final = {TimeInForce.OPG: 120, TimeInForce.CLS: 600}
+"""So long before its auction the venue takes no more orders for it. Source: Alpaca, 9:28 for opg and 15:50 for cls."""
+AUCTIONS_AGAIN: Final = time(19)
+"""From then on, New York time, orders for the next day's auctions are taken. Source: Alpaca."""
+NEVER_CLOSES_S: Final = 23 * 3_600
+"""A session of this length has no auctions."""
+_NEW_YORK: Final = ZoneInfo("America/New_York")
 _CLASSES: Final = (AssetClass.US_EQUITY, AssetClass.CRYPTO)
 _TOKEN_DIGEST_LENGTH: Final = 16
 
@@ -175,19 +190,12 @@ class AssetService:
 
 
 class MarketCalendarService:
-    """Sessions of US equities; crypto never closes.
+    """Sessions and cut-offs of US equities, by the venue's clock; crypto never closes."""
 
-    Args:
-        wall: Nanoseconds since the Unix epoch.
-    """
-
-    def __init__(
-        self, repository: MarketDataRepository, cache: CacheService, errors: ErrorService, wall: Callable[[], int]
-    ) -> None:
+    def __init__(self, repository: MarketDataRepository, cache: CacheService, errors: ErrorService) -> None:
         self._repository = repository
         self._cache = cache
         self._errors = errors
-        self._wall = wall
 
     async def get_clock(self, call: CallContext) -> MarketClock:
         """The venue's clock, at most a second old."""
@@ -200,6 +208,26 @@ class MarketCalendarService:
     async def is_open(self, asset_class: AssetClass, call: CallContext) -> bool:
         """Whether the regular session of an asset class is open now."""
         return asset_class is AssetClass.CRYPTO or (await self.get_clock(call)).is_open
+
+    async def check_cut_off(self, time_in_force: TimeInForce, call: CallContext) -> None:
+        """Refuse an order for an auction that the venue takes no more orders for.
+
+        Raises:
+            MarketClosed: Between the cut-off and 19:00 of a trading day, New York time.
+            VenueUnreachable, VenueRateLimited, VenueAuthentication: The day's hours are not known.
+        """
+        if time_in_force not in AUCTION_CUT_OFF_S:
+            return
+        now_ns = (await self.get_clock(call)).time_ns
+        today = datetime.fromtimestamp(now_ns // NANOS_PER_SECOND, _NEW_YORK).date()
+        for day in await self.list_days(today, today, call):
+            if day.close_time_ns - day.open_time_ns >= NEVER_CLOSES_S * NANOS_PER_SECOND:
+                return
+            auction_ns = day.open_time_ns if time_in_force is TimeInForce.OPG else day.close_time_ns
+            cut_off_ns = auction_ns - AUCTION_CUT_OFF_S[time_in_force] * NANOS_PER_SECOND
+            again = datetime.combine(today, AUCTIONS_AGAIN, _NEW_YORK).timestamp()
+            if cut_off_ns <= now_ns < int(again) * NANOS_PER_SECOND:
+                raise MarketClosed(f"Orders for this auction ({time_in_force}) are taken from 19:00 New York time on.")
 
     async def list_days(self, start: date, end: date, call: CallContext) -> tuple[MarketDay, ...]:
         """Trading days within [start, end], oldest first."""

@@ -195,13 +195,14 @@ class Gateway:
         self.risk = RiskManager(self.orders, self.balances, self.positions, prices, self.tasks, monotonic)
         self.desk = KeyDesk(self.orders, self.tasks, monotonic, settings.get("submit_wait_ms", SUBMIT_WAIT_MS))
         self.resolver = OutcomeResolver(self.orders, self.feed, service, calls, self.tasks, wall, monotonic, sleep)
+        calendar = MarketCalendarService(venue.market_data, cache, errors)
         submissions = Submissions(
-            self.orders, self.feed, service, self.assets, validation, self.risk, errors, self.resolver, calls,
-            wall, monotonic,
+            self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
+            calls, wall, monotonic,
         )  # fmt: skip
         cancellations = Cancellations(self.orders, service, self.resolver, calls, self.tasks, wall, sleep)
         replacements = Replacements(
-            self.orders, self.feed, service, self.assets, validation, self.risk, errors, self.resolver,
+            self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
             cancellations, calls, self.tasks, wall, monotonic, sleep,
         )  # fmt: skip
         self.reconciler = Reconciler(
@@ -213,7 +214,6 @@ class Gateway:
             self.orders, self.desk, submissions, replacements, cancellations, self.resolver, self.feed,
             self.reconciler, self.updates, venue.streaming, self.tasks, wall, monotonic,
         )  # fmt: skip
-        calendar = MarketCalendarService(venue.market_data, cache, errors, wall)
         self.workflow = TradingWorkflow(
             self.engine, self.desk, self.orders, self.positions, self.assets, calendar, wall, monotonic
         )

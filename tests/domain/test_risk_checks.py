@@ -8,10 +8,19 @@ from typing import Any
 import pytest
 
 from gateway.domain.models.account import Account
-from gateway.domain.models.orders import OrderSpec
+from gateway.domain.models.orders import OrderSpec, StopLoss, TakeProfit
 from gateway.domain.models.reference import Asset
-from gateway.domain.risk_checks import RiskView, check_all, cost_of, is_reduction, needs_price, worst_quantity
-from gateway.domain.types import AssetClass, OrderSide, OrderType, TimeInForce, Venue
+from gateway.domain.risk_checks import (
+    RiskView,
+    check_all,
+    cost_of,
+    is_reduction,
+    is_too_small,
+    live_stop,
+    needs_price,
+    worst_quantity,
+)
+from gateway.domain.types import AssetClass, OrderClass, OrderSide, OrderType, TimeInForce, Venue
 
 
 def view(**changes: Any) -> RiskView:
@@ -113,3 +122,37 @@ def test_stops_and_trails_are_judged_at_their_worst() -> None:
     assert cost_of(stop, view(), worst_quantity(stop, view())) == 208
     trail = spec(quantity=1, order_type=OrderType.TRAILING_STOP, trail_percent=Decimal(10))
     assert cost_of(trail, view(), worst_quantity(trail, view())) == Decimal("114.4")
+
+
+@pytest.mark.parametrize(
+    ("side", "stop_price", "is_fine"),
+    [("buy", "99", False), ("buy", "99.01", True), ("sell", "100", False), ("sell", "99.99", True)],
+)
+def test_a_stop_is_beyond_the_market(side: str, stop_price: str, is_fine: bool) -> None:
+    """At the bid a buy stop is triggered at once, at the ask a sell stop; in between the venue decides."""
+    wanted = spec(side, order_type=OrderType.STOP, stop_price=Decimal(stop_price))
+    reasons = [] if is_fine else ["RISK_PRICE_COLLAR"]
+    assert failed(wanted, view(held=1)) == reasons
+    assert failed(wanted, view(held=1, bid=None, ask=None)) == []
+    assert [check.reason for check in check_all(wanted, view(held=1), wanted) if not check.passed] == []
+
+
+def test_the_stops_that_watch_the_market_at_once() -> None:
+    """An OCO's and a market entry's stop loss do; that of a limit entry waits for its fill."""
+    loss = StopLoss(Decimal(150))
+    profit = TakeProfit(Decimal(200))
+    assert live_stop(spec(order_class=OrderClass.OTO, stop_loss=loss)) == (OrderSide.SELL, Decimal(150))
+    exits = spec("sell", order_type=OrderType.LIMIT, order_class=OrderClass.OCO, take_profit=profit, stop_loss=loss)
+    assert live_stop(exits) == (OrderSide.SELL, Decimal(150))
+    entry = spec(limit_price=Decimal(100), order_class=OrderClass.BRACKET, take_profit=profit, stop_loss=loss, **LIMIT)
+    assert live_stop(entry) is None
+
+
+def test_fractions_are_worth_a_dollar() -> None:
+    """At their own price or at the ask; what is held may be sold however little it is worth."""
+    assert is_too_small(spec(quantity="0.0099"), Decimal(99), Decimal(100))
+    assert not is_too_small(spec(quantity="0.01"), Decimal(99), Decimal(100))
+    assert is_too_small(spec(quantity="0.01", limit_price=Decimal(99), **LIMIT), None, Decimal(100))
+    assert not is_too_small(spec("sell", quantity="0.0001"), Decimal(99), Decimal(100))
+    assert not is_too_small(spec(quantity="0.0001"), None, None)
+    assert not is_too_small(spec(quantity=1), Decimal("0.1"), Decimal("0.2"))  # a penny stock

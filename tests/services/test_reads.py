@@ -339,6 +339,6 @@ class TestAssets:
         assert [asset.symbol for asset in narrow.items] == ["BRK.B"]
 
     async def test_hours(self, world: World) -> None:
-        calendar: Any = MarketCalendarService(world, world.cache, world.errors, world.wall)  # type: ignore[arg-type]
+        calendar: Any = MarketCalendarService(world, world.cache, world.errors)  # type: ignore[arg-type]
         assert await calendar.is_open(AssetClass.CRYPTO, CALL)
         assert not await calendar.is_open(AssetClass.US_EQUITY, CALL)

@@ -135,6 +135,8 @@ const (
 	// FAILED_PRECONDITION, key spent, as for every RISK_ reason. Buying power less what open and unsent orders
 	// reserve.
 	ErrorReason_ERROR_REASON_RISK_BUYING_POWER ErrorReason = 100
+	// A stop is on the wrong side of the market: it would be triggered at once.
+	ErrorReason_ERROR_REASON_RISK_PRICE_COLLAR ErrorReason = 109
 	// The account may not sell short, or the order would turn a long position into a short one.
 	ErrorReason_ERROR_REASON_RISK_SHORT_NOT_ALLOWED ErrorReason = 112
 	// A reduce-only order would open or enlarge a position.
@@ -183,6 +185,7 @@ var (
 		62:  "ERROR_REASON_PRICE_UNAVAILABLE",
 		63:  "ERROR_REASON_MARKET_CLOSED",
 		100: "ERROR_REASON_RISK_BUYING_POWER",
+		109: "ERROR_REASON_RISK_PRICE_COLLAR",
 		112: "ERROR_REASON_RISK_SHORT_NOT_ALLOWED",
 		116: "ERROR_REASON_RISK_REDUCE_ONLY",
 		119: "ERROR_REASON_RISK_ACCOUNT_BLOCKED",
@@ -225,6 +228,7 @@ var (
 		"ERROR_REASON_PRICE_UNAVAILABLE":      62,
 		"ERROR_REASON_MARKET_CLOSED":          63,
 		"ERROR_REASON_RISK_BUYING_POWER":      100,
+		"ERROR_REASON_RISK_PRICE_COLLAR":      109,
 		"ERROR_REASON_RISK_SHORT_NOT_ALLOWED": 112,
 		"ERROR_REASON_RISK_REDUCE_ONLY":       116,
 		"ERROR_REASON_RISK_ACCOUNT_BLOCKED":   119,
@@ -262,8 +266,7 @@ var File_trading_gateway_v1_errors_proto protoreflect.FileDescriptor
 
 const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\xfb\n" +
-	"\n" +
+	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\x9f\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_FIELD_INVALID\x10\x01\x12\x1e\n" +
@@ -302,7 +305,8 @@ const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\x1bERROR_REASON_TOO_MANY_CALLS\x108\x12\"\n" +
 	"\x1eERROR_REASON_PRICE_UNAVAILABLE\x10>\x12\x1e\n" +
 	"\x1aERROR_REASON_MARKET_CLOSED\x10?\x12\"\n" +
-	"\x1eERROR_REASON_RISK_BUYING_POWER\x10d\x12'\n" +
+	"\x1eERROR_REASON_RISK_BUYING_POWER\x10d\x12\"\n" +
+	"\x1eERROR_REASON_RISK_PRICE_COLLAR\x10m\x12'\n" +
 	"#ERROR_REASON_RISK_SHORT_NOT_ALLOWED\x10p\x12!\n" +
 	"\x1dERROR_REASON_RISK_REDUCE_ONLY\x10t\x12%\n" +
 	"!ERROR_REASON_RISK_ACCOUNT_BLOCKED\x10wb\x06proto3"

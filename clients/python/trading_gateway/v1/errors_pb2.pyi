@@ -142,6 +142,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION, key spent, as for every RISK_ reason. Buying power less what open and unsent orders
     reserve.
     """
+    ERROR_REASON_RISK_PRICE_COLLAR: _ErrorReason.ValueType  # 109
+    """A stop is on the wrong side of the market: it would be triggered at once."""
     ERROR_REASON_RISK_SHORT_NOT_ALLOWED: _ErrorReason.ValueType  # 112
     """The account may not sell short, or the order would turn a long position into a short one."""
     ERROR_REASON_RISK_REDUCE_ONLY: _ErrorReason.ValueType  # 116
@@ -252,6 +254,8 @@ ERROR_REASON_RISK_BUYING_POWER: ErrorReason.ValueType  # 100
 """FAILED_PRECONDITION, key spent, as for every RISK_ reason. Buying power less what open and unsent orders
 reserve.
 """
+ERROR_REASON_RISK_PRICE_COLLAR: ErrorReason.ValueType  # 109
+"""A stop is on the wrong side of the market: it would be triggered at once."""
 ERROR_REASON_RISK_SHORT_NOT_ALLOWED: ErrorReason.ValueType  # 112
 """The account may not sell short, or the order would turn a long position into a short one."""
 ERROR_REASON_RISK_REDUCE_ONLY: ErrorReason.ValueType  # 116
