@@ -10,7 +10,7 @@ from decimal import Decimal
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.models.orders import Order, OrderChanges, OrderRef, OrderSpec, fingerprint_of
-from gateway.domain.risk_checks import RiskCheckResult
+from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import OrderSide, OrderState, format_decimal
 
 

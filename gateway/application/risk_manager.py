@@ -34,7 +34,8 @@ from gateway.domain.interfaces import PriceSource
 from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import JournalEvent, Order, OrderEventKind, OrderSpec
 from gateway.domain.models.reference import Asset
-from gateway.domain.risk_checks import RiskCheckResult, RiskView
+from gateway.domain.models.risk import RiskCheckResult
+from gateway.domain.risk_checks import RiskView
 from gateway.domain.types import (
     AssetClass,
     BudgetLane,

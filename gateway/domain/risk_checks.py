@@ -9,28 +9,11 @@ from typing import Final
 from gateway.domain.models.account import Account
 from gateway.domain.models.orders import OrderSpec
 from gateway.domain.models.reference import Asset
+from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import AssetClass, OrderClass, OrderSide, OrderType
 
 ACTIVE: Final = "ACTIVE"
 """The status of an account that may trade."""
-
-
-@dataclass(frozen=True, slots=True)
-class RiskCheckResult:
-    """One check and its outcome, in plain numbers; the order itself is counted in `observed`.
-
-    Attributes:
-        reason: The ErrorReason that an order is denied with when it fails.
-        observed, limit, headroom: None for a check without numbers; headroom is negative when it fails.
-        unit: "USD", "shares" (coins too) or empty.
-    """
-
-    reason: str
-    passed: bool
-    observed: Decimal | None = None
-    limit: Decimal | None = None
-    headroom: Decimal | None = None
-    unit: str = ""
 
 
 MARKET_COLLAR: Final = Decimal("1.04")

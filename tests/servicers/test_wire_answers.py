@@ -27,7 +27,7 @@ from gateway.domain.models.orders import (
     VenueOrder,
 )
 from gateway.domain.models.reference import Asset
-from gateway.domain.risk_checks import RiskCheckResult
+from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import (
     AssetClass,
     FeedState,

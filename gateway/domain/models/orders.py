@@ -16,6 +16,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import (
     AssetClass,
     LegRole,
@@ -375,17 +376,22 @@ class OrderEventKind(StrEnum):
 class JournalEvent:
     """One row of the journal: everything `order_lifecycle.apply` needs, and nothing that it can derive.
 
-    Treat as immutable: only the journal sets `sequence`, once (frozen costs 3 µs each, on the way of every order).
+    Treat as immutable: only the journal sets `sequence`, `book_sequence` and `chain_hash`, once (frozen costs
+    3 µs each, on the way of every order).
 
     Which fields are set follows from the kind:
     `request` and `fingerprint` with RECORDED of an order of ours; `parent_order_id` and `leg_role` with
     RECORDED of a leg; `client_order_id`, `changes` and `fingerprint` with REPLACE_REQUESTED; `fill` with the
     two fill kinds; `failure` with DENIED, NOT_SENT, ABSENT, REJECTED and REPLACE_REJECTED; `venue_order`
-    whenever the venue said something.
+    whenever the venue said something; `checks` with RECORDED of an order of ours, REPLACE_REQUESTED and DENIED.
 
     Attributes:
         sequence: The journal's own, 1, 2, 3, ... gapless; 0 before it is appended.
+        book_sequence: The strategy's own, 1, 2, 3, ... gapless; 0 for orders from outside.
+        chain_hash: Binds this event and all before it.
         event_time_ns: By the venue's clock where the venue told it, else the record time.
+        checks: Every pre-trade check that was made, passed or not, with its numbers.
+        venue_request_id: The X-Request-ID of the answer that caused the event; empty where no answer did.
     """
 
     kind: OrderEventKind
@@ -407,6 +413,38 @@ class JournalEvent:
     venue_event: str = ""
     venue_event_id: str = ""
     backfill: bool = False
+    checks: tuple[RiskCheckResult, ...] = ()
+    venue_request_id: str = ""
+    book_sequence: int = 0
+    chain_hash: bytes = b""
+
+
+@dataclass(slots=True)
+class KeyEntry:
+    """What a client_order_id stands for.
+
+    Attributes:
+        fingerprint: Of the request; empty when the order was found at the venue and the request is not known.
+        failure: Of a replace that was refused in the answer: its key repeats it.
+    """
+
+    order_id: str
+    fingerprint: str
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ArchivedOrder:
+    """An order that can change no more, as it leaves memory.
+
+    Attributes:
+        keys: Every client_order_id of its strategy that stands for it, and what is known of each.
+        last_sequence: Of its newest event.
+    """
+
+    order: Order
+    keys: Mapping[str, KeyEntry]
+    last_sequence: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,13 @@
 """Whether trading goes on: the mode of the account, who set it, and why.
 
-One scope exists: the account. What a mode lets through is said here once; who asks is `application.trading_state`
-at the door and at the last hop.
+One scope exists: the account. What a mode lets through is said here once; who asks is `application.trading_state`,
+at the door and right before the first byte leaves.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Final
 
@@ -34,6 +35,55 @@ class TradingMode(StrEnum):
             is_reduction: It can only make a position smaller, whatever else is open.
         """
         return self is TradingMode.ACTIVE or (self is TradingMode.REDUCING and is_reduction)
+
+
+@dataclass(frozen=True, slots=True)
+class Clearance:
+    """With which a request that could open or enlarge a position was admitted; shown again before it leaves.
+
+    Attributes:
+        is_reduction: It can only make a position smaller, whatever else is open.
+        stops: How often trading had been stopped by then: what was admitted before a stop never leaves after it,
+            not even when trading goes on again.
+    """
+
+    is_reduction: bool
+    stops: int
+
+
+@dataclass(frozen=True, slots=True)
+class RiskCheckResult:
+    """One check and its outcome, in plain numbers; the order itself is counted in `observed`.
+
+    Attributes:
+        reason: The ErrorReason that an order is denied with when it fails.
+        observed, limit, headroom: None for a check without numbers; headroom is negative when it fails.
+        unit: "USD", "shares" (coins too) or empty.
+    """
+
+    reason: str
+    passed: bool
+    observed: Decimal | None = None
+    limit: Decimal | None = None
+    headroom: Decimal | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswer:
+    """One order in the venue's answer to "cancel everything".
+
+    Attributes:
+        http_status: 200 when its cancel was taken; else why it was not.
+    """
+
+    venue_order_id: str
+    http_status: int
+
+    @property
+    def is_taken(self) -> bool:
+        """The venue will cancel it."""
+        return 200 <= self.http_status < 300
 
 
 _SEVERITY: Final = {mode: severity for severity, mode in enumerate(TradingMode)}

@@ -33,7 +33,7 @@ from gateway.domain.models.orders import (
     OrderRequest,
     OrderSpec,
 )
-from gateway.domain.risk_checks import RiskCheckResult
+from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import NANOS_PER_MS, Caller
 from gateway.servicers.wire.common import RequestReader, optional_decimal_to_proto
 from gateway.servicers.wire.errors import error_to_proto
