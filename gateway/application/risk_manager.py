@@ -270,6 +270,7 @@ class RiskManager:
             signed = fill.quantity if fill.side is OrderSide.BUY else -fill.quantity
             exact = fill.account_position_quantity is not None and order.asset_class is AssetClass.US_EQUITY
             self._positions.note_fill(fill.symbol, signed, fill.account_position_quantity, exact)
+            self._balances.note_fill()
         is_settled = event.kind in (OrderEventKind.REPLACED, OrderEventKind.REPLACE_REJECTED)
         if is_settled or order.state.is_terminal:
             self._balances.acknowledge(_replace_id(order.order_id))

@@ -51,6 +51,10 @@ class AccountService:
         age_ms = self._default_staleness_ms if max_staleness_ms is None else max_staleness_ms
         return await self._cache.get(_KEY, age_ms, lambda: self._read(call))
 
+    def note_fill(self) -> None:
+        """Money moved: what was read before is too old for anybody."""
+        self._cache.drop(_KEY)
+
     async def _read(self, call: CallContext) -> Account:
         return await self._errors.read(call, lambda: self._repository.get_account(call))
 
@@ -110,6 +114,10 @@ class BalanceService:
         ]
         for order_id in contained:
             self.release(order_id)
+
+    def note_fill(self) -> None:
+        """Money moved: the next question goes to the venue."""
+        self._accounts.note_fill()
 
     def reserve(self, order_id: str, amount: Decimal) -> None:
         """An order passed the checks. Reserving again replaces the amount."""

@@ -66,20 +66,25 @@ class CacheService:
         return fetched
 
     def drop(self, key: Hashable) -> None:
-        """Forget a value: something happened that changed it."""
+        """Forget a value, and one that is being fetched: something happened that changed it."""
         self._entries.pop(key, None)
+        self._fetches.pop(key, None)
 
     async def _run(self, key: Hashable, asked_at: float, fetch: Callable[[], Awaitable[T]]) -> T:
+        this = asyncio.current_task()
         try:
             value = await fetch()
-            known = self._entries.get(key)
-            if known is None or known.asked_at <= asked_at:
+            if self._is_wanted(key, this):
                 self._entries[key] = _Entry(asked_at, value)
             return value
         finally:
-            running = self._fetches.get(key)
-            if running is not None and running.asked_at == asked_at:
+            if self._is_wanted(key, this):
                 del self._fetches[key]
+
+    def _is_wanted(self, key: Hashable, task: asyncio.Task[Any] | None) -> bool:
+        """Whether a fetch is still the key's: nothing dropped it, and no newer one took its place."""
+        running = self._fetches.get(key)
+        return running is not None and running.task is task
 
 
 def _retrieve(task: asyncio.Task[Any]) -> None:

@@ -159,7 +159,7 @@ class PositionService:
         await self.list_positions(call, max_staleness_ms=0)
 
     def note_fill(self, symbol: str, signed_quantity: Decimal, position_quantity: Decimal | None, exact: bool) -> None:
-        """A fill moved a holding.
+        """A fill moved a holding: what was read before is too old for anybody.
 
         Args:
             symbol: Of which.
@@ -169,6 +169,7 @@ class PositionService:
         """
         if position_quantity is None:
             position_quantity = self.held(symbol) + signed_quantity
+        self._cache.drop(_KEY)
         self._held[symbol] = position_quantity
         self._moved_at[symbol] = self._monotonic()
         if exact:

@@ -279,6 +279,23 @@ class TestPositions:
         await reading
         assert positions.held("AAPL") == 0
 
+    async def test_nobody_is_shown_what_was_read_before_a_fill(self, world: World) -> None:
+        """However new it is, and though the reading was still under way."""
+        await world.positions.list_positions(CALL)
+        world.gate = asyncio.Event()
+        reading = asyncio.create_task(world.positions.list_positions(CALL, max_staleness_ms=0))
+        await asyncio.sleep(0)
+        world.positions.note_fill("AAPL", Decimal(5), Decimal(15), exact=True)
+        world.gate.set()
+        await reading
+        asked = world.asked
+        await world.positions.list_positions(CALL, max_staleness_ms=60_000)
+        assert world.asked == asked + 1
+        await world.accounts.get_account(CALL)
+        world.balances.note_fill()
+        await world.accounts.get_account(CALL)
+        assert world.asked == asked + 3
+
     async def test_one(self, world: World) -> None:
         assert (await world.positions.get_position("AAPL", CALL)).quantity == 10
         with pytest.raises(PositionNotFound):
