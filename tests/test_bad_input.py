@@ -23,7 +23,6 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.emulator.exchange.assets import make_asset
-from gateway.emulator.faults import DEFAULT_HANG_MS
 from tests.bad_input import CASES, ELSEWHERE, NOT_YET, PARTLY
 from tests.bad_requests import INACTIVE, KEYED, Case, Code, close, spec, submit
 from tests.emulator.host import EmulatorHost, LoopThread
@@ -35,6 +34,7 @@ from trading_gateway.v1 import account_pb2 as account, common_pb2 as common, mar
 
 ROWS = [f"B{number}" for number in range(1, 97)]
 MESSAGE_BYTES_MAX = 512
+HANG_MS = 60_000
 ECHO_CHARACTERS_MIN = 5
 """Shorter texts of a request may stand in a sentence by accident."""
 SPOKEN = {"AAPL", "MSFT", "TSLA", "BRK.B", "BTC/USD", "WHOLE", INACTIVE, "account", "unattributed"}
@@ -242,14 +242,14 @@ def test_the_server_ends_calls_whatever_the_caller_would_wait(
 ) -> None:
     """No deadline, 0, which gRPC for Python takes for none, and one in thirty years."""
     gateway = start_gateway(deadline_default_ms=200)
-    gateway.emulator.fault("hang", "GET /v2/account")
+    gateway.emulator.fault("request_lost", "GET /v2/account", delay_ms=HANG_MS)
     wire = Wire(gateway.target)
     request = account.GetAccountRequest()
     request.max_staleness.SetInParent()
     began = time.monotonic()
     refusal = wire.refusal("GetAccount", request, timeout=timeout_s)
     wire.close()
-    assert time.monotonic() - began < DEFAULT_HANG_MS / 10_000
+    assert time.monotonic() - began < HANG_MS / 10_000
     assert refusal.code is Code.DEADLINE_EXCEEDED or refusal.reason == "VENUE_UNREACHABLE"
 
 

@@ -208,7 +208,7 @@ def test_a_blind_gateway_takes_no_risk(stage_of: Staging) -> None:
     stage = stage_of()
     held = stage.bought("held", "AAPL", "2")
     updates = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
-    stage.emulator.fault("cut", "/stream", count=1_000)
+    stage.emulator.fault("feed_disconnected", count=1_000)
     lost = (update for update in updates if update.HasField("feed_status") and update.feed_status.state == 4)
     assert next(lost).feed_status.feed == "orders"
     updates.cancel()
@@ -232,7 +232,7 @@ def test_a_cancel_that_had_to_come_first_is_not_confirmed(stage_of: Staging) -> 
     stage.bought("held", "AAPL", "2")
     selling = spec(side=pb.ORDER_SIDE_SELL, quantity="2", limit_price="9000")
     stage.until(stage.submit("holding", selling), pb.ORDER_STATE_WORKING)
-    stage.emulator.fault("hang", "DELETE *", count=100, delay_ms=2_000)
+    stage.emulator.fault("request_lost", "DELETE *", count=100, delay_ms=2_000)
     posts = stage.emulator.requests("POST /v2/orders")
     refusal = stage.wire.refusal("ClosePosition", close(symbol="AAPL", cancel_orders=True), timeout=0.8)
     assert said(refusal) == (Code.FAILED_PRECONDITION, "CANCEL_UNCONFIRMED", "free")
@@ -243,7 +243,7 @@ def test_a_cancel_that_had_to_come_first_is_not_confirmed(stage_of: Staging) -> 
 @produces("NOT_REPLACEABLE_YET", "ORDER_NOT_REPLACEABLE")
 def test_a_replace_too_early_or_of_an_unknown_order(stage_of: Staging) -> None:
     stage = stage_of(submit_wait_ms=50, venue_read_timeout_ms=300, drain_timeout_ms=100)
-    stage.emulator.fault("hang", "POST /v2/orders", delay_ms=5_000)
+    stage.emulator.fault("request_lost", "POST /v2/orders", delay_ms=5_000)
     order = stage.submit("slow", spec())
     assert order.state == pb.ORDER_STATE_SUBMITTING
     early = stage.wire.refusal("ReplaceOrder", replace_of(order, limit_price="51"))
@@ -279,7 +279,7 @@ def test_a_replace_to_no_more_than_is_filled(stage_of: Staging, tmp_path: Path) 
 def test_canceled_before_it_was_sent(stage_of: Staging) -> None:
     """The venue takes no requests, so the order has certainly not left; its cancel comes first."""
     stage = stage_of(submit_wait_ms=10_000)
-    stage.emulator.fault("429", "POST /v2/orders", count=1_000)
+    stage.emulator.fault("http_429", "POST /v2/orders", count=1_000)
     request = submit()
     updates = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(live_only=True))
     assert next(updates).HasField("feed_status")
@@ -318,7 +318,7 @@ class Impatient(Module):
 @produces("ABSENT")
 def test_an_order_that_the_venue_never_had(stage_of: Staging) -> None:
     stage = stage_of(modules=[Impatient()], submit_wait_ms=50, venue_read_timeout_ms=100)
-    stage.emulator.fault("hang", "POST /v2/orders", delay_ms=5_000)
+    stage.emulator.fault("request_lost", "POST /v2/orders", delay_ms=5_000)
     request = submit()
     order = stage.until(stage.wire.call("SubmitOrder", request).order, pb.ORDER_STATE_ABSENT)
     assert order.failure.code == Code.NOT_FOUND.value[0]
@@ -379,7 +379,7 @@ def test_a_bug_of_ours_is_an_id_and_nothing_else(stage_of: Staging) -> None:
 def test_a_gateway_that_shuts_down(stage_of: Staging) -> None:
     """While an order is in flight: no new ones, and streams end with a token when it is done."""
     stage = stage_of(submit_wait_ms=50)
-    stage.emulator.fault("hang", "POST /v2/orders", delay_ms=1_000)
+    stage.emulator.fault("request_lost", "POST /v2/orders", delay_ms=1_000)
     updates = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
     assert next(updates).HasField("snapshot_begin")
     stage.submit("in-flight", spec())
@@ -401,7 +401,7 @@ def test_a_gateway_that_shuts_down(stage_of: Staging) -> None:
 @produces("TOO_MANY_CALLS")
 def test_too_many_calls(stage_of: Staging) -> None:
     stage = stage_of(streams_max=2, concurrent_rpcs_max=4)
-    stage.emulator.fault("hang", "GET /v2/account", count=10, delay_ms=1_000)
+    stage.emulator.fault("request_lost", "GET /v2/account", count=10, delay_ms=1_000)
     waiting = [stage.wire.begin("GetAccount", FRESH, timeout=1) for _ in range(2)]
     refusals = [noted(error) for error in (call.exception() for call in waiting) if error is not None]
     refused = [refusal for refusal in refusals if refusal.reason == "TOO_MANY_CALLS"]

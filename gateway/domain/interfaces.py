@@ -30,6 +30,7 @@ from gateway.domain.models.market_data import (
 from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
 from gateway.domain.models.risk import TradingState
+from gateway.domain.models.simulation import FaultOrder, InjectedFault, LedgerPage, LedgerQuery, Simulation
 from gateway.domain.types import AssetClass, BudgetLane, CallContext, DataFeed, FeedState
 
 
@@ -320,8 +321,31 @@ class PriceSource(Protocol):
 
 
 class VenueControl(Protocol):
-    """Faults on request at the emulator. Never bound for paper or live."""
+    """The emulator's other side: faults on request, and what really happened. Never bound for paper or live.
 
-    async def inject(self, fault: str, count: int, match: str = "") -> None:
-        """Let the next `count` matching requests or messages meet a fault; names as the emulator documents them."""
+    Raises `VenueUnreachable` where there is no emulator, or none that answers in time.
+    """
+
+    async def inject(self, order: FaultOrder) -> InjectedFault:
+        """Order a fault; what strikes open feeds has struck when this returns.
+
+        Raises:
+            FieldInvalid: The emulator cannot do this; the message says what is wrong.
+        """
+        ...
+
+    async def list_faults(self) -> list[InjectedFault]:
+        """Faults ordered since the last clearing, oldest first, fired or not."""
+        ...
+
+    async def clear_faults(self) -> None:
+        """Forget every fault: mute feeds speak again, halts end. Requests that are late arrive all the same."""
+        ...
+
+    async def read_ledger(self, query: LedgerQuery) -> LedgerPage:
+        """A part of the emulator's record."""
+        ...
+
+    async def get_simulation(self) -> Simulation:
+        """Its settings and counters."""
         ...

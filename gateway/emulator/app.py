@@ -13,8 +13,11 @@ from starlette.routing import Route, WebSocketRoute
 from starlette.types import ASGIApp
 
 from gateway.emulator.exchange import Refusal
-from gateway.emulator.faults import FaultKind, Faults, with_unknown_status
+from gateway.emulator.fault_desk import FaultDesk
+from gateway.emulator.faults import Faults
 from gateway.emulator.floor import TradingFloor
+from gateway.emulator.later import Later, Sleep
+from gateway.emulator.record import Record
 from gateway.emulator.rest.account import AccountRoutes
 from gateway.emulator.rest.answers import HttpError, answer, refused
 from gateway.emulator.rest.control import ControlRoutes
@@ -27,8 +30,9 @@ from gateway.emulator.rest.reference import ReferenceRoutes
 from gateway.emulator.sockets import Sockets
 from gateway.emulator.streams.data import DataEndpoint, StreamSettings
 from gateway.emulator.streams.hub import DataHub
+from gateway.emulator.streams.order_faults import OrderEvents
 from gateway.emulator.streams.orders import ORDERS_PATH, OrderEndpoint
-from gateway.emulator.wire import JsonObject
+from gateway.emulator.witness import OrderWitness
 
 DATA_PATHS = ("/v2/iex", "/v2/sip", "/v1beta3/crypto/us")
 
@@ -38,9 +42,10 @@ class App:
     """The application and the parts that a test may look at; `routes` are those of REST."""
 
     asgi: ASGIApp
-    faults: Faults
+    desk: FaultDesk
     sockets: Sockets
     gate: Gate
+    later: Later
     routes: tuple[Route, ...]
 
 
@@ -52,17 +57,25 @@ def make_app(
     settings: StreamSettings,
     legacy_fields: bool,
     clock: Callable[[], int],
+    sleep: Sleep,
+    record: Record,
+    tape: str,
 ) -> App:
-    """Join everything."""
-    faults = Faults()
+    """Join everything: `sleep` waits for seconds of `clock`; `tape` is what the market plays, empty for none."""
+    faults = Faults(record, clock)
+    later = Later(sleep)
     hub = DataHub(floor.market)
     data = DataEndpoint(hub, settings, credentials.accepted, floor.begin)
-    orders = OrderEndpoint(settings, credentials.accepted, _altering(faults))
-    sockets = Sockets(hub, orders, faults)
+    events = OrderEvents(faults, record, later)
+    orders = OrderEndpoint(settings, credentials.accepted, events)
+    sockets = Sockets(hub, orders, faults, later)
+    desk = FaultDesk(faults, floor, hub, sockets, events, later)
     data.on_joined = orders.on_joined = sockets.joined
+    data.is_crowded = orders.is_crowded = sockets.is_crowded
+    floor.witness = OrderWitness(record, floor.exchange).look
     floor.listen(hub)
     floor.listen(orders)
-    control = ControlRoutes(floor, faults, sockets)
+    control = ControlRoutes(floor, desk, sockets, events, later, record, tape)
     routes = (
         *OrderRoutes(floor).routes(),
         *PositionRoutes(floor).routes(),
@@ -70,7 +83,7 @@ def make_app(
         *ReferenceRoutes(floor).routes(),
         *MarketDataRoutes(floor).routes(),
         *control.routes(),
-        *RecordRoutes(floor.exchange.ledger).routes(),
+        *RecordRoutes(record, floor.exchange.ledger).routes(),
     )
     starlette = Starlette(
         routes=[
@@ -85,19 +98,17 @@ def make_app(
             Exception: _on_bug,
         },
     )
-    control.gate = Gate(starlette, credentials, RateLimit(rate_limit, clock), faults)
-    return App(control.gate, faults, sockets, control.gate, routes)
-
-
-def _altering(faults: Faults) -> Callable[[JsonObject], JsonObject]:
-    """Order events pass here on their way out."""
-
-    def alter(data: JsonObject) -> JsonObject:
-        if faults.waiting and faults.take((FaultKind.UNKNOWN_STATUS,), ORDERS_PATH):
-            return {**data, "order": with_unknown_status(data["order"])}
-        return data
-
-    return alter
+    control.gate = Gate(
+        starlette,
+        credentials,
+        RateLimit(rate_limit, clock),
+        faults,
+        record=record,
+        exchange=floor.exchange,
+        later=later,
+        clock=clock,
+    )
+    return App(control.gate, desk, sockets, control.gate, later, routes)
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:  # noqa: ARG001 - a handler's shape

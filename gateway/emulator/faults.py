@@ -1,50 +1,102 @@
-"""What goes wrong on request: six faults, each for the next n requests or sockets that it fits.
+"""What goes wrong on request: which faults there are, where they strike, and how often each has.
 
-| kind | what happens |
+| fault | what happens |
 |---|---|
-| `accepted_504` | the request is carried out; the answer is 504 with a proxy's page |
-| `hang` | the request is never carried out and gets no answer for `delay_ms`, then 504 |
-| `429` | too many requests; nothing is carried out |
-| `unknown_status` | order statuses in the answer, or in the order event, are a word that nobody knows |
-| `mute` | the socket stays open and says nothing, for `delay_ms`, or until the fault is removed |
-| `cut` | the socket's connection breaks off without a goodbye |
+| `answer_lost` | the request is carried out, and the connection ends without an answer, after `delay_ms` |
+| `answer_reset` | the same, and the connection is reset (RST) |
+| `request_lost` | the request is never carried out; the connection hangs for `delay_ms` and ends |
+| `arrives_late` | the connection ends at once; the request arrives, and is carried out, after `delay_ms` |
+| `http_429` | too many requests; nothing is carried out; with `delay_ms`, X-RateLimit-Reset is so far away |
+| `http_500` | an internal error; nothing is carried out |
+| `http_500_accepted` | an internal error, though the request is carried out |
+| `http_502_html` | a proxy's error page in HTML; nothing is carried out |
+| `http_504_accepted` | a gateway timeout, though the request is carried out |
+| `http_504_not_accepted` | a gateway timeout; nothing is carried out |
+| `body_truncated` | carried out; the answer breaks off in the middle |
+| `body_empty` | carried out; the answer is 200 without a body |
+| `lookup_absent` | 404, as if there were no such order; with `delay_ms`, all that fit for so long from the first on |
+| `status_unknown` | the order's status is a word that nobody knows: in the answer; with route `orders`, in the event |
+| `event_dropped` | an event of the order feed is lost |
+| `event_duplicated` | an event comes twice |
+| `events_reordered` | an event comes after the one that follows it |
+| `event_late` | an event comes after `delay_ms` |
+| `event_empty` | an event comes as `"data": null` |
+| `event_unknown` | an event comes with a name that nobody knows |
+| `frame_truncated` | an event's frame breaks off in the middle |
+| `feed_mute` | the feed stays connected and says nothing, for `delay_ms`; 0: until the fault is cleared |
+| `feed_disconnected` | the feed's connection breaks without a goodbye |
+| `connection_limit` | the feed refuses a connection with 406; with `delay_ms`, all for so long from the first on |
+| `slow_client` | the feed closes with 407 |
+| `symbol_halted` | orders in the symbol are taken and do not fill, for `delay_ms`; 0: until the fault is cleared |
 
-`match` says where: for requests the method and path, as in `POST /v2/orders`, `*` standing for anything
-(`GET /v2/orders*`); for sockets the endpoint (`/stream`, `/v2/iex`, `/v1beta3/crypto/us`). `skip` lets that many pass
-first. Socket faults strike the fitting sockets that are open, the oldest first, and what is left of the count
-strikes those that connect later. Promises: a fault fires exactly `count` times and says how often it has.
+A `route` is a request's method and path (`POST /v2/orders`; `*` stands for anything) or a feed's name as the gateway's
+`FeedStatus.feed` says it (`orders`, `stocks:iex`). Promises: a fault fires exactly as ordered, `skip` that fit pass
+first; every firing is counted and recorded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from enum import StrEnum
-from fnmatch import fnmatchcase
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fnmatch import translate
+from types import MappingProxyType
 from typing import Any, Final
 
+import orjson
+
+from gateway.domain.models.simulation import UNTIL_CLEARED, FaultKind, FaultOrder, LedgerKind
+from gateway.domain.types import NANOS_PER_MS, ORDER_FEED, DataFeed
+from gateway.emulator.record import Record
 from gateway.emulator.wire import JsonObject
 
-FAULTS_MAX: Final = 100
+FAULTS_MAX: Final = 10_000
 COUNT_MAX: Final = 1_000_000
-DELAY_MS_MAX: Final = 600_000
-DEFAULT_HANG_MS: Final = 60_000
-UNKNOWN_STATUS_WORD: Final = "pending_emulation"
+DELAY_MS_MAX: Final = 60_000
+ROUTE_CHARACTERS_MAX: Final = 256
+UNKNOWN_WORD: Final = "pending_emulation"
+"""A status, or an event, that nobody knows."""
 
+ORDERS_ROUTE: Final = "POST /v2/orders"
+LOOKUP_ROUTE: Final = "GET /v2/orders:by_client_order_id"
+FEEDS: Final = (ORDER_FEED, *DataFeed)
 
-class FaultKind(StrEnum):
-    """What goes wrong."""
-
-    ACCEPTED_504 = "accepted_504"
-    HANG = "hang"
-    TOO_MANY_REQUESTS = "429"
-    UNKNOWN_STATUS = "unknown_status"
-    MUTE = "mute"
-    CUT = "cut"
-
-
-SOCKET_KINDS: Final = frozenset({FaultKind.MUTE, FaultKind.CUT})
-_DEFAULT_MATCH: Final = {FaultKind.MUTE: "/stream", FaultKind.CUT: "/stream"}
+REQUEST_KINDS: Final = frozenset(
+    {
+        FaultKind.ANSWER_LOST,
+        FaultKind.ANSWER_RESET,
+        FaultKind.REQUEST_LOST,
+        FaultKind.ARRIVES_LATE,
+        FaultKind.HTTP_429,
+        FaultKind.HTTP_500,
+        FaultKind.HTTP_500_ACCEPTED,
+        FaultKind.HTTP_502_HTML,
+        FaultKind.HTTP_504_ACCEPTED,
+        FaultKind.HTTP_504_NOT_ACCEPTED,
+        FaultKind.BODY_TRUNCATED,
+        FaultKind.BODY_EMPTY,
+        FaultKind.LOOKUP_ABSENT,
+        FaultKind.STATUS_UNKNOWN,
+    }
+)
+EVENT_KINDS: Final = frozenset(
+    {
+        FaultKind.EVENT_DROPPED,
+        FaultKind.EVENT_DUPLICATED,
+        FaultKind.EVENTS_REORDERED,
+        FaultKind.EVENT_LATE,
+        FaultKind.EVENT_EMPTY,
+        FaultKind.EVENT_UNKNOWN,
+        FaultKind.FRAME_TRUNCATED,
+        FaultKind.STATUS_UNKNOWN,
+    }
+)
+SOCKET_KINDS: Final = frozenset({FaultKind.FEED_MUTE, FaultKind.FEED_DISCONNECTED, FaultKind.SLOW_CLIENT})
+CONNECT_KINDS: Final = frozenset({FaultKind.CONNECTION_LIMIT})
+NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
+_WINDOWED: Final = frozenset({FaultKind.CONNECTION_LIMIT, FaultKind.LOOKUP_ABSENT})
+_REQUEST_ROUTE: Final = re.compile(r"(\*|[A-Z]{3,7}) [/*][^\s]*", re.ASCII)
+_JSON_FIELDS: Final = {"fault": str, "route": str, "symbol": str, "skip": int, "count": int, "delay_ms": int}
 
 
 @dataclass(slots=True)
@@ -52,109 +104,131 @@ class Fault:
     """A fault that was ordered.
 
     Attributes:
-        count: How often it shall fire.
-        skip: How many that fit still pass first.
+        order: As it was ordered, its route filled in.
         fired: How often it has fired.
+        passed: How many that fit it has let pass.
+        until_ns: It strikes everything that fits until then, counted once.
     """
 
-    fault_id: int
-    kind: FaultKind
-    match: str
-    count: int = 1
-    skip: int = 0
-    delay_ms: int = 0
+    fault_id: str
+    order: FaultOrder
     fired: int = 0
+    passed: int = 0
+    until_ns: int = 0
+    _route: re.Pattern[str] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._route = re.compile(translate(self.order.route))
+
+    @property
+    def kind(self) -> FaultKind:
+        """Which."""
+        return self.order.fault
+
+    @property
+    def delay_ms(self) -> int:
+        """How long it takes."""
+        return self.order.delay_ms
 
     @property
     def is_spent(self) -> bool:
         """Fires no more."""
-        return self.fired >= self.count
+        return self.order.count != UNTIL_CLEARED and self.fired >= self.order.count
 
-    def fits(self, place: str) -> bool:
-        """Whether it is for this route or endpoint."""
-        return fnmatchcase(place, self.match)
+    def fits(self, place: str, symbol: str) -> bool:
+        """Whether it is for this route or feed, and this symbol."""
+        return self.order.symbol in ("", symbol) and self._route.match(place) is not None
 
     def to_json(self) -> JsonObject:
         """As the control routes show it."""
+        order = self.order
         return {
-            "id": self.fault_id,
-            "kind": self.kind.value,
-            "match": self.match,
-            "count": self.count,
-            "skip": self.skip,
-            "delay_ms": self.delay_ms,
+            "fault_id": self.fault_id,
+            "fault": order.fault.value,
+            "route": order.route,
+            "symbol": order.symbol,
+            "skip": order.skip,
+            "count": order.count,
+            "delay_ms": order.delay_ms,
             "fired": self.fired,
         }
 
 
 class Faults:
-    """The faults that wait, and those that have fired."""
+    """The faults that wait, and those that have fired.
 
-    def __init__(self) -> None:
-        self._faults: dict[int, Fault] = {}
-        self._next_id = 1
+    Args:
+        record: Where firings are written down; ids go on from its last entry, so that none stands there twice.
+        clock: Nanoseconds since the Unix epoch.
+    """
 
-    def add(
-        self, kind: FaultKind | str, match: str = "", *, count: int = 1, skip: int = 0, delay_ms: int | None = None
-    ) -> Fault:
+    def __init__(self, record: Record, clock: Callable[[], int]) -> None:
+        self._record = record
+        self._clock = clock
+        self._faults: dict[str, Fault] = {}
+        self._next_id = record.sequence + 1
+
+    def add(self, order: FaultOrder) -> Fault:
         """Order a fault.
-
-        Args:
-            kind: Which.
-            count: How often it shall fire.
-            skip: How many that fit still pass first.
-            match: Empty: POST /v2/orders, or /stream for the socket faults.
-            delay_ms: None: a minute for `hang`, without end for `mute`.
-
-        Raises:
-            ValueError: When a value is out of its bounds, or FAULTS_MAX faults exist already.
-        """
-        kind = FaultKind(kind)
-        delay = (DEFAULT_HANG_MS if kind is FaultKind.HANG else 0) if delay_ms is None else delay_ms
-        if not 1 <= count <= COUNT_MAX or not 0 <= skip <= COUNT_MAX or not 0 <= delay <= DELAY_MS_MAX:
-            raise ValueError(f"count is 1 to {COUNT_MAX}, skip 0 to {COUNT_MAX}, delay_ms 0 to {DELAY_MS_MAX}")
-        if len(self._faults) >= FAULTS_MAX:
-            raise ValueError(f"there are {FAULTS_MAX} faults already: remove some")
-        fault = Fault(self._next_id, kind, match or _DEFAULT_MATCH.get(kind, "POST /v2/orders"), count, skip, delay)
-        self._faults[fault.fault_id] = fault
-        self._next_id += 1
-        return fault
-
-    def add_json(self, body: Mapping[str, Any]) -> Fault:
-        """Order a fault from the body of POST /emulator/v1/faults.
 
         Raises:
             ValueError: With a sentence that says what is wrong.
         """
-        unknown = set(body) - {"kind", "match", "count", "skip", "delay_ms"}
-        if unknown:
-            raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
-        for name, wanted in (("kind", str), ("match", str), ("count", int), ("skip", int), ("delay_ms", int)):
-            if name in body and (not isinstance(body[name], wanted) or isinstance(body[name], bool)):
-                raise ValueError(f"{name} must be of type {wanted.__name__}")
-        if body.get("kind") not in set(FaultKind):
-            raise ValueError(f"kind must be one of {', '.join(FaultKind)}")
-        return self.add(
-            body["kind"],
-            body.get("match", ""),
-            count=body.get("count", 1),
-            skip=body.get("skip", 0),
-            delay_ms=body.get("delay_ms"),
+        _check(order)
+        if len(self._faults) >= FAULTS_MAX:
+            raise ValueError(f"there are {FAULTS_MAX} faults already: clear them")
+        placed = FaultOrder(
+            order.fault, order.route or _usual_route(order), order.symbol, order.skip, order.count, order.delay_ms
         )
+        fault = Fault(str(self._next_id), placed)
+        self._faults[fault.fault_id] = fault
+        self._next_id += 1
+        return fault
 
-    def take(self, kinds: Iterable[FaultKind], place: str) -> Fault | None:
-        """The fault that fires here and now, the oldest first; it is counted."""
-        wanted = frozenset(kinds)
+    def take(
+        self,
+        kinds: Iterable[FaultKind],
+        place: str,
+        symbol: str = "",
+        concerned: Mapping[str, str] = NOTHING,
+        before: Callable[[Fault], None] | None = None,
+    ) -> Fault | None:
+        """The fault that strikes here and now, the oldest first; its firing is counted and recorded.
+
+        Args:
+            kinds: Which may strike here.
+            place: The route or feed.
+            symbol: Of what comes by; empty when it has none.
+            concerned: What the record says of it: fields of an entry.
+            before: Called with the fault before its firing is recorded.
+        """
         for fault in self._faults.values():
-            if fault.kind in wanted and not fault.is_spent and fault.fits(place):
-                if fault.skip:
-                    fault.skip -= 1
-                    continue
-                fault.fired += 1
+            if fault.kind in kinds and fault.fits(place, symbol) and self._strikes(fault):
+                if before is not None:
+                    before(fault)
+                self._note(fault, place, symbol, concerned)
                 return fault
         return None
 
-    def get(self, fault_id: int) -> Fault | None:
+    def _note(self, fault: Fault, place: str, symbol: str, concerned: Mapping[str, str]) -> None:
+        body = orjson.dumps({"fault": fault.kind.value})
+        self._record.add(LedgerKind.FAULT, route=place, symbol=symbol, fault_id=fault.fault_id, body=body, **concerned)
+
+    def _strikes(self, fault: Fault) -> bool:
+        windowed = fault.delay_ms and fault.kind in _WINDOWED
+        now_ns = self._clock() if windowed else 0
+        if windowed and now_ns < fault.until_ns:
+            return True
+        if fault.is_spent:
+            return False
+        if fault.passed < fault.order.skip:
+            fault.passed += 1
+            return False
+        fault.fired += 1
+        fault.until_ns = now_ns + fault.delay_ms * NANOS_PER_MS if windowed else 0
+        return True
+
+    def get(self, fault_id: str) -> Fault | None:
         """One fault."""
         return self._faults.get(fault_id)
 
@@ -163,11 +237,16 @@ class Faults:
         return list(self._faults.values())
 
     @property
-    def waiting(self) -> bool:
-        """Whether any may still fire."""
-        return any(not fault.is_spent for fault in self._faults.values())
+    def is_empty(self) -> bool:
+        """Whether none was ordered since the last clearing."""
+        return not self._faults
 
-    def remove(self, fault_id: int) -> bool:
+    @property
+    def waiting(self) -> int:
+        """How many may still fire."""
+        return sum(not fault.is_spent for fault in self._faults.values())
+
+    def remove(self, fault_id: str) -> bool:
         """Forget one; False when there is none."""
         return self._faults.pop(fault_id, None) is not None
 
@@ -176,14 +255,71 @@ class Faults:
         self._faults.clear()
 
 
+def order_from_json(body: Mapping[str, Any]) -> FaultOrder:
+    """A fault from the body of POST /emulator/v1/faults.
+
+    Raises:
+        ValueError: With a sentence that says what is wrong.
+    """
+    unknown = set(body) - set(_JSON_FIELDS)
+    if unknown:
+        raise ValueError(f"unknown fields: {', '.join(sorted(unknown))}")
+    for name, wanted in _JSON_FIELDS.items():
+        if name in body and (not isinstance(body[name], wanted) or isinstance(body[name], bool)):
+            raise ValueError(f"{name} must be of type {wanted.__name__}")
+    if body.get("fault") not in set(FaultKind):
+        raise ValueError(f"fault must be one of {', '.join(FaultKind)}")
+    return FaultOrder(**{**body, "fault": FaultKind(body["fault"])})
+
+
 def with_unknown_status(body: Any) -> Any:
     """An order, or a list of orders, whose statuses nobody knows."""
     if isinstance(body, list):
         return [with_unknown_status(entry) for entry in body]
     if isinstance(body, dict) and "client_order_id" in body:
         legs = body.get("legs")
-        changed = {**body, "status": UNKNOWN_STATUS_WORD}
+        changed = {**body, "status": UNKNOWN_WORD}
         if legs:
             changed["legs"] = with_unknown_status(legs)
         return changed
     return body
+
+
+def _usual_route(order: FaultOrder) -> str:
+    if order.fault is FaultKind.LOOKUP_ABSENT:
+        return LOOKUP_ROUTE
+    if order.fault is FaultKind.SYMBOL_HALTED:
+        return ""
+    return ORDERS_ROUTE if order.fault in REQUEST_KINDS else ORDER_FEED
+
+
+def _check(order: FaultOrder) -> None:
+    """Refuse what could never fire, or never as ordered."""
+    if not (1 <= order.count <= COUNT_MAX or order.count == UNTIL_CLEARED):
+        raise ValueError(f"count is 1 to {COUNT_MAX}, or {UNTIL_CLEARED} for until the faults are cleared")
+    if not 0 <= order.skip <= COUNT_MAX:
+        raise ValueError(f"skip is 0 to {COUNT_MAX}")
+    if not 0 <= order.delay_ms <= DELAY_MS_MAX:
+        raise ValueError(f"the delay is 0 to {DELAY_MS_MAX} ms")
+    if len(order.route) > ROUTE_CHARACTERS_MAX:
+        raise ValueError(f"route has at most {ROUTE_CHARACTERS_MAX} characters")
+    if order.fault is FaultKind.SYMBOL_HALTED:
+        if not order.symbol or order.route or order.skip or order.count != 1:
+            raise ValueError("symbol_halted takes a symbol and a delay, and begins at once: no route, skip or count")
+        return
+    if order.symbol and order.fault in SOCKET_KINDS | CONNECT_KINDS:
+        raise ValueError(f"{order.fault} strikes a whole feed: it takes no symbol")
+    if order.route:
+        _check_route(order)
+
+
+def _check_route(order: FaultOrder) -> None:
+    events_alone = order.fault in EVENT_KINDS
+    if order.fault in REQUEST_KINDS and _REQUEST_ROUTE.fullmatch(order.route):
+        return
+    if order.fault in REQUEST_KINDS and not events_alone:
+        raise ValueError("route must be a method and a path, as POST /v2/orders")
+    if events_alone and order.route != ORDER_FEED:
+        raise ValueError(f"route must be {ORDER_FEED}, the feed that has events")
+    if order.route not in FEEDS:
+        raise ValueError(f"route must be one of {', '.join(FEEDS)}")

@@ -53,14 +53,19 @@ class TradingFloor:
     Args:
         exchange: The exchange with its memory.
         clock: Nanoseconds since the Unix epoch.
+
+    Attributes:
+        witness: Looks at what happened to orders before anybody is told of it.
     """
 
     def __init__(self, exchange: RecordedExchange, market: Market, clock: Callable[[], int]) -> None:
         self.exchange = exchange
         self.market = market
+        self.witness: Callable[[Sequence[TradeUpdate]], None] = _look_away
         self._clock = clock
         self._seen_ns = 0
         self._listeners: list[Listener] = []
+        self._halted: set[str] = set()
 
     def listen(self, listener: Listener) -> None:
         """Tell somebody from now on."""
@@ -98,9 +103,23 @@ class TradingFloor:
         finally:
             self.publish_updates()
 
+    def halt(self, symbol: str) -> None:
+        """Trading in a symbol stops: it is quoted, but nothing is on offer and nothing is printed."""
+        now_ns = self.now()
+        self._halted.add(symbol)
+        self._show_standing_quote(symbol, now_ns)
+
+    def resume(self, symbol: str) -> None:
+        """Trading goes on. Idempotent."""
+        now_ns = self.now()
+        self._halted.discard(symbol)
+        self._show_standing_quote(symbol, now_ns)
+        self.publish_updates()
+
     def publish_updates(self) -> None:
         """Tell listeners what a command has done to orders."""
         updates = self.exchange.drain_updates()
+        self.witness(updates)
         if updates:
             for listener in self._listeners:
                 listener.on_updates(updates)
@@ -140,11 +159,11 @@ class TradingFloor:
         return batch
 
     def _happen(self, events: list[Event]) -> None:
+        if self._halted:
+            events = [event for event in events if not (isinstance(event, Trade) and event.symbol in self._halted)]
         for event in events:
             if isinstance(event, Quote):
-                self.exchange.on_quote(
-                    event.time_ns, event.symbol, event.bid_price, event.bid_size, event.ask_price, event.ask_size
-                )
+                self._show_quote(event, event.time_ns)
             elif isinstance(event, Trade) and self.market.is_regular(event):
                 self.exchange.on_trade(event.time_ns, event.symbol, event.price, event.size)
         if events:
@@ -152,18 +171,31 @@ class TradingFloor:
                 listener.on_events(events)
         self.publish_updates()
 
+    def _show_quote(self, quote: Quote, now_ns: int) -> None:
+        """In a halt, nobody can have what is quoted."""
+        on_offer = quote.symbol not in self._halted
+        bid_size, ask_size = (quote.bid_size, quote.ask_size) if on_offer else (0.0, 0.0)
+        self.exchange.on_quote(now_ns, quote.symbol, quote.bid_price, bid_size, quote.ask_price, ask_size)
+
+    def _show_standing_quote(self, symbol: str, now_ns: int) -> None:
+        quote = self.market.latest_quote(symbol, now_ns)
+        if quote is not None:
+            self._show_quote(quote, now_ns)
+
     def _show_standing_prices(self, now_ns: int) -> None:
         """What a trader sees who looks up: the quote and the last print of every symbol."""
         for symbol in self.market.symbols:
             trade = self.market.latest_trade(symbol, now_ns)
-            if trade is not None:
+            if trade is not None and symbol not in self._halted:
                 self.exchange.on_trade(now_ns, symbol, trade.price, trade.size)
-            quote = self.market.latest_quote(symbol, now_ns)
-            if quote is not None:
-                self.exchange.on_quote(now_ns, symbol, quote.bid_price, quote.bid_size, quote.ask_price, quote.ask_size)
+            self._show_standing_quote(symbol, now_ns)
 
     def _pause_s(self) -> float:
         """Until the next event; not at all when it is due already, though others get their turn."""
         due_ns = self.market.next_event_ns(self._seen_ns)
         wait_ms = _TURN_MS_MAX if due_ns is None else (due_ns - self._clock()) / NANOS_PER_MS
         return 0 if wait_ms <= 0 else min(max(wait_ms, _TURN_MS_MIN), _TURN_MS_MAX) / 1000
+
+
+def _look_away(updates: Sequence[TradeUpdate]) -> None:
+    """Nobody keeps a record."""

@@ -107,7 +107,7 @@ class RecordedExchange(SimulatedExchange):
         self._require_room()
         entry = {"op": "submit", "t": now_ns, "order": order_to_json(order), **_raw_of(raw)}
         act = super().submit
-        return self._record(entry, self._symbol_of(order.spec.symbol), lambda: act(now_ns, order), _one_id)
+        return self._record(entry, self.symbol_of(order.spec.symbol), lambda: act(now_ns, order), _one_id)
 
     def replace(
         self,
@@ -161,7 +161,7 @@ class RecordedExchange(SimulatedExchange):
         act = super().close_position
         return self._record(
             entry,
-            self._symbol_of(symbol_or_id),
+            self.symbol_of(symbol_or_id),
             lambda: act(now_ns, symbol_or_id, quantity=quantity, percentage=percentage),
             _one_id,
         )
@@ -256,7 +256,7 @@ class RecordedExchange(SimulatedExchange):
             return act()
         self._advance_if_due(entry["t"])
         symbols = set(self._held_symbols())
-        if symbol is not None:
+        if symbol:
             symbols.add(symbol)
         self._record_prices(sorted(symbols))
         return self._apply(entry, act, describe)
@@ -319,10 +319,6 @@ class RecordedExchange(SimulatedExchange):
     def _instant(self, now_ns: int) -> int:
         """The instant as the exchange counts it: not before the latest seen."""
         return max(now_ns, self._state.now_ns)
-
-    def _symbol_of(self, spelling: str) -> str | None:
-        asset = self._state.assets.find(spelling)
-        return None if asset is None else asset.symbol
 
     def _held_symbols(self) -> list[str]:
         return [holding.symbol for holding in self._state.holdings]

@@ -13,6 +13,7 @@ import fcntl
 import os
 import signal
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,17 +23,23 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, Final
 
+import structlog
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
+from gateway.domain.models.simulation import LedgerKind
 from gateway.emulator.app import App, make_app
 from gateway.emulator.exchange import ExchangeConfig, SessionRule, make_assets
 from gateway.emulator.exchange.sessions import make_hours
 from gateway.emulator.floor import TradingFloor
+from gateway.emulator.later import Sleep
 from gateway.emulator.ledger import LedgerError
 from gateway.emulator.market import Hours, Market, SyntheticMarket
+from gateway.emulator.record import FLUSH_S, RECORD_FILE, Record
 from gateway.emulator.recorded import open_exchange
 from gateway.emulator.rest.gate import Credentials
+from gateway.emulator.rest.misbehavior import HANG_UP_EXTENSION, LATE_ARRIVAL
 from gateway.emulator.streams.data import StreamSettings
 from gateway.emulator.streams.outbox import ABORT_EXTENSION
 from gateway.emulator.tape import Tape, TapeOptions
@@ -45,6 +52,9 @@ SAID_BYTES_MAX: Final = 1024 * 1024
 LOCK_FILE: Final = "emulator.lock"
 STOP_S_MAX: Final = 2.0
 """How long open requests may take to end when the emulator stops; then they are cut."""
+
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,21 +119,30 @@ class Emulator:
 
     Args:
         clock: Nanoseconds since the Unix epoch; tests may move their own.
+        sleep: Waits for seconds of that clock: the delays of faults.
 
     Raises:
-        ValueError: When an option cannot be.
+        ValueError: When an option cannot be, or the record in the data directory cannot be gone on with.
         OSError: When the data directory cannot be used, or another emulator holds it.
         LedgerError: When the ledger in it cannot be read.
     """
 
-    def __init__(self, options: EmulatorOptions, *, clock: Callable[[], int] = time.time_ns) -> None:
+    def __init__(
+        self, options: EmulatorOptions, *, clock: Callable[[], int] = time.time_ns, sleep: Sleep = asyncio.sleep
+    ) -> None:
         self.options = options
         self.market = make_market(options)
         config = ExchangeConfig(cash=options.cash, seed=options.seed, session=options.session_rule, **options.exchange)
         self._lock = None if options.data_dir is None else lock_directory(options.data_dir)
         try:
+            self.record = Record(None if options.data_dir is None else options.data_dir / RECORD_FILE, clock)
+        except BaseException:
+            self._unlock()
+            raise
+        try:
             self.exchange = open_exchange(config, make_assets(self.market.symbols), clock(), options.data_dir)
         except BaseException:
+            self.record.close()
             self._unlock()
             raise
         self.floor = TradingFloor(self.exchange, self.market, clock)
@@ -134,10 +153,14 @@ class Emulator:
             settings=options.streams,
             legacy_fields=config.legacy_pdt_fields,
             clock=clock,
+            sleep=sleep,
+            record=self.record,
+            tape="" if options.tape is None else str(options.tape),
         )
         self.url = ""
         self._server: uvicorn.Server | None = None
         self._keeping_up: asyncio.Task[None] | None = None
+        self._writing: asyncio.Task[None] | None = None
 
     @property
     def ws_url(self) -> str:
@@ -153,8 +176,8 @@ class Emulator:
         listener = _bind(*self.options.host_and_port)
         config = uvicorn.Config(
             self.app.asgi,
-            http="httptools",
-            ws=_Protocol,
+            http=_HttpProtocol,
+            ws=_SocketProtocol,
             lifespan="off",
             log_config=None,
             access_log=False,
@@ -174,17 +197,35 @@ class Emulator:
         self.url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         self._server = server
         self._keeping_up = asyncio.create_task(self.floor.run())
+        self._writing = asyncio.create_task(self._write_record())
 
     async def stop(self) -> None:
-        """End: no new connections, open requests get STOP_S_MAX, then everything is cut."""
+        """End: no new connections, open requests get STOP_S_MAX, then everything is cut.
+
+        Requests that were to arrive late never do; the record and the log say so.
+        """
         self.app.gate.stopping.set()
-        if self._keeping_up is not None:
-            self._keeping_up.cancel()
-            await asyncio.wait([self._keeping_up])
+        running = [task for task in (self._keeping_up, self._writing) if task is not None]
+        for task in running:
+            task.cancel()
+        if running:
+            await asyncio.wait(running)
         if self._server is not None:
             await _shut_down(self._server)
+        never_arrived = await self.app.later.stop(LATE_ARRIVAL)
+        for told in never_arrived:
+            self.record.add(LedgerKind.FAULT, **told, body='{"fault":"arrives_late","never_arrived":true}')
+        if never_arrived:
+            _log.warning("late_requests_never_arrived", count=len(never_arrived))
+        self.record.close()
         self.exchange.close()
         self._unlock()
+
+    async def _write_record(self) -> None:
+        """Nothing waits longer to be written, whatever the emulator's clock does."""
+        while True:
+            await asyncio.sleep(FLUSH_S)
+            self.record.flush()
 
     def _unlock(self) -> None:
         if self._lock is not None:
@@ -197,7 +238,25 @@ class Emulator:
         await self._keeping_up
 
 
-class _Protocol(WebSocketsSansIOProtocol):
+class _HttpProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, and the means to end its connection without an answer."""
+
+    def on_message_begin(self) -> None:
+        """Give the request our extension."""
+        super().on_message_begin()
+        self.scope["extensions"] = {HANG_UP_EXTENSION: self._hang_up}  # type: ignore[dict-item]
+
+    def _hang_up(self, reset: bool) -> None:
+        if not reset:
+            self.transport.close()
+            return
+        peer = self.transport.get_extra_info("socket")
+        if peer is not None:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+class _SocketProtocol(WebSocketsSansIOProtocol):
     """uvicorn's websocket protocol, and the means to break its connection off."""
 
     async def run_asgi(self) -> None:

@@ -1,32 +1,43 @@
 """All open sockets, market data and orders alike, and the faults that strike them.
 
 Promises: a socket fault strikes fitting sockets that are open, the oldest first, and what is left of its count
-strikes those that come later, when they have authenticated.
+strikes those that come later, when they have authenticated; with the count -1 it strikes every one.
 """
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
-from gateway.emulator.faults import SOCKET_KINDS, Fault, FaultKind, Faults
+from gateway.domain.models.simulation import FaultKind
+from gateway.domain.types import ORDER_FEED, DataFeed
+from gateway.emulator.faults import CONNECT_KINDS, SOCKET_KINDS, Fault, Faults
+from gateway.emulator.later import Later
 from gateway.emulator.streams.hub import DataHub, DataSession
-from gateway.emulator.streams.orders import OrderEndpoint, OrderSession
+from gateway.emulator.streams.orders import ORDERS_PATH, OrderEndpoint, OrderSession
 from gateway.emulator.wire import JsonObject
+
+FEED_OF_PATH: Final = {
+    ORDERS_PATH: ORDER_FEED,
+    "/v2/iex": DataFeed.IEX.value,
+    "/v2/sip": DataFeed.SIP.value,
+    "/v1beta3/crypto/us": DataFeed.CRYPTO_US.value,
+}
+"""Where each feed is served."""
 
 Session = DataSession | OrderSession
 
-_MUTED_FOREVER_MS: Final = 0
+_UNTIL_CLEARED_MS: Final = 0
 
 
 class Sockets:
     """The sessions of both endpoints."""
 
-    def __init__(self, hub: DataHub, orders: OrderEndpoint, faults: Faults) -> None:
+    def __init__(self, hub: DataHub, orders: OrderEndpoint, faults: Faults, later: Later) -> None:
         self._hub = hub
         self._orders = orders
         self._faults = faults
-        self._muted: dict[int, list[Session]] = {}
+        self._later = later
+        self._muted: dict[str, list[Session]] = {}
 
     @property
     def delivered(self) -> int:
@@ -43,17 +54,21 @@ class Sockets:
 
     def joined(self, session: Session) -> None:
         """A socket has authenticated: a waiting fault may strike it."""
-        fault = self._faults.take(SOCKET_KINDS, session.path) if self._faults.waiting else None
+        fault = None if self._faults.is_empty else self._faults.take(SOCKET_KINDS, FEED_OF_PATH[session.path])
         if fault is not None:
             self._strike(fault, session)
+
+    def is_crowded(self, path: str) -> bool:
+        """Whether a fault refuses a connection to this endpoint."""
+        return not self._faults.is_empty and self._faults.take(CONNECT_KINDS, FEED_OF_PATH[path]) is not None
 
     def strike(self) -> None:
         """A fault was ordered: strike what is open."""
         for session in self.open():
-            if not session.outbox.muted and not session.outbox.aborted:
+            if not session.outbox.muted and not session.outbox.is_ending:
                 self.joined(session)
 
-    def unmute(self, fault_id: int) -> None:
+    def unmute(self, fault_id: str) -> None:
         """The sockets that a fault has muted speak again; what they would have said meanwhile is lost."""
         for session in self._muted.pop(fault_id, []):
             session.outbox.muted = False
@@ -63,13 +78,23 @@ class Sockets:
         return [_describe(session) for session in self.open()]
 
     def _strike(self, fault: Fault, session: Session) -> None:
-        if fault.kind is FaultKind.CUT:
+        if fault.kind is FaultKind.FEED_DISCONNECTED:
             session.outbox.abort()
-            return
+        elif fault.kind is FaultKind.SLOW_CLIENT:
+            session.end_slow()
+        else:
+            self._mute(fault, session)
+
+    def _mute(self, fault: Fault, session: Session) -> None:
         session.outbox.muted = True
         self._muted.setdefault(fault.fault_id, []).append(session)
-        if fault.delay_ms != _MUTED_FOREVER_MS:
-            asyncio.get_running_loop().call_later(fault.delay_ms / 1000, self.unmute, fault.fault_id)
+        if fault.delay_ms == _UNTIL_CLEARED_MS:
+            return
+
+        async def speak() -> None:
+            session.outbox.muted = False
+
+        self._later.after(fault.delay_ms, speak, kind="mute")
 
 
 def _describe(session: Session) -> JsonObject:

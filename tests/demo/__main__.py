@@ -71,7 +71,7 @@ def orders_at(venue: str) -> int:
 
 def lose_answers(venue: str) -> None:
     """Let the venue accept the next orders and answer 504."""
-    fault = {"kind": "accepted_504", "match": "POST /v2/orders", "count": LOST_ANSWERS}
+    fault = {"fault": "http_504_accepted", "route": "POST /v2/orders", "count": LOST_ANSWERS}
     request = urllib.request.Request(f"{venue}/emulator/v1/faults", json.dumps(fault).encode(), method="POST")
     urllib.request.urlopen(request, timeout=5).close()
 

@@ -8,8 +8,10 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar
 
+from gateway.domain.models.simulation import FaultKind, FaultOrder
 from gateway.domain.types import NANOS_PER_SECOND
-from gateway.emulator.faults import Fault, FaultKind, Faults
+from gateway.emulator.faults import Fault, Faults
+from gateway.emulator.later import Sleep
 from gateway.emulator.recorded import RecordedExchange
 from gateway.emulator.server import Emulator, EmulatorOptions
 
@@ -58,10 +60,12 @@ class RunningEmulator:
         emulator: Itself; touch it through `call` only, it lives in another thread.
     """
 
-    def __init__(self, thread: LoopThread, options: EmulatorOptions, clock: Callable[[], int]) -> None:
+    def __init__(
+        self, thread: LoopThread, options: EmulatorOptions, clock: Callable[[], int], sleep: Sleep = asyncio.sleep
+    ) -> None:
         self._thread = thread
         self.clock = clock
-        self.emulator = self.call(lambda: Emulator(options, clock=clock))
+        self.emulator = self.call(lambda: Emulator(options, clock=clock, sleep=sleep))
         thread.run(self.emulator.start())
         self.url = self.emulator.url
         self.ws_url = self.emulator.ws_url
@@ -74,17 +78,12 @@ class RunningEmulator:
     @property
     def faults(self) -> Faults:
         """The faults ordered, with their counters."""
-        return self.emulator.app.faults
+        return self.emulator.app.desk.faults
 
-    def fault(self, kind: FaultKind | str, match: str = "", **options: Any) -> Fault:
-        """Order a fault; sockets that fit are struck at once."""
-
-        def order() -> Fault:
-            fault = self.faults.add(kind, match, **options)
-            self.emulator.app.sockets.strike()
-            return fault
-
-        return self.call(order)
+    def fault(self, kind: FaultKind | str, route: str = "", **options: Any) -> Fault:
+        """Order a fault; feeds that fit are struck at once."""
+        order = FaultOrder(FaultKind(kind), route, **options)
+        return self.call(lambda: self.emulator.app.desk.order(order))
 
     def requests(self, label: str) -> int:
         """How many requests came to a route, as `POST /v2/orders`."""
@@ -121,11 +120,16 @@ class EmulatorHost:
         self._running: list[RunningEmulator] = []
 
     def __call__(
-        self, options: EmulatorOptions | None = None, *, clock: Callable[[], int] = time.time_ns, **changes: Any
+        self,
+        options: EmulatorOptions | None = None,
+        *,
+        clock: Callable[[], int] = time.time_ns,
+        sleep: Sleep = asyncio.sleep,
+        **changes: Any,
     ) -> RunningEmulator:
         """Start one; keyword arguments are fields of EmulatorOptions. Without a rate limit unless one is given."""
         chosen = options or EmulatorOptions(**{"rate_limit": 0, **changes})
-        running = RunningEmulator(self._thread, chosen, clock)
+        running = RunningEmulator(self._thread, chosen, clock, sleep)
         self._running.append(running)
         return running
 

@@ -1,18 +1,15 @@
-"""Credentials, rate limits, request ids and faults: what every REST request meets first."""
+"""Credentials, rate limits, request ids and counts: what every REST request meets first."""
 
 from __future__ import annotations
 
 import base64
-import threading
 import time
 
 import pytest
-import requests
 
 from gateway.domain.types import NANOS_PER_SECOND
-from gateway.emulator.faults import UNKNOWN_STATUS_WORD, FaultKind, Faults
 from gateway.emulator.rest.gate import is_loopback, route_of
-from tests.emulator.host import EmulatorHost, ManualClock, RunningEmulator
+from tests.emulator.host import EmulatorHost, ManualClock
 from tests.emulator.rest_client import KEYS, RestClient
 
 
@@ -94,114 +91,6 @@ def test_control_routes_are_for_loopback_alone() -> None:
     assert not is_loopback({"client": None})
 
 
-def post_fault(rest: RestClient, **body: object) -> dict:
-    answer = rest.ask("POST", "/emulator/v1/faults", headers={}, json=body)
-    assert answer.status_code == 201, answer.text
-    return answer.json()
-
-
-def fired(rest: RestClient, fault: dict) -> int:
-    return rest.get(f"/emulator/v1/faults/{fault['id']}")["fired"]
-
-
-def test_accepted_but_answered_504(rest: RestClient) -> None:
-    fault = post_fault(rest, kind="accepted_504", count=2, skip=1)
-    answers = [rest.order(client_order_id=f"key-{number}") for number in range(4)]
-    assert [answer.status_code for answer in answers] == [200, 504, 504, 200]
-    assert answers[1].text.startswith("<html>")
-    assert fired(rest, fault) == 2
-    keys = {order["client_order_id"] for order in rest.get("/v2/orders")}
-    assert keys == {"key-0", "key-1", "key-2", "key-3"}, "all four were carried out"
-
-
-def test_too_many_requests_and_nothing_is_carried_out(rest: RestClient) -> None:
-    fault = post_fault(rest, kind="429", match="* /v2/orders*")
-    assert rest.order().status_code == 429
-    assert rest.order().status_code == 200
-    assert len(rest.get("/v2/orders")) == 1
-    assert fired(rest, fault) == 1
-
-
-def test_a_hanging_request_is_not_carried_out(rest: RestClient, emulator: RunningEmulator) -> None:
-    post_fault(rest, kind="hang", delay_ms=200)
-    began = time.monotonic()
-    assert rest.order().status_code == 504
-    assert time.monotonic() - began >= 0.2
-    assert rest.get("/v2/orders") == []
-    assert emulator.requests("POST /v2/orders") == 1
-
-
-def test_a_client_that_gives_up_has_ordered_nothing(rest: RestClient, emulator: RunningEmulator) -> None:
-    post_fault(rest, kind="hang")
-    impatient = RestClient(emulator)
-    with pytest.raises(requests.exceptions.ReadTimeout):
-        impatient.ask("POST", "/v2/orders", json={"symbol": "AAPL"}, timeout=0.1)
-    impatient.close()
-    assert rest.get("/v2/orders") == []
-
-
-def test_nobody_hangs_when_the_emulator_ends(start_emulator: EmulatorHost) -> None:
-    emulator = start_emulator()
-    emulator.fault(FaultKind.HANG, "GET /v2/clock")
-    client = RestClient(emulator)
-    statuses: list[int] = []
-    asking = threading.Thread(target=lambda: statuses.append(client.ask("GET", "/v2/clock").status_code))
-    asking.start()
-    while emulator.requests("GET /v2/clock") == 0:
-        time.sleep(0.005)
-    began = time.monotonic()
-    emulator.stop()
-    assert time.monotonic() - began < 1
-    asking.join(5)
-    assert statuses == [504]
-    client.close()
-
-
-def test_an_unknown_status_in_answers(rest: RestClient) -> None:
-    post_fault(rest, kind="unknown_status")
-    post_fault(rest, kind="unknown_status", match="GET /v2/orders")
-    assert rest.order().json()["status"] == UNKNOWN_STATUS_WORD
-    assert [order["status"] for order in rest.get("/v2/orders")] == [UNKNOWN_STATUS_WORD]
-    assert [order["status"] for order in rest.get("/v2/orders")] == ["new"]
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {}, {"kind": "earthquake"}, {"kind": "hang", "count": 0}, {"kind": "hang", "count": True},
-        {"kind": "hang", "delay_ms": -1}, {"kind": "hang", "when": "now"}, {"kind": "429", "match": 7},
-    ],
-)  # fmt: skip
-def test_faults_that_make_no_sense_are_refused(rest: RestClient, body: dict) -> None:
-    answer = rest.ask("POST", "/emulator/v1/faults", json=body)
-    assert answer.status_code == 422
-    assert answer.json()["message"]
-    assert rest.get("/emulator/v1/faults") == []
-
-
-def test_faults_can_be_forgotten(rest: RestClient) -> None:
-    first, _ = post_fault(rest, kind="429"), post_fault(rest, kind="429", match="GET /v2/clock")
-    assert rest.ask("DELETE", f"/emulator/v1/faults/{first['id']}").status_code == 204
-    assert rest.ask("DELETE", f"/emulator/v1/faults/{first['id']}").status_code == 404
-    assert rest.order().status_code == 200
-    assert rest.ask("DELETE", "/emulator/v1/faults").status_code == 204
-    assert rest.get("/v2/clock")["is_open"] is True
-
-
-def test_the_oldest_fitting_fault_fires_first_and_bounds_hold() -> None:
-    faults = Faults()
-    later, first = faults.add("429", "GET /a"), faults.add("hang", "GET /*", count=2)
-    assert [faults.take(FaultKind, "GET /b"), faults.take(FaultKind, "GET /a"), faults.take(FaultKind, "GET /a")] == [
-        first, later, first,
-    ]  # fmt: skip
-    assert faults.take(FaultKind, "GET /a") is None
-    assert not faults.waiting
-    for _ in range(98):
-        faults.add("429")
-    with pytest.raises(ValueError, match="remove some"):
-        faults.add("429")
-
-
 def test_what_was_really_asked_and_done_can_be_read(rest: RestClient) -> None:
     rest.order(client_order_id="demo.1", type="market", limit_price=None, time_in_force="day", qty="2")
     rest.order(client_order_id="demo.2", qty="1e-08")
@@ -211,9 +100,9 @@ def test_what_was_really_asked_and_done_can_be_read(rest: RestClient) -> None:
     assert [record["client_order_id"] for record in found] == ["demo.1", "demo.2"]
     assert '"qty": "1e-08"' in found[1]["body"], "verbatim"
     assert sum(float(execution["quantity"]) for execution in found[0]["executions"]) <= 2
-    lines = rest.get("/emulator/v1/ledger", limit=2)
+    lines = rest.get("/emulator/v1/commands", limit=2)
     assert [line["n"] for line in lines] == [1, 2]
-    assert rest.get("/emulator/v1/ledger", after=lines[-1]["n"])[0]["n"] == 3
+    assert rest.get("/emulator/v1/commands", after=lines[-1]["n"])[0]["n"] == 3
     status = rest.get("/emulator/v1/status")
     assert status["requests"]["POST /v2/orders"] == 3
     assert rest.ask("DELETE", "/emulator/v1/requests").status_code == 204

@@ -11,7 +11,7 @@ import pytest
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosedError
 
-from gateway.emulator.faults import UNKNOWN_STATUS_WORD, Fault
+from gateway.emulator.faults import UNKNOWN_WORD, Fault
 from gateway.emulator.streams.data import StreamSettings
 from tests.emulator.host import EmulatorHost, RunningEmulator
 from tests.emulator.rest_client import RestClient
@@ -92,11 +92,11 @@ async def test_who_says_nothing_is_sent_away(start_emulator: EmulatorHost) -> No
 
 
 async def test_an_unknown_status_in_an_event(emulator: RunningEmulator) -> None:
-    fault = emulator.fault("unknown_status", "/stream")
+    fault = emulator.fault("status_unknown", "orders")
     async with listening(emulator) as socket:
         await asyncio.to_thread(buy, emulator)
         told = await events_of_a_fill(socket)
-    assert told[0]["order"]["status"] == UNKNOWN_STATUS_WORD
+    assert told[0]["order"]["status"] == UNKNOWN_WORD
     assert told[-1]["order"]["status"] == "filled"
     assert fault.fired == 1
 
@@ -104,7 +104,7 @@ async def test_an_unknown_status_in_an_event(emulator: RunningEmulator) -> None:
 async def test_a_mute_socket_stays_open_and_speaks_again(emulator: RunningEmulator) -> None:
     async with data_client(emulator) as alpaca:
         await alpaca.ask({"action": "subscribe", "quotes": ["*"]})
-        fault = emulator.fault("mute", "/v2/iex")
+        fault = emulator.fault("feed_mute", "stocks:iex")
         assert fault.fired == 1
         await (await alpaca.socket.ping())
         (session,) = emulator.emulator.app.sockets.open()
@@ -120,7 +120,7 @@ async def test_a_mute_socket_stays_open_and_speaks_again(emulator: RunningEmulat
 async def test_a_mute_socket_speaks_again_after_its_delay(emulator: RunningEmulator) -> None:
     async with data_client(emulator) as alpaca:
         await alpaca.ask({"action": "subscribe", "quotes": ["*"]})
-        emulator.fault("mute", "/v2/iex", delay_ms=300)
+        emulator.fault("feed_mute", "stocks:iex", delay_ms=300)
         began = asyncio.get_running_loop().time()
         silences = []
         while not silences or max(silences) < 0.15:
@@ -139,7 +139,7 @@ async def wait_until_fired(fault: Fault, times: int) -> None:
 async def test_cut_sockets_break_off_without_a_goodbye(emulator: RunningEmulator) -> None:
     """The open one is cut at once, the next one when it has authenticated, and the third lives."""
     async with listening(emulator) as socket:
-        fault = emulator.fault("cut", count=2)
+        fault = emulator.fault("feed_disconnected", count=2)
         with pytest.raises(ConnectionClosedError) as cut:
             await asyncio.wait_for(socket.recv(), 5)
         assert cut.value.rcvd is None

@@ -41,14 +41,20 @@ def activity_id(time_ns: int, unique: str) -> str:
 
 
 class ActivityLog:
-    """Activities, oldest first; as many as there are executions, which `store.ORDERS_MAX` bounds in practice."""
+    """Activities, oldest first; as many as there are executions, which `store.ORDERS_MAX` bounds in practice.
+
+    Attributes:
+        execution_count: How many of them are fills.
+    """
 
     def __init__(self) -> None:
         self._all: list[Activity] = []
         self._index: dict[str, int] = {}
+        self.execution_count = 0
 
     def add(self, activity: Activity) -> None:
         """Append one."""
+        self.execution_count += activity.activity_type == FILL
         self._index[activity.activity_id] = len(self._all)
         self._all.append(activity)
 

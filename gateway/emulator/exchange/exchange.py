@@ -205,6 +205,29 @@ class SimulatedExchange:
 
     # Reads.
 
+    @property
+    def created_ns(self) -> int:
+        """When the account began."""
+        return self._state.created_ns
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Orders, legs among them, and executions since then."""
+        return self._state.store.next_sequence - 1, self._state.activities.execution_count
+
+    def orders_after(self, count: int) -> list[ExchangeOrder]:
+        """The orders after the first so many, in the order of their submission."""
+        return [order.copy() for order in self._state.store.after(count)]
+
+    def symbol_of(self, spelling: str) -> str:
+        """The symbol that a spelling or an asset id means; empty when it is none that is known."""
+        asset = self._state.assets.find(spelling)
+        return "" if asset is None else asset.symbol
+
+    def symbol_of_order(self, *, order_id: str = "", client_order_id: str = "") -> str:
+        """The symbol of an order, by either id; empty when there is no such order."""
+        return self._state.store.symbol_of(order_id or self._state.store.id_of(client_order_id)) or ""
+
     def order(self, order_id: str, *, nested: bool = False) -> ExchangeOrder:
         """One order; Refusal 40410000 when it is not known."""
         found = self._state.store.get(order_id)

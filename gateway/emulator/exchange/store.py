@@ -94,6 +94,10 @@ class OrderStore:
             raise order_not_found()
         return self._by_id[order_id]
 
+    def id_of(self, client_order_id: str) -> str:
+        """An order's id by its client's; empty when there is none."""
+        return self._by_client_id.get(client_order_id) or ""
+
     def symbol_of(self, order_id: str) -> str | None:
         """The symbol of an order, if it is known."""
         order = self._by_id.get(order_id)
@@ -109,6 +113,10 @@ class OrderStore:
 
     def __iter__(self) -> Iterator[ExchangeOrder]:
         return iter(self._submitted)
+
+    def after(self, count: int) -> list[ExchangeOrder]:
+        """Those after the first so many."""
+        return self._submitted[count:]
 
     def find(self, query: OrderQuery) -> list[ExchangeOrder]:
         """The orders that a query asks for; legs are left out when it wants them nested.

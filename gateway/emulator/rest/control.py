@@ -2,11 +2,11 @@
 
 | route | what |
 |---|---|
-| `GET /emulator/v1/status` | clock, market, tape, sockets, requests by route, faults waiting |
+| `GET /emulator/v1/status` | clock, account, market, sockets, requests by route; what is late; faults waiting |
 | `GET /emulator/v1/faults` | every fault since the last clearing, with how often it fired |
-| `POST /emulator/v1/faults` | order one: `{"kind", "match", "count", "skip", "delay_ms"}`, see `faults.py` |
+| `POST /emulator/v1/faults` | order one: `{"fault", "route", "symbol", "skip", "count", "delay_ms"}`, see `faults.py` |
 | `GET /emulator/v1/faults/{id}` | one fault |
-| `DELETE /emulator/v1/faults/{id}` | forget one; sockets that it muted speak again |
+| `DELETE /emulator/v1/faults/{id}` | forget one; feeds that it muted speak again, its halt ends |
 | `DELETE /emulator/v1/faults` | forget all |
 | `GET /emulator/v1/connections` | open sockets: endpoint, key, what they listen to, frames sent |
 | `GET /emulator/v1/requests` | how many requests came, by method and route |
@@ -19,21 +19,42 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from gateway.emulator.faults import Fault, Faults
+from gateway.domain.types import format_decimal
+from gateway.emulator.fault_desk import FaultDesk
+from gateway.emulator.faults import Fault, order_from_json
 from gateway.emulator.floor import TradingFloor
+from gateway.emulator.later import Later
+from gateway.emulator.record import Record
 from gateway.emulator.rest.answers import HttpError, answer, empty, json_body
 from gateway.emulator.rest.gate import Gate
+from gateway.emulator.rest.misbehavior import LATE_ARRIVAL
 from gateway.emulator.sockets import Sockets
+from gateway.emulator.streams.order_faults import OrderEvents
 from gateway.emulator.tape import Tape
+from gateway.emulator.wire import JsonObject
 
 
 class ControlRoutes:
     """What a test or a demo may ask of the emulator itself."""
 
-    def __init__(self, floor: TradingFloor, faults: Faults, sockets: Sockets) -> None:
+    def __init__(
+        self,
+        floor: TradingFloor,
+        desk: FaultDesk,
+        sockets: Sockets,
+        events: OrderEvents,
+        later: Later,
+        record: Record,
+        tape: str,
+    ) -> None:
         self._floor = floor
-        self._faults = faults
+        self._desk = desk
+        self._faults = desk.faults
         self._sockets = sockets
+        self._events = events
+        self._later = later
+        self._record = record
+        self._tape = tape
         self.gate: Gate | None = None
 
     def routes(self) -> list[Route]:
@@ -44,8 +65,8 @@ class ControlRoutes:
             Route(f"{prefix}/faults", self.list_faults, methods=["GET"]),
             Route(f"{prefix}/faults", self.add_fault, methods=["POST"]),
             Route(f"{prefix}/faults", self.clear_faults, methods=["DELETE"]),
-            Route(f"{prefix}/faults/{{fault_id:int}}", self.get_fault, methods=["GET"]),
-            Route(f"{prefix}/faults/{{fault_id:int}}", self.remove_fault, methods=["DELETE"]),
+            Route(f"{prefix}/faults/{{fault_id}}", self.get_fault, methods=["GET"]),
+            Route(f"{prefix}/faults/{{fault_id}}", self.remove_fault, methods=["DELETE"]),
             Route(f"{prefix}/connections", self.connections, methods=["GET"]),
             Route(f"{prefix}/requests", self.requests, methods=["GET"]),
             Route(f"{prefix}/requests", self.clear_requests, methods=["DELETE"]),
@@ -53,21 +74,41 @@ class ControlRoutes:
 
     async def status(self, request: Request) -> Response:
         """GET /emulator/v1/status."""
-        market = self._floor.market
-        tape = None
-        if isinstance(market, Tape):
-            tape = {"first_ns": market.first_ns, "start_ns": market.start_ns, "speed": str(market.speed)}
+        now_ns = self._floor.now()
         return answer(
             {
-                "now_ns": self._floor.now(),
-                "symbols": list(market.symbols),
-                "tape": tape,
+                "now_ns": now_ns,
+                **self._account(),
+                "symbols": list(self._floor.market.symbols),
+                "tape": self._played(),
                 "connections": len(self._sockets.open()),
                 "messages_delivered": self._sockets.delivered,
                 "requests": dict(self._counts()),
-                "faults_waiting": sum(not fault.is_spent for fault in self._faults.all()),
+                "faults_waiting": self._faults.waiting,
+                "late_arrivals": self._later.count(LATE_ARRIVAL),
+                "late_events": self._events.held,
+                "record_sequence": self._record.sequence,
+                "record_is_full": self._record.is_full,
             }
         )
+
+    def _account(self) -> JsonObject:
+        exchange = self._floor.exchange
+        orders, executions = exchange.counts
+        return {
+            "start_ns": exchange.created_ns,
+            "seed": exchange.config.seed,
+            "initial_cash": format_decimal(exchange.config.cash),
+            "order_count": orders,
+            "execution_count": executions,
+        }
+
+    def _played(self) -> JsonObject | None:
+        market = self._floor.market
+        if not isinstance(market, Tape):
+            return None
+        times = {"first_ns": market.first_ns, "start_ns": market.start_ns}
+        return {"path": self._tape, "speed": str(market.speed), **times}
 
     async def list_faults(self, request: Request) -> Response:
         """GET /emulator/v1/faults."""
@@ -77,10 +118,9 @@ class ControlRoutes:
         """POST /emulator/v1/faults."""
         body, _ = await json_body(request)
         try:
-            fault = self._faults.add_json(body)
+            fault = self._desk.order(order_from_json(body))
         except ValueError as error:
             raise HttpError(422, {"message": str(error)}) from None
-        self._sockets.strike()
         return answer(fault.to_json(), 201)
 
     async def get_fault(self, request: Request) -> Response:
@@ -89,16 +129,12 @@ class ControlRoutes:
 
     async def remove_fault(self, request: Request) -> Response:
         """DELETE /emulator/v1/faults/{id}."""
-        fault = self._fault(request)
-        self._faults.remove(fault.fault_id)
-        self._sockets.unmute(fault.fault_id)
+        self._desk.remove(self._fault(request).fault_id)
         return empty()
 
     async def clear_faults(self, request: Request) -> Response:
         """DELETE /emulator/v1/faults."""
-        for fault in self._faults.all():
-            self._sockets.unmute(fault.fault_id)
-        self._faults.clear()
+        self._desk.clear()
         return empty()
 
     async def connections(self, request: Request) -> Response:

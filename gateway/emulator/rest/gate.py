@@ -2,7 +2,8 @@
 
 Promises: X-Request-ID on every answer; X-RateLimit-Limit, -Remaining and -Reset on every answer of a limited route,
 the 429 included; nothing is carried out for a request that is refused here. Control routes are for loopback
-alone and pass without credentials and limits. Every request is counted by method and route.
+alone and pass without credentials and limits. Every other request is counted by method and route, and recorded with its
+answer. Leaves what a fault does to `misbehavior`.
 """
 
 from __future__ import annotations
@@ -14,15 +15,20 @@ import ipaddress
 import uuid
 from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any, Final
+from typing import Final
 
-import orjson
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from gateway.domain.models.simulation import LedgerKind
 from gateway.domain.types import NANOS_PER_SECOND
-from gateway.emulator.faults import Fault, FaultKind, Faults, with_unknown_status
+from gateway.emulator.faults import REQUEST_KINDS, Fault, Faults
+from gateway.emulator.later import Later
+from gateway.emulator.record import Record
+from gateway.emulator.recorded import RecordedExchange
 from gateway.emulator.rest.answers import answer
+from gateway.emulator.rest.arrivals import Answer, Arrival, arrived
+from gateway.emulator.rest.misbehavior import Misbehavior, adding, limit_headers, too_many
 
 CONTROL_PREFIX: Final = "/emulator/"
 WINDOW_S: Final = 60
@@ -30,13 +36,6 @@ KEYS_MAX: Final = 1000
 ROUTES_MAX: Final = 500
 
 _WINDOW_NS: Final = WINDOW_S * NANOS_PER_SECOND
-_REQUEST_FAULTS: Final = (
-    FaultKind.ACCEPTED_504,
-    FaultKind.HANG,
-    FaultKind.TOO_MANY_REQUESTS,
-    FaultKind.UNKNOWN_STATUS,
-)
-_PROXY_PAGE: Final = b"<html><head><title>504 Gateway Time-out</title></head><body>504 Gateway Time-out</body></html>"
 _COLLECTIONS: Final = {"orders": "{id}", "positions": "{symbol}", "assets": "{symbol}", "activities": "{type}"}
 
 
@@ -94,32 +93,44 @@ class RateLimit:
         if key not in self._windows and len(self._windows) >= KEYS_MAX:
             self._windows.pop(next(iter(self._windows)))
         self._windows[key] = (start_ns, used + 1)
-        return used < self.limit, self.headers(max(0, self.limit - used - 1), start_ns + _WINDOW_NS)
-
-    def headers(self, remaining: int, reset_ns: int) -> list[tuple[bytes, bytes]]:
-        """The three headers; the reset in unix seconds, rounded up."""
-        return [
-            (b"x-ratelimit-limit", str(self.limit).encode()),
-            (b"x-ratelimit-remaining", str(remaining).encode()),
-            (b"x-ratelimit-reset", str(-(-reset_ns // NANOS_PER_SECOND)).encode()),
-        ]
+        remaining = max(0, self.limit - used - 1)
+        return used < self.limit, limit_headers(self.limit, remaining, start_ns + _WINDOW_NS)
 
 
 class Gate:
     """ASGI middleware around the REST routes.
 
+    Args:
+        app: The routes.
+        exchange: Which knows the orders that a request may name.
+        clock: Nanoseconds since the Unix epoch.
+
     Attributes:
         requests: How many came, by `METHOD route`.
-        stopping: Set when the emulator ends: nobody hangs any longer.
+        stopping: Set when the emulator ends: nobody is kept waiting any longer.
     """
 
-    def __init__(self, app: ASGIApp, credentials: Credentials, limit: RateLimit, faults: Faults) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        credentials: Credentials,
+        limit: RateLimit,
+        faults: Faults,
+        *,
+        record: Record,
+        exchange: RecordedExchange,
+        later: Later,
+        clock: Callable[[], int],
+    ) -> None:
         self._app = app
         self._credentials = credentials
         self._limit = limit
         self._faults = faults
+        self._record = record
+        self._exchange = exchange
         self.requests: Counter[str] = Counter()
         self.stopping = asyncio.Event()
+        self._misbehavior = Misbehavior(app, record, later, clock, self.stopping)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request."""
@@ -127,43 +138,58 @@ class Gate:
             await self._app(scope, receive, send)
             return
         headers = [(b"x-request-id", uuid.uuid4().hex.encode())]
-        path: str = scope["path"]
-        if path.startswith(CONTROL_PREFIX):
+        if scope["path"].startswith(CONTROL_PREFIX):
             if is_loopback(scope):
-                await self._app(scope, receive, _adding(headers, send))
+                await self._app(scope, receive, adding(headers, send))
             else:
-                await answer({"message": "loopback only"}, 403)(scope, receive, _adding(headers, send))
+                await answer({"message": "loopback only"}, 403)(scope, receive, adding(headers, send))
             return
         self._note(scope)
+        arrival = await arrived(scope, receive, self._exchange)
+        if not arrival.gone:
+            await self._answer(arrival, send, headers)
+
+    async def _answer(self, arrival: Arrival, send: Send, headers: list[tuple[bytes, bytes]]) -> None:
+        scope = arrival.scope
+        refusal, limit_shown = self._objection(scope)
+        headers += limit_shown
+        fault = None if refusal is not None else self._fault_for(arrival)
+        if fault is not None:
+            await self._misbehavior.strike(fault, arrival, send, headers)
+            return
+        self._note_arrival(arrival)
+        made = Answer(self._record, arrival, send, headers)
+        await (self._app if refusal is None else refusal)(scope, arrival.receive, made)
+
+    def _objection(self, scope: Scope) -> tuple[Response | None, list[tuple[bytes, bytes]]]:
+        """Why a request may not pass, if so, and the headers of its limit."""
         key = self._credentials.key_of(dict(scope["headers"]))
         if key is None:
-            await _unauthorized(path)(scope, receive, _adding(headers, send))
-            return
-        passes, limit_headers = self._limit.count(key)
-        headers += limit_headers
-        if not passes:
-            await _too_many()(scope, receive, _adding(headers, send))
-            return
-        fault = self._faults.take(_REQUEST_FAULTS, f"{scope['method']} {path}") if self._faults.waiting else None
-        if fault is None:
-            await self._app(scope, receive, _adding(headers, send))
-        else:
-            await self._misbehave(fault, scope, receive, _adding(headers, send))
+            return _unauthorized(scope["path"]), []
+        passes, limit_shown = self._limit.count(key)
+        return None if passes else too_many(), limit_shown
 
-    async def _misbehave(self, fault: Fault, scope: Scope, receive: Receive, send: Send) -> None:
-        if fault.kind is FaultKind.TOO_MANY_REQUESTS:
-            await _too_many()(scope, receive, send)
-        elif fault.kind is FaultKind.HANG:
-            await _hang(receive, self.stopping, fault.delay_ms)
-            await _proxy_timeout()(scope, receive, send)
-        elif fault.kind is FaultKind.ACCEPTED_504:
-            await self._app(scope, receive, _swallow)
-            await asyncio.sleep(fault.delay_ms / 1000)
-            await _proxy_timeout()(scope, receive, send)
-        else:
-            response = _Recorder()
-            await self._app(scope, receive, response)
-            await response.altered(with_unknown_status)(scope, receive, send)
+    def _fault_for(self, arrival: Arrival) -> Fault | None:
+        """The fault that strikes a request; the request is recorded before it."""
+        if self._faults.is_empty:
+            return None
+        return self._faults.take(
+            REQUEST_KINDS,
+            arrival.route,
+            arrival.symbol,
+            arrival.concerned,
+            before=lambda fault: self._note_arrival(arrival, fault.fault_id),
+        )
+
+    def _note_arrival(self, arrival: Arrival, fault_id: str = "") -> None:
+        self._record.add(
+            LedgerKind.REQUEST,
+            route=arrival.route,
+            symbol=arrival.symbol,
+            fault_id=fault_id,
+            body=arrival.body,
+            **arrival.concerned,
+        )
 
     def _note(self, scope: Scope) -> None:
         label = f"{scope['method']} {route_of(scope['path'])}"
@@ -190,54 +216,6 @@ def is_loopback(scope: Scope) -> bool:
         return False
 
 
-def _adding(headers: list[tuple[bytes, bytes]], send: Send) -> Send:
-    async def send_with_headers(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            message["headers"] = [*message.get("headers", []), *headers]
-        await send(message)
-
-    return send_with_headers
-
-
-async def _swallow(message: Message) -> None:
-    """The answer that nobody gets."""
-
-
-async def _hang(receive: Receive, stopping: asyncio.Event, delay_ms: int) -> None:
-    """Keep a client waiting, until it gives up or the emulator ends at the latest."""
-
-    async def gone() -> None:
-        while (await receive())["type"] != "http.disconnect":
-            pass
-
-    ends = [asyncio.create_task(gone()), asyncio.create_task(stopping.wait())]
-    try:
-        await asyncio.wait(ends, timeout=delay_ms / 1000, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for end in ends:
-            end.cancel()
-
-
-class _Recorder:
-    """Takes an answer instead of the client."""
-
-    def __init__(self) -> None:
-        self._status = 200
-        self._headers: list[tuple[bytes, bytes]] = []
-        self._body = b""
-
-    async def __call__(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
-            self._status = message["status"]
-        elif message["type"] == "http.response.body":
-            self._body += message.get("body", b"")
-
-    def altered(self, change: Callable[[Any], Any]) -> Response:
-        """The answer with its JSON changed."""
-        body = orjson.dumps(change(orjson.loads(self._body))) if self._body else b""
-        return Response(body, self._status, media_type="application/json")
-
-
 def _basic(given: str) -> tuple[str, str]:
     try:
         key, _, secret = base64.b64decode(given, validate=True).decode().partition(":")
@@ -251,11 +229,3 @@ def _unauthorized(path: str) -> Response:
     if path.startswith(("/v2/stocks", "/v1beta")):
         return answer({"message": "forbidden."}, 403)
     return answer({"code": 40110000, "message": "request is not authorized"}, 401)
-
-
-def _too_many() -> Response:
-    return answer({"code": 42910000, "message": "rate limit exceeded"}, 429)
-
-
-def _proxy_timeout() -> Response:
-    return Response(_PROXY_PAGE, 504, media_type="text/html")

@@ -81,6 +81,7 @@ class DataEndpoint:
 
     Attributes:
         on_joined: Called with a session that has authenticated.
+        is_crowded: Asked with the endpoint whether a client with good credentials is refused with 406 all the same.
     """
 
     def __init__(
@@ -95,6 +96,7 @@ class DataEndpoint:
         self._credentials_accepted = credentials_accepted
         self._on_subscribed = on_subscribed
         self.on_joined: Callable[[DataSession], None] | None = None
+        self.is_crowded: Callable[[str], bool] = lambda _path: False
         self._next_id = 1
 
     async def serve(self, socket: WebSocket) -> None:
@@ -139,7 +141,7 @@ class DataEndpoint:
             self._error(session, 402)
         elif session.path in self._settings.refused_paths:
             self._error(session, self._settings.refused_paths[session.path])
-        elif limit and self._hub.count(session.path, key) >= limit:
+        elif (limit and self._hub.count(session.path, key) >= limit) or self.is_crowded(session.path):
             self._error(session, 406)
         else:
             session.key = key

@@ -22,6 +22,7 @@ from gateway.emulator.wire import JsonObject
 
 MESSAGES_PER_FRAME_MAX: Final = 500
 FRAME_BYTES_MAX: Final = 256 * 1024
+CONNECTION_LIMIT: Final = 406
 SLOW_CLIENT: Final = 407
 POLICY_VIOLATION: Final = 1008
 
@@ -130,6 +131,22 @@ class DataHub:
 
     def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
         """Orders are no market data."""
+
+    def tell_halt(self, symbol: str, now_ns: int, *, halted: bool) -> None:
+        """A trading status of a stock: codes of the UTP plan, as Alpaca passes them on."""
+        status, reason = (("H", "Trading Halt"), ("T12", "Halt")) if halted else (("T", "Trading Resumption"), ("", ""))
+        for session in self._readers(STOCKS, "statuses", symbol):
+            message = {
+                "T": "s",
+                "S": symbol,
+                "sc": status[0],
+                "sm": status[1],
+                "rc": reason[0],
+                "rm": reason[1],
+                "t": session.codec.time(now_ns),
+                "z": "C",
+            }
+            session.say(message)
 
     def _readers(self, kind: str, channel: str, symbol: str) -> dict[DataSession, None]:
         index = self._index

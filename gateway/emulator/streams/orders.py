@@ -20,7 +20,8 @@ from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event
 from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE, Codec
 from gateway.emulator.streams.data import StreamSettings
-from gateway.emulator.streams.hub import POLICY_VIOLATION
+from gateway.emulator.streams.hub import CONNECTION_LIMIT, POLICY_VIOLATION, SLOW_CLIENT
+from gateway.emulator.streams.order_faults import OrderEvents
 from gateway.emulator.streams.outbox import Outbox
 from gateway.emulator.wire import JsonObject
 from gateway.emulator.wire_trading import trade_update_json
@@ -40,32 +41,47 @@ class OrderSession:
     key: str = ""
     listening: bool = False
 
-    def say(self, stream: str, data: JsonObject) -> None:
+    def say(self, stream: str, data: JsonObject | None, *, truncated: bool = False) -> None:
         """Send one message; who is too slow for it is cut off."""
-        if not self.outbox.put(self.codec.encode({"stream": stream, "data": data})):
+        frame = self.codec.encode({"stream": stream, "data": data})
+        if not self.outbox.put(frame[: len(frame) // 2] if truncated else frame):
             self.outbox.finish(b"", POLICY_VIOLATION)
+
+    def end_slow(self) -> None:
+        """Tell a slow client that it is slow, and hang up."""
+        self._end(SLOW_CLIENT, "slow client")
+
+    def end_crowded(self) -> None:
+        """Refuse a client because there is no room for another."""
+        self._end(CONNECTION_LIMIT, "connection limit exceeded")
+
+    def _end(self, code: int, text: str) -> None:
+        self.outbox.finish(self.codec.encode({"T": "error", "code": code, "msg": text}), POLICY_VIOLATION)
 
 
 class OrderEndpoint:
     """Serves the order sockets and tells them of updates.
 
     Args:
-        alter: May change an update on its way out (a fault); it is given the update's JSON.
+        events: What comes between the exchange and the feed.
 
     Attributes:
         on_joined: Called with a session that has authenticated.
+        is_crowded: Asked with the endpoint whether a client with good credentials is refused with 406 all the same.
     """
 
     def __init__(
         self,
         settings: StreamSettings,
         credentials_accepted: Callable[[str, str], bool],
-        alter: Callable[[JsonObject], JsonObject],
+        events: OrderEvents,
     ) -> None:
         self._settings = settings
         self._credentials_accepted = credentials_accepted
-        self._alter = alter
+        self._events = events
+        events.deliver = self._deliver
         self.on_joined: Callable[[OrderSession], None] | None = None
+        self.is_crowded: Callable[[str], bool] = lambda _path: False
         self._next_id = 1
         self.sessions: dict[int, OrderSession] = {}
         self.delivered = 0
@@ -75,14 +91,16 @@ class OrderEndpoint:
 
     def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
         """Tell everybody who listens."""
-        listeners = [session for session in self.sessions.values() if session.listening]
-        if not listeners:
+        if not any(session.listening for session in self.sessions.values()):
             return
         for update in updates:
-            data = self._alter(trade_update_json(update))
-            for session in listeners:
-                session.say(TRADE_UPDATES, data)
-            self.delivered += len(listeners)
+            self._events.pass_on(trade_update_json(update))
+
+    def _deliver(self, data: JsonObject | None, truncated: bool) -> None:
+        for session in self.sessions.values():
+            if session.listening:
+                session.say(TRADE_UPDATES, data, truncated=truncated)
+                self.delivered += 1
 
     async def serve(self, socket: WebSocket) -> None:
         """One connection, from accept to the end."""
@@ -121,6 +139,9 @@ class OrderEndpoint:
         names = ("key_id", "secret_key") if action == "authenticate" else ("key", "secret")
         key, secret = (given.get(name) if isinstance(given, dict) else None for name in names)
         accepted = isinstance(key, str) and isinstance(secret, str) and self._credentials_accepted(key, secret)
+        if accepted and self.is_crowded(session.path):
+            session.end_crowded()
+            return
         if accepted:
             session.key = str(key)
             self.sessions[session.session_id] = session

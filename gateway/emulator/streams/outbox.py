@@ -45,6 +45,11 @@ class Outbox:
         self.aborted = False
         self.sent = 0
 
+    @property
+    def is_ending(self) -> bool:
+        """Its end is decided: it was broken off, or its last words are said."""
+        return self.aborted or self._last_words is not None
+
     def put(self, frame: bytes) -> bool:
         """Queue a frame; False when the client is too slow for it, and the frame is not queued.
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 
 import pytest
 
-from gateway.domain.errors import OutcomeUnknown, VenueAuthentication, VenueRateLimited, VenueUnreachable
+from gateway.domain.errors import FieldInvalid, OutcomeUnknown, VenueAuthentication, VenueRateLimited, VenueUnreachable
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.market_data import SubscriptionSet
+from gateway.domain.models.simulation import FaultKind, FaultOrder
 from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.infrastructure.alpaca.reconnect import BackOff
 from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
@@ -45,7 +46,7 @@ async def desk_at(url: str) -> AsyncIterator[Desk]:
 
 
 async def test_an_order_whose_answer_is_lost_is_one_order(emulator: RunningEmulator) -> None:
-    emulator.fault("accepted_504")
+    emulator.fault("http_504_accepted")
     async with desk_at(emulator.url) as desk:
         with pytest.raises(OutcomeUnknown, match="504"):
             await desk.trading.submit_order(order_context(), "default.k1", market())
@@ -56,7 +57,7 @@ async def test_an_order_whose_answer_is_lost_is_one_order(emulator: RunningEmula
 
 
 async def test_an_order_that_hangs_is_unknown_and_is_not_there(emulator: RunningEmulator) -> None:
-    emulator.fault("hang")
+    emulator.fault("request_lost", delay_ms=5_000)
     async with factory_at(emulator.url, read_ms=100) as factory:
         trading = TradingAdapter(factory)
         with pytest.raises(OutcomeUnknown):
@@ -65,7 +66,7 @@ async def test_an_order_that_hangs_is_unknown_and_is_not_there(emulator: Running
 
 
 async def test_too_many_requests_say_when_to_try_again(emulator: RunningEmulator) -> None:
-    emulator.fault("429")
+    emulator.fault("http_429")
     async with desk_at(emulator.url) as desk:
         with pytest.raises(VenueRateLimited) as caught:
             await desk.trading.submit_order(order_context(), "default.k1", market())
@@ -75,7 +76,7 @@ async def test_too_many_requests_say_when_to_try_again(emulator: RunningEmulator
 
 
 async def test_an_unknown_status_is_kept(emulator: RunningEmulator) -> None:
-    emulator.fault("unknown_status")
+    emulator.fault("status_unknown")
     async with desk_at(emulator.url) as desk:
         sent = await desk.trading.submit_order(order_context(), "default.k1", resting())
         assert sent.venue_status == "pending_emulation"
@@ -118,8 +119,8 @@ async def test_cut_sockets_are_told_and_come_back(emulator: RunningEmulator) -> 
         await feed.set_subscriptions(QUOTES)
         await desk.streaming.open_order_updates(orders)
         await until(lambda: prices.quotes and "reconciling" in orders.state_names())
-        for endpoint in ("/v2/iex", "/stream"):
-            emulator.fault("cut", endpoint)
+        for feed_name in ("stocks:iex", "orders"):
+            emulator.fault("feed_disconnected", feed_name)
         await until(lambda: prices.state_names() == ["connecting", "live", "disconnected", "connecting", "live"])
         twice = ["connecting", "reconciling"]
         await until(lambda: orders.state_names() == [*twice, "disconnected", *twice])
@@ -144,21 +145,21 @@ async def test_a_connection_limit_is_told_and_ends_when_there_is_room(emulator: 
 async def test_faults_are_ordered_over_the_control_routes(emulator: RunningEmulator) -> None:
     control = EmulatorControl(emulator.url)
     async with desk_at(emulator.url) as desk:
-        await control.inject("accepted_504", 1)
+        await control.inject(FaultOrder(FaultKind.HTTP_504_ACCEPTED))
         with pytest.raises(OutcomeUnknown):
             await desk.trading.submit_order(order_context(), "default.k1", resting())
-        await control.inject("429", 5, "GET /v2/orders*")
+        await control.inject(FaultOrder(FaultKind.HTTP_429, "GET /v2/orders*", count=5))
         with pytest.raises(VenueRateLimited):
             await desk.trading.find_order(context(), "default.k1")
-        await control.clear()
+        assert [fault.fired for fault in await control.list_faults()] == [1, 1]
+        await control.clear_faults()
+        assert await control.list_faults() == []
         assert await desk.trading.find_order(context(), "default.k1") is not None
         assert (await control.requests())["POST /v2/orders"] == 1
-        with pytest.raises(Exception, match="does not take this fault"):
-            await control.inject("earthquake", 1)
-        with pytest.raises(Exception, match="does not take this fault"):
-            await control.inject("429", 0)
+        with pytest.raises(FieldInvalid, match="does not take this: count is 1 to"):
+            await control.inject(FaultOrder(FaultKind.HTTP_429, count=0))
     control.close()
     nobody = EmulatorControl("http://127.0.0.1:1")
     with pytest.raises(VenueUnreachable):
-        await nobody.inject("429", 1)
+        await nobody.inject(FaultOrder(FaultKind.HTTP_429))
     nobody.close()
