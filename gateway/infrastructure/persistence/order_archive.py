@@ -1,0 +1,105 @@
+"""SqliteOrderArchive: orders that can change no more, after they have left memory.
+
+Promises what `OrderArchive` promises: such an order is found by every name it has, as it was, with what its keys stand
+for, until it is `keep_days` old. Its events are the journal's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from gateway.domain.models.orders import ArchivedOrder, KeyEntry, Order
+from gateway.infrastructure.persistence.codec import decode, encode
+from gateway.infrastructure.persistence.database import Database
+
+_TABLES_OF_NAMES: Final = ("archive_keys", "archive_venue_orders")
+
+_GONE: Final = "FROM archive WHERE archive_time_ns < ? AND last_sequence NOT IN (SELECT sequence FROM events)"
+"""As long as an event of an order is kept, the order is."""
+
+
+class SqliteOrderArchive:
+    """Implements `OrderArchive`.
+
+    Args:
+        moved: Told of each order that is in it now, and its last event.
+    """
+
+    def __init__(self, database: Database, moved: Callable[[str, int], None]) -> None:
+        self._database = database
+        self._moved = moved
+        self._count = int(database.reader.execute("SELECT count(*) FROM archive").fetchone()[0])
+
+    @property
+    def count(self) -> int:
+        """Orders in it."""
+        return self._count
+
+    async def put(self, orders: Sequence[ArchivedOrder], now_ns: int) -> None:
+        """Take orders in, or anew; durable when this returns.
+
+        Raises:
+            JournalUnavailable: They stay where they are.
+        """
+        rows = [(known.order.order_id, known.last_sequence, now_ns, encode(known.order)) for known in orders]
+        keys = [
+            (known.order.strategy_id, key, entry.order_id, encode(entry))
+            for known in orders
+            for key, entry in known.keys.items()
+        ]
+        names = [
+            (venue_order.venue_order_id, known.order.order_id)
+            for known in orders
+            for venue_order in known.order.venue_orders
+        ]
+
+        def store(connection: sqlite3.Connection) -> int:
+            connection.executemany("INSERT OR REPLACE INTO archive VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO archive_keys VALUES (?, ?, ?, ?)", keys)
+            connection.executemany("INSERT OR REPLACE INTO archive_venue_orders VALUES (?, ?)", names)
+            return int(connection.execute("SELECT count(*) FROM archive").fetchone()[0])
+
+        self._count = await self._database.write(store, len(rows) + len(keys) + len(names))
+        for known in orders:
+            self._moved(known.order.order_id, known.last_sequence)
+
+    async def drop_before(self, time_ns: int) -> None:
+        """Forget orders that were taken in before an instant, with their names."""
+
+        def drop(connection: sqlite3.Connection) -> int:
+            for table in _TABLES_OF_NAMES:
+                connection.execute(f"DELETE FROM {table} WHERE order_id IN (SELECT order_id {_GONE})", (time_ns,))  # noqa: S608
+            connection.execute(f"DELETE {_GONE}", (time_ns,))
+            return int(connection.execute("SELECT count(*) FROM archive").fetchone()[0])
+
+        oldest = self._database.reader.execute("SELECT min(archive_time_ns) FROM archive").fetchone()[0]
+        if oldest is not None and oldest < time_ns:
+            self._count = await self._database.write(drop)
+
+    def order(self, order_id: str) -> Order | None:
+        """One order by its id."""
+        body = self._find("SELECT body FROM archive WHERE order_id = ?", order_id)
+        return None if body is None else decode(Order, body)
+
+    def key(self, strategy_id: str, client_order_id: str) -> KeyEntry | None:
+        """What a key stands for."""
+        query = "SELECT entry FROM archive_keys WHERE strategy_id = ? AND client_order_id = ?"
+        entry = self._find(query, strategy_id, client_order_id)
+        return None if entry is None else decode(KeyEntry, entry)
+
+    def order_id_at_venue(self, venue_order_id: str) -> str | None:
+        """The order that a venue order stands for."""
+        found = self._find("SELECT order_id FROM archive_venue_orders WHERE venue_order_id = ?", venue_order_id)
+        return None if found is None else str(found)
+
+    def last_sequence(self, order_id: str) -> int:
+        """Of an order's newest event when it was taken in; 0 when it is not in it."""
+        return int(self._find("SELECT last_sequence FROM archive WHERE order_id = ?", order_id) or 0)
+
+    def _find(self, query: str, *values: str) -> Any:
+        if not self._count:
+            return None
+        row = self._database.reader.execute(query, values).fetchone()
+        return None if row is None else row[0]

@@ -1,0 +1,102 @@
+"""The tables of the journal's file, and how an older file becomes a present one.
+
+Promises: each migration is one transaction; a file that a later version wrote is refused, untouched.
+
+- `meta`: facts about the whole file. `epoch` is the random id of its life; `venue` and `account_id` pin it;
+  `oldest_sequence` is the oldest event that a stream can still be told, `oldest_hash` the chain just before it.
+- `events`: a row per event. `sequence` is the account book's, `book_sequence` the strategy's own (NULL for orders
+  from outside), `previous` the sequence of the same order's event before it (0 for its first), `body` JSON as `codec`
+  writes it, `chain` = blake2b(chain before ‖ body), 16 bytes; before the first stands blake2b(epoch).
+- `archive`, `archive_keys`, `archive_venue_orders`: orders that can change no more and have left memory, as they were,
+  and every name they have. Their events stay as long as streams can resume from them, and not longer.
+- `trading_states`: append-only; the newest row is in force.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable
+from typing import Final
+
+_FIRST: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (
+    sequence INTEGER PRIMARY KEY,
+    strategy_id TEXT NOT NULL,
+    book_sequence INTEGER,
+    order_id TEXT NOT NULL,
+    kind TEXT NOT NULL,
+    record_time_ns INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    chain BLOB NOT NULL,
+    previous INTEGER NOT NULL
+);
+CREATE UNIQUE INDEX events_by_book ON events (strategy_id, book_sequence) WHERE book_sequence IS NOT NULL;
+CREATE TABLE archive (
+    order_id TEXT PRIMARY KEY,
+    last_sequence INTEGER NOT NULL,
+    archive_time_ns INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX archive_by_time ON archive (archive_time_ns);
+CREATE TABLE archive_keys (
+    strategy_id TEXT NOT NULL,
+    client_order_id TEXT NOT NULL,
+    order_id TEXT NOT NULL,
+    entry BLOB NOT NULL,
+    PRIMARY KEY (strategy_id, client_order_id)
+) WITHOUT ROWID;
+CREATE TABLE archive_venue_orders (venue_order_id TEXT PRIMARY KEY, order_id TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE trading_states (
+    version INTEGER PRIMARY KEY,
+    scope TEXT NOT NULL,
+    mode TEXT NOT NULL,
+    reason TEXT NOT NULL,
+    set_by TEXT NOT NULL,
+    automatic INTEGER NOT NULL,
+    set_time_ns INTEGER NOT NULL
+)
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+"""What makes version n + 1 of version n; only ever added to."""
+SCHEMA_VERSION: Final = len(MIGRATIONS)
+
+
+class DatabaseRefused(Exception):
+    """The file must not be used; the text says why and what to do."""
+
+
+def migrate(connection: sqlite3.Connection, now_ns: int, new_epoch: Callable[[], str]) -> None:
+    """Bring a file, or a new one, to the present version.
+
+    Raises:
+        DatabaseRefused: A later version wrote it.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        known = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]
+        version = int(_meta(connection, "schema_version") or 0) if known else 0
+        if version > SCHEMA_VERSION:
+            raise DatabaseRefused(
+                f"the journal has schema version {version}, and this build knows {SCHEMA_VERSION}: "
+                "run the version that wrote it, or a later one."
+            )
+        for script in MIGRATIONS[version:]:
+            for statement in script.split(";"):
+                connection.execute(statement)
+        if version < SCHEMA_VERSION:
+            facts = {"schema_version": str(SCHEMA_VERSION)}
+            if not version:
+                facts |= {"epoch": new_epoch(), "created_time_ns": str(now_ns), "oldest_sequence": "1"}
+            connection.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", facts.items())
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise
+
+
+def _meta(connection: sqlite3.Connection, key: str) -> str | None:
+    row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
+    return None if row is None else str(row[0])

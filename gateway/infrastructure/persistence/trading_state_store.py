@@ -1,0 +1,54 @@
+"""The account's trading states: append-only rows beside the journal.
+
+Promises what `TradingStateStore` promises. Leaves what a mode lets through to `domain.models.risk`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from gateway.domain.models.risk import TradingMode, TradingState
+from gateway.infrastructure.persistence.database import Database
+
+_ACCOUNT: Final = "account"
+"""The one scope there is."""
+
+
+class SqliteTradingStateStore:
+    """Implements `TradingStateStore` in the data directory's file."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        row = database.reader.execute(
+            "SELECT mode, reason, set_by, automatic, set_time_ns, version FROM trading_states "
+            "WHERE scope = ? ORDER BY version DESC LIMIT 1",
+            (_ACCOUNT,),
+        ).fetchone()
+        self._current = TradingState()
+        if row is not None:
+            mode, reason, set_by, automatic, set_time_ns, version = row
+            self._current = TradingState(
+                TradingMode(mode.lower()), reason, set_by, bool(automatic), set_time_ns, version
+            )
+        self._asked = self._current.version
+
+    def current(self) -> TradingState:
+        """The newest; ACTIVE with version 0 before the first."""
+        return self._current
+
+    async def append(self, state: TradingState) -> None:
+        """Record the next state; see `TradingStateStore.append`."""
+        row = (
+            state.version, _ACCOUNT, state.mode.name, state.reason, state.set_by, int(state.automatic),
+            state.set_time_ns,
+        )  # fmt: skip
+
+        def store(connection: sqlite3.Connection) -> None:
+            connection.execute("INSERT INTO trading_states VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+
+        if state.version != self._asked + 1:  # a row that the table refuses would be a fault of the whole file
+            raise ValueError(f"version {state.version} cannot follow {self._asked}")
+        self._asked = state.version
+        await self._database.write(store)
+        self._current = state
