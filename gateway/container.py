@@ -36,6 +36,7 @@ from gateway.domain.interfaces import (
     RequestGate,
     StreamingRepository,
     TradingRepository,
+    VenueControl,
 )
 from gateway.domain.types import Venue
 from gateway.infrastructure.alpaca.account_adapter import AccountAdapter
@@ -44,12 +45,14 @@ from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
 from gateway.infrastructure.alpaca.market_data_adapter import MarketDataAdapter
 from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
 from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
+from gateway.infrastructure.emulator_control import EmulatorControl
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from gateway.servicers.account import AccountServicer
 from gateway.servicers.frames import FrameEncoder
 from gateway.servicers.market_data import MarketDataServicer
 from gateway.servicers.reference import ReferenceDataServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
+from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
 from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
@@ -581,8 +584,10 @@ class ServerModule(Module):
         account: AccountServicer,
         reference: ReferenceDataServicer,
         telemetry: Telemetry,
+        injector: Injector,
     ) -> GatewayServer:
         """The gRPC server."""
+        simulation = injector.get(SimulationServicer) if settings.venue is Venue.EMULATOR else None
         options = ServerOptions(
             listen=settings.listen,
             request_bytes_max=settings.request_bytes_max,
@@ -591,8 +596,27 @@ class ServerModule(Module):
             deadline_ms=settings.deadline_default_ms,
         )
         return GatewayServer(
-            options, Servicers(trading, market_data, account, reference), telemetry, key_is_taken=trading.key_is_taken
+            options,
+            Servicers(trading, market_data, account, reference, simulation),
+            telemetry,
+            key_is_taken=trading.key_is_taken,
         )
+
+
+class SimulationModule(Module):
+    """The emulator's other side. A part of the wiring only where the venue is the emulator."""
+
+    @provider
+    @singleton
+    def control(self, settings: Settings) -> VenueControl:
+        """Faults, and what really happened."""
+        return EmulatorControl(settings.venue_url)
+
+    @provider
+    @singleton
+    def simulation(self, control: VenueControl) -> SimulationServicer:
+        """SimulationService."""
+        return SimulationServicer(control)
 
 
 def client_config(settings: Settings) -> ClientConfig:
@@ -623,5 +647,13 @@ def build(settings: Settings, *overrides: Module) -> Injector:
         settings: With `venue_url` set when the venue is the emulator.
         overrides: Modules whose bindings win.
     """
-    modules = [SettingsModule(settings), VenueModule(), ServiceModule(), ApplicationModule(), ServerModule()]
+    modules: list[Module] = [
+        SettingsModule(settings),
+        VenueModule(),
+        ServiceModule(),
+        ApplicationModule(),
+        ServerModule(),
+    ]
+    if settings.venue is Venue.EMULATOR:
+        modules.append(SimulationModule())
     return Injector([*modules, *overrides], auto_bind=False)

@@ -87,7 +87,15 @@ def test_buf_sees_a_broken_promise(workspace: Path, tmp_path: Path, line: str, b
 
 def wire_promises() -> set[str]:
     """One line per rpc, field and enum value, so that a breaking change is a missing line."""
-    from trading_gateway.v1 import account_pb2, common_pb2, errors_pb2, market_data_pb2, reference_pb2, trading_pb2
+    from trading_gateway.v1 import (
+        account_pb2,
+        common_pb2,
+        errors_pb2,
+        market_data_pb2,
+        reference_pb2,
+        simulation_pb2,
+        trading_pb2,
+    )
 
     lines: set[str] = set()
 
@@ -103,7 +111,7 @@ def wire_promises() -> set[str]:
         for nested in descriptor.enum_types:
             enum(nested)
 
-    for module in (account_pb2, common_pb2, errors_pb2, market_data_pb2, reference_pb2, trading_pb2):
+    for module in (account_pb2, common_pb2, errors_pb2, market_data_pb2, reference_pb2, simulation_pb2, trading_pb2):
         file = module.DESCRIPTOR
         for service in file.services_by_name.values():
             for method in service.methods:

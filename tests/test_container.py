@@ -7,9 +7,17 @@ import inspect
 import pytest
 
 from gateway.config import Settings
-from gateway.container import ApplicationModule, ServerModule, ServiceModule, SettingsModule, VenueModule, build
+from gateway.container import (
+    ApplicationModule,
+    ServerModule,
+    ServiceModule,
+    SettingsModule,
+    SimulationModule,
+    VenueModule,
+    build,
+)
 
-MODULES = (SettingsModule, VenueModule, ServiceModule, ApplicationModule, ServerModule)
+MODULES = (SettingsModule, VenueModule, ServiceModule, ApplicationModule, ServerModule, SimulationModule)
 
 
 def provided() -> list[type]:

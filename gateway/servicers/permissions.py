@@ -50,6 +50,7 @@ _TRADING = "/trading_gateway.v1.TradingService/"
 _MARKET_DATA = "/trading_gateway.v1.MarketDataService/"
 _ACCOUNT = "/trading_gateway.v1.AccountService/"
 _REFERENCE = "/trading_gateway.v1.ReferenceDataService/"
+_SIMULATION = "/trading_gateway.v1.SimulationService/"
 _HEALTH = "/grpc.health.v1.Health/"
 
 METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
@@ -79,6 +80,11 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _REFERENCE + "ListAssets": READ,
         _REFERENCE + "GetMarketClock": READ,
         _REFERENCE + "ListMarketDays": READ,
+        _SIMULATION + "GetSimulation": READ,
+        _SIMULATION + "InjectFault": READ,
+        _SIMULATION + "ListFaults": READ,
+        _SIMULATION + "ClearFaults": READ,
+        _SIMULATION + "ListLedger": READ,
         _HEALTH + "Check": READ,
         _HEALTH + "Watch": READ,
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": READ,

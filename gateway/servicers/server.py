@@ -21,7 +21,13 @@ from gateway.servicers.permissions import METHODS, MethodRule, require_rules
 from gateway.servicers.reflection import add_reflection
 from gateway.servicers.wire.requests import KeyIsTaken
 from gateway.telemetry import Telemetry
-from trading_gateway.v1 import account_pb2_grpc, market_data_pb2_grpc, reference_pb2_grpc, trading_pb2_grpc
+from trading_gateway.v1 import (
+    account_pb2_grpc,
+    market_data_pb2_grpc,
+    reference_pb2_grpc,
+    simulation_pb2_grpc,
+    trading_pb2_grpc,
+)
 
 RAW_METHODS: Final = "RAW_METHODS"
 """A servicer class's set of method names whose answers are bytes already."""
@@ -95,12 +101,17 @@ class ServerOptions:
 
 @dataclass(frozen=True, slots=True)
 class Servicers:
-    """One servicer for each service of the contract."""
+    """One servicer for each service of the contract.
+
+    Attributes:
+        simulation: Where the venue is the emulator; None elsewhere, and then it is not registered.
+    """
 
     trading: trading_pb2_grpc.TradingServiceServicer
     market_data: market_data_pb2_grpc.MarketDataServiceServicer
     account: account_pb2_grpc.AccountServiceServicer
     reference: reference_pb2_grpc.ReferenceDataServiceServicer
+    simulation: simulation_pb2_grpc.SimulationServiceServicer | None = None
 
 
 class GatewayServer:
@@ -194,6 +205,8 @@ class GatewayServer:
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(self._servicers.market_data, server)
         account_pb2_grpc.add_AccountServiceServicer_to_server(self._servicers.account, server)
         reference_pb2_grpc.add_ReferenceDataServiceServicer_to_server(self._servicers.reference, server)
+        if self._servicers.simulation is not None:
+            simulation_pb2_grpc.add_SimulationServiceServicer_to_server(self._servicers.simulation, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)
         self._services = registrar.services
         registrar.keep_bytes(self._servicers.market_data)

@@ -12,20 +12,23 @@ from gateway.servicers.account import AccountServicer
 from gateway.servicers.permissions import METHODS, MethodRule
 from gateway.servicers.reference import ReferenceDataServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
+from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
 from gateway.telemetry import Telemetry, configure_logging
+from tests.servicers.fake_control import FakeControl
 from tests.servicers.fakes import NOW_NS, Rooms, SilentMarketData
 
 Serve = Callable[..., Awaitable[grpc.aio.Channel]]
 
 
-def servicers_over(rooms: Rooms) -> Servicers:
+def servicers_over(rooms: Rooms, control: FakeControl | None = None) -> Servicers:
     """The real servicers, with a wall clock that stands still."""
     return Servicers(
         trading=TradingServicer(rooms.engine, rooms.workflow, rooms.orders, rooms.updates, lambda: NOW_NS),
         market_data=SilentMarketData(rooms.frames),
         account=AccountServicer(rooms.accounts, rooms.positions, rooms.assets),
         reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),
+        simulation=SimulationServicer(control or FakeControl()),
     )
 
 
@@ -60,7 +63,15 @@ def rooms() -> Rooms:
 
 
 @pytest.fixture
-async def serve(rooms: Rooms, log: io.StringIO) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
+def simulation_control() -> FakeControl:
+    """The emulator's other side."""
+    return FakeControl()
+
+
+@pytest.fixture
+async def serve(
+    rooms: Rooms, simulation_control: FakeControl, log: io.StringIO
+) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
     """Starts servers: `await serve(streams_max=1)`; keywords are ServerOptions', besides telemetry and rules."""
     running: list[Served] = []
 
@@ -68,7 +79,7 @@ async def serve(rooms: Rooms, log: io.StringIO) -> AsyncIterator[Callable[..., A
         telemetry: Telemetry | None = None, rules: dict[str, MethodRule] | None = None, **options: int | str
     ) -> Served:
         wanted = ServerOptions(**({"listen": "127.0.0.1:0", "stop_grace_ms": 200} | options))  # type: ignore[arg-type]
-        servicers = servicers_over(rooms)
+        servicers = servicers_over(rooms, simulation_control)
         table = METHODS if rules is None else rules
         server = GatewayServer(wanted, servicers, telemetry, table, servicers.trading.key_is_taken)
         served = Served(server, rooms, await server.start())

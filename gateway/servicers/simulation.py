@@ -1,0 +1,44 @@
+"""SimulationService: faults on request, and what really happened at the emulator. Never there for paper or live."""
+
+# ruff: noqa: ARG002 - gRPC's signature
+from __future__ import annotations
+
+from typing import Any
+
+from gateway.domain.interfaces import VenueControl
+from gateway.servicers.wire import simulation as wire
+from trading_gateway.v1 import simulation_pb2 as pb, simulation_pb2_grpc
+
+
+class SimulationServicer(simulation_pb2_grpc.SimulationServiceServicer):
+    """The simulated venue's other side over gRPC.
+
+    Args:
+        control: The emulator's.
+    """
+
+    def __init__(self, control: VenueControl) -> None:
+        self._control = control
+
+    async def GetSimulation(self, request: pb.GetSimulationRequest, context: Any) -> pb.GetSimulationResponse:
+        """Settings and counters."""
+        return pb.GetSimulationResponse(simulation=wire.simulation_to_proto(await self._control.get_simulation()))
+
+    async def InjectFault(self, request: pb.InjectFaultRequest, context: Any) -> pb.InjectFaultResponse:
+        """Order a fault."""
+        fault = await self._control.inject(wire.fault_order_from_proto(request))
+        return pb.InjectFaultResponse(injected_fault=wire.injected_fault_to_proto(fault))
+
+    async def ListFaults(self, request: pb.ListFaultsRequest, context: Any) -> pb.ListFaultsResponse:
+        """Faults, fired or not."""
+        faults = await self._control.list_faults()
+        return pb.ListFaultsResponse(injected_faults=map(wire.injected_fault_to_proto, faults))
+
+    async def ClearFaults(self, request: pb.ClearFaultsRequest, context: Any) -> pb.ClearFaultsResponse:
+        """Forget them."""
+        await self._control.clear_faults()
+        return pb.ClearFaultsResponse()
+
+    async def ListLedger(self, request: pb.ListLedgerRequest, context: Any) -> pb.ListLedgerResponse:
+        """One page of the record."""
+        return wire.ledger_page_to_proto(await self._control.read_ledger(wire.ledger_query_from_proto(request)))
