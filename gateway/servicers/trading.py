@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 from typing import Any
 
+from gateway.application.fill_log import FillLog
 from gateway.application.order_manager import OrderManager
+from gateway.application.order_timeline import OrderTimelines
 from gateway.application.order_updates import OrderUpdates
 from gateway.application.trading_engine import TradingEngine
 from gateway.application.workflows import TradingWorkflow
 from gateway.servicers.identity import call_context
 from gateway.servicers.key_first import Keyed, KeyFirst
-from gateway.servicers.wire import order_updates as wire_updates, trading as wire
+from gateway.servicers.wire import order_history as history, order_updates as wire_updates, trading as wire
 from gateway.servicers.wire.orders import order_answer, order_with_legs_to_proto
 from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
 
@@ -27,6 +29,8 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         workflow: Closes positions.
         orders: Knows every order.
         updates: Follows books.
+        fills: Lists executions.
+        timelines: Tell what happened to an order.
         wall: Nanoseconds since the Unix epoch.
     """
 
@@ -36,12 +40,16 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         workflow: TradingWorkflow,
         orders: OrderManager,
         updates: OrderUpdates,
+        fills: FillLog,
+        timelines: OrderTimelines,
         wall: Callable[[], int] = time.time_ns,
     ) -> None:
         self._engine = engine
         self._workflow = workflow
         self._orders = orders
         self._updates = updates
+        self._fills = fills
+        self._timelines = timelines
         self._wall = wall
         self._keys = KeyFirst(orders)
 
@@ -94,6 +102,16 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         """One page of orders."""
         wanted, page_size, page_token = wire.order_filter_from_proto(request, call_context().caller)
         return wire.order_page_to_proto(self._orders.list(wanted, page_size, page_token))
+
+    async def ListFills(self, request: pb.ListFillsRequest, context: Any) -> pb.ListFillsResponse:
+        """One page of executions."""
+        wanted, page_size, page_token = history.fill_filter_from_proto(request, call_context().caller)
+        return history.fill_page_to_proto(await self._fills.page(wanted, page_size, page_token))
+
+    async def GetOrderTimeline(self, request: pb.GetOrderTimelineRequest, context: Any) -> pb.GetOrderTimelineResponse:
+        """The story of one order."""
+        ref = wire.order_ref_from_proto(request, call_context().caller)
+        return history.timeline_to_proto(self._timelines.get(ref))
 
     async def ClosePosition(self, request: pb.ClosePositionRequest, context: Any) -> pb.ClosePositionResponse:
         """Close a position, or a part of it."""

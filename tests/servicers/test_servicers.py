@@ -10,9 +10,10 @@ import pytest
 from google.protobuf.duration_pb2 import Duration
 from google.type.date_pb2 import Date
 
-from gateway.application.order_updates import Book, Heartbeat, SnapshotBegin, StartAfter, Step
+from gateway.application.order_updates import Heartbeat, SnapshotBegin, StartAfter, Step
+from gateway.application.resume_tokens import Book
 from gateway.domain.errors import FieldInvalid, FieldViolation, OrderNotFound, ResumeTokenCompacted, SymbolUnknown
-from gateway.domain.models.orders import OrderRef
+from gateway.domain.models.orders import FillFilter, OrderRef
 from gateway.domain.types import BudgetLane
 from tests.servicers.fakes import ACCOUNT, NOW_NS, SPEC, Rooms, order, refused
 from trading_gateway.v1 import (
@@ -136,6 +137,21 @@ async def test_orders_are_listed_in_pages(trading: trading_pb2_grpc.TradingServi
     assert ([listed.order_id for listed in page.orders], page.next_page_token) == (["order-1"], "next")
     wanted, page_size, page_token = rooms.orders.asked[0]
     assert (wanted.strategy_id, page_size, page_token) == ("default", 1, "token")
+
+
+async def test_fills_are_listed_in_pages(trading: trading_pb2_grpc.TradingServiceAsyncStub, rooms: Rooms) -> None:
+    page = await trading.ListFills(pb.ListFillsRequest(symbols=["AAPL"], page_size=1, page_token="token"))
+    assert ([fill.fill_id for fill in page.fills], page.next_page_token) == (["f-1"], "next")
+    assert rooms.fills.asked == [(FillFilter("default", frozenset({"AAPL"})), 1, "token")]
+
+
+async def test_an_order_tells_its_story(trading: trading_pb2_grpc.TradingServiceAsyncStub) -> None:
+    timeline = (await trading.GetOrderTimeline(pb.GetOrderTimelineRequest(order=ORDER))).timeline
+    assert timeline.order.order_id == "order-1"
+    assert [(entry.sequence, entry.detail) for entry in timeline.entries] == [(7, "recorded")]
+    missing = pb.GetOrderTimelineRequest(order=pb.OrderRef(order_id="none"))
+    answer = await refused(trading.GetOrderTimeline(missing))
+    assert (answer.code, answer.reason) == (Code.NOT_FOUND, "ORDER_NOT_FOUND")
 
 
 async def test_a_book_is_followed_one_step_a_message(

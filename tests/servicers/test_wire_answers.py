@@ -10,6 +10,7 @@ import pytest
 from google.protobuf.message import Message
 
 from gateway.application.commands import CanceledMany, CancelResult, CloseResult, Preview, Submitted
+from gateway.application.order_timeline import EntryKind, OrderTimeline, TimelineEntry
 from gateway.application.order_updates import Heartbeat, SnapshotBegin, SnapshotEnd, SnapshotOrder, Step
 from gateway.domain.errors import OrderNotFound, PositionNotFound
 from gateway.domain.models.account import Account, Position
@@ -40,7 +41,7 @@ from gateway.domain.types import (
     Venue,
     format_decimal,
 )
-from gateway.servicers.wire import account, order_updates, orders, reference, trading
+from gateway.servicers.wire import account, order_history, order_updates, orders, reference, trading
 from tests.servicers.fakes import ACCOUNT, NOW_NS, POSITION, SPEC, order
 from trading_gateway.v1 import account_pb2, common_pb2, errors_pb2, reference_pb2, trading_pb2 as pb
 
@@ -268,6 +269,28 @@ def test_every_step_of_a_book_is_written(payload: Any, name: str, empty: set[str
         assert unset(message.event.fill) == set()
 
 
+def test_the_story_of_an_order_is_written_whole() -> None:
+    checks = (RiskCheckResult("RISK_BUYING_POWER", False, Decimal(15), Decimal(10), Decimal(-5), "USD"),)
+    first = TimelineEntry(7, NOW_NS, EntryKind.INTENT, "recorded")
+    last = TimelineEntry(8, NOW_NS, EntryKind.RISK, "denied", "request-1", 1_500_000_001, checks)
+    timeline = order_history.timeline_to_proto(OrderTimeline(order(), (first, last))).timeline
+    assert timeline.order.order_id == "order-1"
+    begun, ended = timeline.entries
+    assert unset(begun) == {"venue_request_id", "since_previous", "checks"}
+    assert unset(ended) == set()
+    assert (ended.since_previous.seconds, ended.since_previous.nanos) == (1, 500_000_001)
+    assert ended.checks[0].headroom == "-5"
+    at_once = replace(first, since_previous_ns=0)
+    again = order_history.timeline_to_proto(OrderTimeline(order(), (at_once,))).timeline.entries[0]
+    assert again.HasField("since_previous")  # no time at all is not the same as nothing before
+
+
+def test_fills_are_written_whole() -> None:
+    page = order_history.fill_page_to_proto(Page((FILL,), "next"))
+    assert unset(page.fills[0]) == set()
+    assert page.next_page_token == "next"
+
+
 def test_the_account_is_written_whole_with_its_number_masked() -> None:
     numbers = {
         field: Decimal(number)
@@ -348,6 +371,7 @@ def test_an_asset_is_written_whole() -> None:
 def test_no_message_of_these_services_was_forgotten() -> None:
     written = {
         "Order", "OrderSpec", "TakeProfit", "StopLoss", "VenueOrder", "Fill", "OrderEvent", "SnapshotBoundary",
+        "OrderTimeline",
         "Account", "Position", "Asset", "MarketClock", "MarketDay",
     }  # fmt: skip
     nouns = {

@@ -12,11 +12,12 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.type.date_pb2 import Date
 
-from gateway.application.order_updates import Book, StartAfter, StartLive, StartSnapshot
+from gateway.application.order_updates import StartAfter, StartLive, StartSince, StartSnapshot
+from gateway.application.resume_tokens import Book
 from gateway.domain.errors import FieldInvalid
-from gateway.domain.models.orders import OrderRef, StopLoss, TakeProfit
+from gateway.domain.models.orders import FillFilter, OrderRef, StopLoss, TakeProfit
 from gateway.domain.types import AssetClass, Caller, OrderClass, OrderSide, OrderState, OrderType, TimeInForce
-from gateway.servicers.wire import account, order_updates, reference, trading
+from gateway.servicers.wire import account, order_history, order_updates, reference, trading
 from tests.servicers.fakes import NOW_NS
 from trading_gateway.v1 import account_pb2, common_pb2, reference_pb2, trading_pb2 as pb
 
@@ -388,6 +389,14 @@ def test_a_book_is_followed_from_a_snapshot_a_token_or_now() -> None:
     assert follow() == (Book("default"), StartSnapshot(), 15_000)
     assert follow(resume_token="t", all_strategies=True)[:2] == (Book(None), StartAfter("t"))
     assert follow(live_only=True, heartbeat_interval=Duration(seconds=1)) == (Book("default"), StartLive(), 1_000)
+    assert follow(start_time=Timestamp(seconds=2, nanos=5))[1] == StartSince(2_000_000_005)
+    assert follow(include_closed_since=Timestamp(seconds=2, nanos=5))[1] == StartSnapshot(2_000_000_005)
+    for start in ({"resume_token": "t"}, {"live_only": True}, {"start_time": Timestamp(seconds=2)}):
+        assert bad_fields(lambda start=start: follow(**start, include_closed_since=Timestamp(seconds=1))) == [
+            "include_closed_since"
+        ]
+    assert bad_fields(lambda: follow(start_time=Timestamp(nanos=-1))) == ["start_time"]
+    assert bad_fields(lambda: follow(include_closed_since=Timestamp(seconds=1 << 40))) == ["include_closed_since"]
     assert bad_fields(lambda: follow(live_only=False)) == ["live_only"]
     assert bad_fields(lambda: follow(resume_token="")) == ["resume_token"]
     assert bad_fields(lambda: follow(resume_token="t" * 513)) == ["resume_token"]
@@ -395,6 +404,35 @@ def test_a_book_is_followed_from_a_snapshot_a_token_or_now() -> None:
         assert bad_fields(lambda seconds=seconds: follow(heartbeat_interval=Duration(seconds=seconds))) == [
             "heartbeat_interval"
         ]
+
+
+def test_fills_are_filtered_and_paged() -> None:
+    def listed(**fields: Any) -> Any:
+        return order_history.fill_filter_from_proto(pb.ListFillsRequest(**fields), CALLER)
+
+    assert listed() == (FillFilter("default"), 100, "")
+    assert listed(
+        all_strategies=True,
+        symbols=["AAPL"],
+        start_time=Timestamp(seconds=1),
+        end_time=Timestamp(seconds=1),
+        oldest_first=True,
+        page_size=5_000,
+        page_token="t",
+    ) == (FillFilter(None, frozenset({"AAPL"}), 10**9, 10**9, True), 1_000, "t")
+    assert bad_fields(lambda: listed(strategy_id="a", all_strategies=True)) == ["strategy_id"]
+    assert bad_fields(lambda: listed(start_time=Timestamp(seconds=2), end_time=Timestamp(seconds=1))) == ["start_time"]
+    assert bad_fields(lambda: listed(symbols=["aapl"], page_size=-1, page_token="t" * 513)) == [
+        "symbols[0]",
+        "page_size",
+        "page_token",
+    ]
+
+
+def test_a_timeline_is_of_one_order() -> None:
+    request = pb.GetOrderTimelineRequest(order=pb.OrderRef(client_order_id="k", strategy_id="pairs"))
+    assert trading.order_ref_from_proto(request, CALLER) == OrderRef(client_order_id="k", strategy_id="pairs")
+    assert bad_fields(lambda: trading.order_ref_from_proto(pb.GetOrderTimelineRequest(), CALLER)) == ["order"]
 
 
 def test_staleness_absent_zero_and_bad() -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from gateway.application.order_timeline import EntryKind
 from gateway.domain.models.orders import OrderEventKind
 from gateway.domain.types import (
     AssetClass,
@@ -21,7 +22,7 @@ from gateway.domain.types import (
     TwoWay,
     Venue,
 )
-from gateway.servicers.wire import common, order_updates, orders
+from gateway.servicers.wire import common, order_history, order_updates, orders
 from trading_gateway.v1 import common_pb2, trading_pb2
 
 TABLES: dict[str, tuple[TwoWay[Any, Any], type[StrEnum], Any]] = {
@@ -35,6 +36,7 @@ TABLES: dict[str, tuple[TwoWay[Any, Any], type[StrEnum], Any]] = {
     "order class": (orders.ORDER_CLASS, OrderClass, trading_pb2.OrderClass),
     "leg role": (orders.LEG_ROLE, LegRole, trading_pb2.OrderLegRole),
     "order state": (orders.ORDER_STATE, OrderState, trading_pb2.OrderState),
+    "entry kind": (order_history.ENTRY_KIND, EntryKind, trading_pb2.OrderTimeline.Entry.Kind),
     "event kind": (order_updates.EVENT_KIND, OrderEventKind, trading_pb2.OrderEvent.Kind),
 }
 

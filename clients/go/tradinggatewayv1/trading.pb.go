@@ -440,6 +440,75 @@ func (OrderState) EnumDescriptor() ([]byte, []int) {
 	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{5}
 }
 
+// What kind of step.
+type OrderTimeline_Entry_Kind int32
+
+const (
+	// Not set.
+	OrderTimeline_Entry_KIND_UNSPECIFIED OrderTimeline_Entry_Kind = 0
+	// The intent was recorded, or ended without ever being sent.
+	OrderTimeline_Entry_KIND_INTENT OrderTimeline_Entry_Kind = 1
+	// The risk checks were run.
+	OrderTimeline_Entry_KIND_RISK OrderTimeline_Entry_Kind = 2
+	// A request left for the venue, or is owed to it.
+	OrderTimeline_Entry_KIND_REQUEST OrderTimeline_Entry_Kind = 3
+	// The venue answered, or failed to.
+	OrderTimeline_Entry_KIND_RESPONSE OrderTimeline_Entry_Kind = 4
+	// The venue reported an event.
+	OrderTimeline_Entry_KIND_VENUE_EVENT OrderTimeline_Entry_Kind = 5
+	// The gateway compared its record with the venue's.
+	OrderTimeline_Entry_KIND_RECONCILE OrderTimeline_Entry_Kind = 6
+)
+
+// Enum value maps for OrderTimeline_Entry_Kind.
+var (
+	OrderTimeline_Entry_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_INTENT",
+		2: "KIND_RISK",
+		3: "KIND_REQUEST",
+		4: "KIND_RESPONSE",
+		5: "KIND_VENUE_EVENT",
+		6: "KIND_RECONCILE",
+	}
+	OrderTimeline_Entry_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED": 0,
+		"KIND_INTENT":      1,
+		"KIND_RISK":        2,
+		"KIND_REQUEST":     3,
+		"KIND_RESPONSE":    4,
+		"KIND_VENUE_EVENT": 5,
+		"KIND_RECONCILE":   6,
+	}
+)
+
+func (x OrderTimeline_Entry_Kind) Enum() *OrderTimeline_Entry_Kind {
+	p := new(OrderTimeline_Entry_Kind)
+	*p = x
+	return p
+}
+
+func (x OrderTimeline_Entry_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OrderTimeline_Entry_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_trading_gateway_v1_trading_proto_enumTypes[6].Descriptor()
+}
+
+func (OrderTimeline_Entry_Kind) Type() protoreflect.EnumType {
+	return &file_trading_gateway_v1_trading_proto_enumTypes[6]
+}
+
+func (x OrderTimeline_Entry_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OrderTimeline_Entry_Kind.Descriptor instead.
+func (OrderTimeline_Entry_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{31, 0, 0}
+}
+
 // What happened.
 type OrderEvent_Kind int32
 
@@ -565,11 +634,11 @@ func (x OrderEvent_Kind) String() string {
 }
 
 func (OrderEvent_Kind) Descriptor() protoreflect.EnumDescriptor {
-	return file_trading_gateway_v1_trading_proto_enumTypes[6].Descriptor()
+	return file_trading_gateway_v1_trading_proto_enumTypes[7].Descriptor()
 }
 
 func (OrderEvent_Kind) Type() protoreflect.EnumType {
-	return &file_trading_gateway_v1_trading_proto_enumTypes[6]
+	return &file_trading_gateway_v1_trading_proto_enumTypes[7]
 }
 
 func (x OrderEvent_Kind) Number() protoreflect.EnumNumber {
@@ -578,7 +647,7 @@ func (x OrderEvent_Kind) Number() protoreflect.EnumNumber {
 
 // Deprecated: Use OrderEvent_Kind.Descriptor instead.
 func (OrderEvent_Kind) EnumDescriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{27, 0}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{32, 0}
 }
 
 // An order, and the key under which it is known.
@@ -1566,6 +1635,262 @@ func (x *ListOrdersResponse) GetNextPageToken() string {
 	return ""
 }
 
+// Which executions to list; filters combine.
+type ListFillsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One strategy; empty: the caller's own.
+	StrategyId string `protobuf:"bytes,1,opt,name=strategy_id,json=strategyId,proto3" json:"strategy_id,omitempty"`
+	// Every strategy and fills of orders from outside.
+	AllStrategies bool `protobuf:"varint,2,opt,name=all_strategies,json=allStrategies,proto3" json:"all_strategies,omitempty"`
+	// Only these symbols; empty: all.
+	Symbols []string `protobuf:"bytes,3,rep,name=symbols,proto3" json:"symbols,omitempty"`
+	// Traded at or after.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Traded at or before.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// Turn the order round.
+	OldestFirst bool `protobuf:"varint,6,opt,name=oldest_first,json=oldestFirst,proto3" json:"oldest_first,omitempty"`
+	// Default 100, maximum 1000.
+	PageSize int32 `protobuf:"varint,7,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,8,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFillsRequest) Reset() {
+	*x = ListFillsRequest{}
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFillsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFillsRequest) ProtoMessage() {}
+
+func (x *ListFillsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFillsRequest.ProtoReflect.Descriptor instead.
+func (*ListFillsRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListFillsRequest) GetStrategyId() string {
+	if x != nil {
+		return x.StrategyId
+	}
+	return ""
+}
+
+func (x *ListFillsRequest) GetAllStrategies() bool {
+	if x != nil {
+		return x.AllStrategies
+	}
+	return false
+}
+
+func (x *ListFillsRequest) GetSymbols() []string {
+	if x != nil {
+		return x.Symbols
+	}
+	return nil
+}
+
+func (x *ListFillsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListFillsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ListFillsRequest) GetOldestFirst() bool {
+	if x != nil {
+		return x.OldestFirst
+	}
+	return false
+}
+
+func (x *ListFillsRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListFillsRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// One page of executions.
+type ListFillsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By trade_time, newest first unless asked otherwise. Of open orders and of those long closed.
+	Fills []*Fill `protobuf:"bytes,1,rep,name=fills,proto3" json:"fills,omitempty"`
+	// Token of the next page; empty at the end. A page may be short, or empty, and still have one.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListFillsResponse) Reset() {
+	*x = ListFillsResponse{}
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListFillsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListFillsResponse) ProtoMessage() {}
+
+func (x *ListFillsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListFillsResponse.ProtoReflect.Descriptor instead.
+func (*ListFillsResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListFillsResponse) GetFills() []*Fill {
+	if x != nil {
+		return x.Fills
+	}
+	return nil
+}
+
+func (x *ListFillsResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Which order to explain.
+type GetOrderTimelineRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Order         *OrderRef `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOrderTimelineRequest) Reset() {
+	*x = GetOrderTimelineRequest{}
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOrderTimelineRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOrderTimelineRequest) ProtoMessage() {}
+
+func (x *GetOrderTimelineRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOrderTimelineRequest.ProtoReflect.Descriptor instead.
+func (*GetOrderTimelineRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *GetOrderTimelineRequest) GetOrder() *OrderRef {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+// The story of one order.
+type GetOrderTimelineResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The story.
+	Timeline      *OrderTimeline `protobuf:"bytes,1,opt,name=timeline,proto3" json:"timeline,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetOrderTimelineResponse) Reset() {
+	*x = GetOrderTimelineResponse{}
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetOrderTimelineResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetOrderTimelineResponse) ProtoMessage() {}
+
+func (x *GetOrderTimelineResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetOrderTimelineResponse.ProtoReflect.Descriptor instead.
+func (*GetOrderTimelineResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *GetOrderTimelineResponse) GetTimeline() *OrderTimeline {
+	if x != nil {
+		return x.Timeline
+	}
+	return nil
+}
+
 // Which position to close, and how much of it.
 type ClosePositionRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1593,7 +1918,7 @@ type ClosePositionRequest struct {
 
 func (x *ClosePositionRequest) Reset() {
 	*x = ClosePositionRequest{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[14]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1930,7 @@ func (x *ClosePositionRequest) String() string {
 func (*ClosePositionRequest) ProtoMessage() {}
 
 func (x *ClosePositionRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[14]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1618,7 +1943,7 @@ func (x *ClosePositionRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePositionRequest.ProtoReflect.Descriptor instead.
 func (*ClosePositionRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{14}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *ClosePositionRequest) GetStrategyId() string {
@@ -1712,7 +2037,7 @@ type ClosePositionResponse struct {
 
 func (x *ClosePositionResponse) Reset() {
 	*x = ClosePositionResponse{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[15]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1724,7 +2049,7 @@ func (x *ClosePositionResponse) String() string {
 func (*ClosePositionResponse) ProtoMessage() {}
 
 func (x *ClosePositionResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[15]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1737,7 +2062,7 @@ func (x *ClosePositionResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePositionResponse.ProtoReflect.Descriptor instead.
 func (*ClosePositionResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{15}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *ClosePositionResponse) GetOrder() *Order {
@@ -1770,7 +2095,7 @@ type ClosePositionsRequest struct {
 
 func (x *ClosePositionsRequest) Reset() {
 	*x = ClosePositionsRequest{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[16]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1782,7 +2107,7 @@ func (x *ClosePositionsRequest) String() string {
 func (*ClosePositionsRequest) ProtoMessage() {}
 
 func (x *ClosePositionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[16]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1795,7 +2120,7 @@ func (x *ClosePositionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePositionsRequest.ProtoReflect.Descriptor instead.
 func (*ClosePositionsRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{16}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *ClosePositionsRequest) GetStrategyId() string {
@@ -1830,7 +2155,7 @@ type ClosePositionsResponse struct {
 
 func (x *ClosePositionsResponse) Reset() {
 	*x = ClosePositionsResponse{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[17]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1842,7 +2167,7 @@ func (x *ClosePositionsResponse) String() string {
 func (*ClosePositionsResponse) ProtoMessage() {}
 
 func (x *ClosePositionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[17]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1855,7 +2180,7 @@ func (x *ClosePositionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePositionsResponse.ProtoReflect.Descriptor instead.
 func (*ClosePositionsResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{17}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *ClosePositionsResponse) GetResults() []*ClosePositionsResponse_Result {
@@ -1877,8 +2202,12 @@ type StreamOrderUpdatesRequest struct {
 	// Types that are valid to be assigned to Start:
 	//
 	//	*StreamOrderUpdatesRequest_ResumeToken
+	//	*StreamOrderUpdatesRequest_StartTime
 	//	*StreamOrderUpdatesRequest_LiveOnly
 	Start isStreamOrderUpdatesRequest_Start `protobuf_oneof:"start"`
+	// With a snapshot: also the orders that ended, or changed after their end, and were recorded doing so at or
+	// after this instant; at most 10,000 of them.
+	IncludeClosedSince *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=include_closed_since,json=includeClosedSince,proto3" json:"include_closed_since,omitempty"`
 	// 1 s to 120 s; default 15 s.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,7,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	unknownFields     protoimpl.UnknownFields
@@ -1887,7 +2216,7 @@ type StreamOrderUpdatesRequest struct {
 
 func (x *StreamOrderUpdatesRequest) Reset() {
 	*x = StreamOrderUpdatesRequest{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[18]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1899,7 +2228,7 @@ func (x *StreamOrderUpdatesRequest) String() string {
 func (*StreamOrderUpdatesRequest) ProtoMessage() {}
 
 func (x *StreamOrderUpdatesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[18]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1912,7 +2241,7 @@ func (x *StreamOrderUpdatesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamOrderUpdatesRequest.ProtoReflect.Descriptor instead.
 func (*StreamOrderUpdatesRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{18}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StreamOrderUpdatesRequest) GetStrategyId() string {
@@ -1945,6 +2274,15 @@ func (x *StreamOrderUpdatesRequest) GetResumeToken() string {
 	return ""
 }
 
+func (x *StreamOrderUpdatesRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		if x, ok := x.Start.(*StreamOrderUpdatesRequest_StartTime); ok {
+			return x.StartTime
+		}
+	}
+	return nil
+}
+
 func (x *StreamOrderUpdatesRequest) GetLiveOnly() bool {
 	if x != nil {
 		if x, ok := x.Start.(*StreamOrderUpdatesRequest_LiveOnly); ok {
@@ -1952,6 +2290,13 @@ func (x *StreamOrderUpdatesRequest) GetLiveOnly() bool {
 		}
 	}
 	return false
+}
+
+func (x *StreamOrderUpdatesRequest) GetIncludeClosedSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.IncludeClosedSince
+	}
+	return nil
 }
 
 func (x *StreamOrderUpdatesRequest) GetHeartbeatInterval() *durationpb.Duration {
@@ -1970,6 +2315,12 @@ type StreamOrderUpdatesRequest_ResumeToken struct {
 	ResumeToken string `protobuf:"bytes,3,opt,name=resume_token,json=resumeToken,proto3,oneof"`
 }
 
+type StreamOrderUpdatesRequest_StartTime struct {
+	// Everything recorded at or after this instant, then live. Events that are no longer kept: OUT_OF_RANGE,
+	// RESUME_TOKEN_COMPACTED.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3,oneof"`
+}
+
 type StreamOrderUpdatesRequest_LiveOnly struct {
 	// Only what happens from now on; must be true.
 	LiveOnly bool `protobuf:"varint,5,opt,name=live_only,json=liveOnly,proto3,oneof"`
@@ -1977,17 +2328,20 @@ type StreamOrderUpdatesRequest_LiveOnly struct {
 
 func (*StreamOrderUpdatesRequest_ResumeToken) isStreamOrderUpdatesRequest_Start() {}
 
+func (*StreamOrderUpdatesRequest_StartTime) isStreamOrderUpdatesRequest_Start() {}
+
 func (*StreamOrderUpdatesRequest_LiveOnly) isStreamOrderUpdatesRequest_Start() {}
 
 // One step of the book.
 type StreamOrderUpdatesResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// 1, 2, 3, ... for the events of this book: gapless, also across streams and resumes, while the gateway
-	// lives. Messages without an event repeat the last one.
+	// 1, 2, 3, ... for the events of this book: gapless, also across streams, resumes and restarts. Messages
+	// without an event repeat the last one.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// Opaque: continues after this message. Keep the last one. Empty within a snapshot, which cannot be continued
-	// before its end. A token of an earlier life of the gateway is FAILED_PRECONDITION, EPOCH_CHANGED: begin with
-	// a snapshot.
+	// Opaque: continues after this message, for as long as the journal keeps what follows it (7 days unless set
+	// otherwise) and across restarts. Keep the last one. Empty within a snapshot, which cannot be continued before
+	// its end. A token of another journal, or of one that was restored from a back-up and written on, is
+	// FAILED_PRECONDITION, EPOCH_CHANGED: begin with a snapshot and include_closed_since.
 	ResumeToken string `protobuf:"bytes,2,opt,name=resume_token,json=resumeToken,proto3" json:"resume_token,omitempty"`
 	// When the gateway sent this.
 	ServerTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=server_time,json=serverTime,proto3" json:"server_time,omitempty"`
@@ -2009,7 +2363,7 @@ type StreamOrderUpdatesResponse struct {
 
 func (x *StreamOrderUpdatesResponse) Reset() {
 	*x = StreamOrderUpdatesResponse{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[19]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2021,7 +2375,7 @@ func (x *StreamOrderUpdatesResponse) String() string {
 func (*StreamOrderUpdatesResponse) ProtoMessage() {}
 
 func (x *StreamOrderUpdatesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[19]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2034,7 +2388,7 @@ func (x *StreamOrderUpdatesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamOrderUpdatesResponse.ProtoReflect.Descriptor instead.
 func (*StreamOrderUpdatesResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{19}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StreamOrderUpdatesResponse) GetSequence() uint64 {
@@ -2138,7 +2492,7 @@ type StreamOrderUpdatesResponse_SnapshotBegin struct {
 }
 
 type StreamOrderUpdatesResponse_SnapshotOrder struct {
-	// One order of the snapshot, a leg as an order of its own.
+	// One order of the snapshot, open ones first, a leg as an order of its own.
 	SnapshotOrder *Order `protobuf:"bytes,5,opt,name=snapshot_order,json=snapshotOrder,proto3,oneof"`
 }
 
@@ -2153,7 +2507,7 @@ type StreamOrderUpdatesResponse_Event struct {
 }
 
 type StreamOrderUpdatesResponse_Heartbeat struct {
-	// Nothing happened.
+	// Nothing happened. Everything up to `sequence` has been delivered before: a bookmark.
 	Heartbeat *Heartbeat `protobuf:"bytes,8,opt,name=heartbeat,proto3,oneof"`
 }
 
@@ -2200,7 +2554,7 @@ type OrderRef struct {
 
 func (x *OrderRef) Reset() {
 	*x = OrderRef{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[20]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2212,7 +2566,7 @@ func (x *OrderRef) String() string {
 func (*OrderRef) ProtoMessage() {}
 
 func (x *OrderRef) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[20]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2225,7 +2579,7 @@ func (x *OrderRef) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderRef.ProtoReflect.Descriptor instead.
 func (*OrderRef) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{20}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *OrderRef) GetRef() isOrderRef_Ref {
@@ -2340,7 +2694,7 @@ type OrderSpec struct {
 
 func (x *OrderSpec) Reset() {
 	*x = OrderSpec{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[21]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2706,7 @@ func (x *OrderSpec) String() string {
 func (*OrderSpec) ProtoMessage() {}
 
 func (x *OrderSpec) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[21]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2719,7 @@ func (x *OrderSpec) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderSpec.ProtoReflect.Descriptor instead.
 func (*OrderSpec) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{21}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *OrderSpec) GetSymbol() string {
@@ -2542,7 +2896,7 @@ type TakeProfit struct {
 
 func (x *TakeProfit) Reset() {
 	*x = TakeProfit{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[22]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2554,7 +2908,7 @@ func (x *TakeProfit) String() string {
 func (*TakeProfit) ProtoMessage() {}
 
 func (x *TakeProfit) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[22]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2567,7 +2921,7 @@ func (x *TakeProfit) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TakeProfit.ProtoReflect.Descriptor instead.
 func (*TakeProfit) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{22}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *TakeProfit) GetLimitPrice() string {
@@ -2590,7 +2944,7 @@ type StopLoss struct {
 
 func (x *StopLoss) Reset() {
 	*x = StopLoss{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[23]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2602,7 +2956,7 @@ func (x *StopLoss) String() string {
 func (*StopLoss) ProtoMessage() {}
 
 func (x *StopLoss) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[23]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2615,7 +2969,7 @@ func (x *StopLoss) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopLoss.ProtoReflect.Descriptor instead.
 func (*StopLoss) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{23}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *StopLoss) GetStopPrice() string {
@@ -2705,7 +3059,7 @@ type Order struct {
 
 func (x *Order) Reset() {
 	*x = Order{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[24]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2717,7 +3071,7 @@ func (x *Order) String() string {
 func (*Order) ProtoMessage() {}
 
 func (x *Order) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[24]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2730,7 +3084,7 @@ func (x *Order) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Order.ProtoReflect.Descriptor instead.
 func (*Order) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{24}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Order) GetOrderId() string {
@@ -2971,7 +3325,7 @@ type VenueOrder struct {
 
 func (x *VenueOrder) Reset() {
 	*x = VenueOrder{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[25]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2983,7 +3337,7 @@ func (x *VenueOrder) String() string {
 func (*VenueOrder) ProtoMessage() {}
 
 func (x *VenueOrder) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[25]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2996,7 +3350,7 @@ func (x *VenueOrder) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use VenueOrder.ProtoReflect.Descriptor instead.
 func (*VenueOrder) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{25}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *VenueOrder) GetVenueOrderId() string {
@@ -3078,7 +3432,7 @@ type Fill struct {
 
 func (x *Fill) Reset() {
 	*x = Fill{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[26]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3090,7 +3444,7 @@ func (x *Fill) String() string {
 func (*Fill) ProtoMessage() {}
 
 func (x *Fill) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[26]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3103,7 +3457,7 @@ func (x *Fill) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Fill.ProtoReflect.Descriptor instead.
 func (*Fill) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{26}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Fill) GetFillId() string {
@@ -3204,6 +3558,61 @@ func (x *Fill) GetSynthesized() bool {
 	return false
 }
 
+// The story of one order.
+type OrderTimeline struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The order now.
+	Order *Order `protobuf:"bytes,1,opt,name=order,proto3" json:"order,omitempty"`
+	// The steps, oldest first; of more than 5,000 the newest.
+	Entries       []*OrderTimeline_Entry `protobuf:"bytes,2,rep,name=entries,proto3" json:"entries,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderTimeline) Reset() {
+	*x = OrderTimeline{}
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderTimeline) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderTimeline) ProtoMessage() {}
+
+func (x *OrderTimeline) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderTimeline.ProtoReflect.Descriptor instead.
+func (*OrderTimeline) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *OrderTimeline) GetOrder() *Order {
+	if x != nil {
+		return x.Order
+	}
+	return nil
+}
+
+func (x *OrderTimeline) GetEntries() []*OrderTimeline_Entry {
+	if x != nil {
+		return x.Entries
+	}
+	return nil
+}
+
 // Something that happened to an order.
 type OrderEvent struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3229,7 +3638,7 @@ type OrderEvent struct {
 
 func (x *OrderEvent) Reset() {
 	*x = OrderEvent{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3241,7 +3650,7 @@ func (x *OrderEvent) String() string {
 func (*OrderEvent) ProtoMessage() {}
 
 func (x *OrderEvent) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3254,7 +3663,7 @@ func (x *OrderEvent) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderEvent.ProtoReflect.Descriptor instead.
 func (*OrderEvent) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{27}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *OrderEvent) GetKind() OrderEvent_Kind {
@@ -3324,7 +3733,7 @@ type SnapshotBoundary struct {
 
 func (x *SnapshotBoundary) Reset() {
 	*x = SnapshotBoundary{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[28]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3336,7 +3745,7 @@ func (x *SnapshotBoundary) String() string {
 func (*SnapshotBoundary) ProtoMessage() {}
 
 func (x *SnapshotBoundary) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[28]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3349,7 +3758,7 @@ func (x *SnapshotBoundary) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotBoundary.ProtoReflect.Descriptor instead.
 func (*SnapshotBoundary) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{28}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *SnapshotBoundary) GetCount() int32 {
@@ -3374,7 +3783,7 @@ type CancelOrdersResponse_Result struct {
 
 func (x *CancelOrdersResponse_Result) Reset() {
 	*x = CancelOrdersResponse_Result{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[30]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3386,7 +3795,7 @@ func (x *CancelOrdersResponse_Result) String() string {
 func (*CancelOrdersResponse_Result) ProtoMessage() {}
 
 func (x *CancelOrdersResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[30]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3441,7 +3850,7 @@ type ClosePositionsResponse_Result struct {
 
 func (x *ClosePositionsResponse_Result) Reset() {
 	*x = ClosePositionsResponse_Result{}
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[31]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3453,7 +3862,7 @@ func (x *ClosePositionsResponse_Result) String() string {
 func (*ClosePositionsResponse_Result) ProtoMessage() {}
 
 func (x *ClosePositionsResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_trading_proto_msgTypes[31]
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3466,7 +3875,7 @@ func (x *ClosePositionsResponse_Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ClosePositionsResponse_Result.ProtoReflect.Descriptor instead.
 func (*ClosePositionsResponse_Result) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{17, 0}
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *ClosePositionsResponse_Result) GetSymbol() string {
@@ -3518,6 +3927,106 @@ type ClosePositionsResponse_Result_Error struct {
 func (*ClosePositionsResponse_Result_Response) isClosePositionsResponse_Result_Result() {}
 
 func (*ClosePositionsResponse_Result_Error) isClosePositionsResponse_Result_Result() {}
+
+// One step.
+type OrderTimeline_Entry struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The journal's sequence of this step: the account book's. A decision and what was recorded with it share one.
+	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
+	// When the gateway recorded it.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// What.
+	Kind OrderTimeline_Entry_Kind `protobuf:"varint,3,opt,name=kind,proto3,enum=trading_gateway.v1.OrderTimeline_Entry_Kind" json:"kind,omitempty"`
+	// For people.
+	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
+	// The venue's X-Request-ID, in a RESPONSE.
+	VenueRequestId string `protobuf:"bytes,5,opt,name=venue_request_id,json=venueRequestId,proto3" json:"venue_request_id,omitempty"`
+	// Time since the step before; absent in the first.
+	SincePrevious *durationpb.Duration `protobuf:"bytes,6,opt,name=since_previous,json=sincePrevious,proto3" json:"since_previous,omitempty"`
+	// In RISK: every check with its numbers.
+	Checks        []*RiskCheck `protobuf:"bytes,7,rep,name=checks,proto3" json:"checks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderTimeline_Entry) Reset() {
+	*x = OrderTimeline_Entry{}
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderTimeline_Entry) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderTimeline_Entry) ProtoMessage() {}
+
+func (x *OrderTimeline_Entry) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_trading_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderTimeline_Entry.ProtoReflect.Descriptor instead.
+func (*OrderTimeline_Entry) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_trading_proto_rawDescGZIP(), []int{31, 0}
+}
+
+func (x *OrderTimeline_Entry) GetSequence() uint64 {
+	if x != nil {
+		return x.Sequence
+	}
+	return 0
+}
+
+func (x *OrderTimeline_Entry) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *OrderTimeline_Entry) GetKind() OrderTimeline_Entry_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return OrderTimeline_Entry_KIND_UNSPECIFIED
+}
+
+func (x *OrderTimeline_Entry) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *OrderTimeline_Entry) GetVenueRequestId() string {
+	if x != nil {
+		return x.VenueRequestId
+	}
+	return ""
+}
+
+func (x *OrderTimeline_Entry) GetSincePrevious() *durationpb.Duration {
+	if x != nil {
+		return x.SincePrevious
+	}
+	return nil
+}
+
+func (x *OrderTimeline_Entry) GetChecks() []*RiskCheck {
+	if x != nil {
+		return x.Checks
+	}
+	return nil
+}
 
 var File_trading_gateway_v1_trading_proto protoreflect.FileDescriptor
 
@@ -3613,7 +4122,26 @@ const file_trading_gateway_v1_trading_proto_rawDesc = "" +
 	" \x01(\tR\tpageToken\"o\n" +
 	"\x12ListOrdersResponse\x121\n" +
 	"\x06orders\x18\x01 \x03(\v2\x19.trading_gateway.v1.OrderR\x06orders\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa1\x02\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xc5\x02\n" +
+	"\x10ListFillsRequest\x12\x1f\n" +
+	"\vstrategy_id\x18\x01 \x01(\tR\n" +
+	"strategyId\x12%\n" +
+	"\x0eall_strategies\x18\x02 \x01(\bR\rallStrategies\x12\x18\n" +
+	"\asymbols\x18\x03 \x03(\tR\asymbols\x129\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12!\n" +
+	"\foldest_first\x18\x06 \x01(\bR\voldestFirst\x12\x1b\n" +
+	"\tpage_size\x18\a \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\b \x01(\tR\tpageToken\"k\n" +
+	"\x11ListFillsResponse\x12.\n" +
+	"\x05fills\x18\x01 \x03(\v2\x18.trading_gateway.v1.FillR\x05fills\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"M\n" +
+	"\x17GetOrderTimelineRequest\x122\n" +
+	"\x05order\x18\x01 \x01(\v2\x1c.trading_gateway.v1.OrderRefR\x05order\"Y\n" +
+	"\x18GetOrderTimelineResponse\x12=\n" +
+	"\btimeline\x18\x01 \x01(\v2!.trading_gateway.v1.OrderTimelineR\btimeline\"\xa1\x02\n" +
 	"\x14ClosePositionRequest\x12\x1f\n" +
 	"\vstrategy_id\x18\x02 \x01(\tR\n" +
 	"strategyId\x12\x16\n" +
@@ -3641,13 +4169,16 @@ const file_trading_gateway_v1_trading_proto_rawDesc = "" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12G\n" +
 	"\bresponse\x18\x02 \x01(\v2).trading_gateway.v1.ClosePositionResponseH\x00R\bresponse\x12*\n" +
 	"\x05error\x18\x03 \x01(\v2\x12.google.rpc.StatusH\x00R\x05errorB\b\n" +
-	"\x06result\"\xfa\x01\n" +
+	"\x06result\"\x85\x03\n" +
 	"\x19StreamOrderUpdatesRequest\x12\x1f\n" +
 	"\vstrategy_id\x18\x01 \x01(\tR\n" +
 	"strategyId\x12%\n" +
 	"\x0eall_strategies\x18\x02 \x01(\bR\rallStrategies\x12#\n" +
-	"\fresume_token\x18\x03 \x01(\tH\x00R\vresumeToken\x12\x1d\n" +
-	"\tlive_only\x18\x05 \x01(\bH\x00R\bliveOnly\x12H\n" +
+	"\fresume_token\x18\x03 \x01(\tH\x00R\vresumeToken\x12;\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampH\x00R\tstartTime\x12\x1d\n" +
+	"\tlive_only\x18\x05 \x01(\bH\x00R\bliveOnly\x12L\n" +
+	"\x14include_closed_since\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x12includeClosedSince\x12H\n" +
 	"\x12heartbeat_interval\x18\a \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatIntervalB\a\n" +
 	"\x05start\"\xee\x04\n" +
 	"\x1aStreamOrderUpdatesResponse\x12\x1a\n" +
@@ -3787,7 +4318,26 @@ const file_trading_gateway_v1_trading_proto_rawDesc = "" +
 	"\x19account_position_quantity\x18\x0f \x01(\tH\x01R\x17accountPositionQuantity\x88\x01\x01\x12 \n" +
 	"\vsynthesized\x18\x10 \x01(\bR\vsynthesizedB\x12\n" +
 	"\x10_leaves_quantityB\x1c\n" +
-	"\x1a_account_position_quantity\"\x8f\a\n" +
+	"\x1a_account_position_quantity\"\xe4\x04\n" +
+	"\rOrderTimeline\x12/\n" +
+	"\x05order\x18\x01 \x01(\v2\x19.trading_gateway.v1.OrderR\x05order\x12A\n" +
+	"\aentries\x18\x02 \x03(\v2'.trading_gateway.v1.OrderTimeline.EntryR\aentries\x1a\xde\x03\n" +
+	"\x05Entry\x12\x1a\n" +
+	"\bsequence\x18\x01 \x01(\x04R\bsequence\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12@\n" +
+	"\x04kind\x18\x03 \x01(\x0e2,.trading_gateway.v1.OrderTimeline.Entry.KindR\x04kind\x12\x16\n" +
+	"\x06detail\x18\x04 \x01(\tR\x06detail\x12(\n" +
+	"\x10venue_request_id\x18\x05 \x01(\tR\x0evenueRequestId\x12@\n" +
+	"\x0esince_previous\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\rsincePrevious\x125\n" +
+	"\x06checks\x18\a \x03(\v2\x1d.trading_gateway.v1.RiskCheckR\x06checks\"\x8b\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x0f\n" +
+	"\vKIND_INTENT\x10\x01\x12\r\n" +
+	"\tKIND_RISK\x10\x02\x12\x10\n" +
+	"\fKIND_REQUEST\x10\x03\x12\x11\n" +
+	"\rKIND_RESPONSE\x10\x04\x12\x14\n" +
+	"\x10KIND_VENUE_EVENT\x10\x05\x12\x12\n" +
+	"\x0eKIND_RECONCILE\x10\x06\"\x8f\a\n" +
 	"\n" +
 	"OrderEvent\x127\n" +
 	"\x04kind\x18\x01 \x01(\x0e2#.trading_gateway.v1.OrderEvent.KindR\x04kind\x12/\n" +
@@ -3880,7 +4430,7 @@ const file_trading_gateway_v1_trading_proto_rawDesc = "" +
 	"\x14ORDER_STATE_REJECTED\x10\r\x12\x16\n" +
 	"\x12ORDER_STATE_DENIED\x10\x0e\x12\x18\n" +
 	"\x14ORDER_STATE_NOT_SENT\x10\x0f\x12\x16\n" +
-	"\x12ORDER_STATE_ABSENT\x10\x102\xf3\a\n" +
+	"\x12ORDER_STATE_ABSENT\x10\x102\xbc\t\n" +
 	"\x0eTradingService\x12^\n" +
 	"\vSubmitOrder\x12&.trading_gateway.v1.SubmitOrderRequest\x1a'.trading_gateway.v1.SubmitOrderResponse\x12a\n" +
 	"\fPreviewOrder\x12'.trading_gateway.v1.PreviewOrderRequest\x1a(.trading_gateway.v1.PreviewOrderResponse\x12a\n" +
@@ -3889,7 +4439,9 @@ const file_trading_gateway_v1_trading_proto_rawDesc = "" +
 	"\fCancelOrders\x12'.trading_gateway.v1.CancelOrdersRequest\x1a(.trading_gateway.v1.CancelOrdersResponse\x12U\n" +
 	"\bGetOrder\x12#.trading_gateway.v1.GetOrderRequest\x1a$.trading_gateway.v1.GetOrderResponse\x12[\n" +
 	"\n" +
-	"ListOrders\x12%.trading_gateway.v1.ListOrdersRequest\x1a&.trading_gateway.v1.ListOrdersResponse\x12d\n" +
+	"ListOrders\x12%.trading_gateway.v1.ListOrdersRequest\x1a&.trading_gateway.v1.ListOrdersResponse\x12X\n" +
+	"\tListFills\x12$.trading_gateway.v1.ListFillsRequest\x1a%.trading_gateway.v1.ListFillsResponse\x12m\n" +
+	"\x10GetOrderTimeline\x12+.trading_gateway.v1.GetOrderTimelineRequest\x1a,.trading_gateway.v1.GetOrderTimelineResponse\x12d\n" +
 	"\rClosePosition\x12(.trading_gateway.v1.ClosePositionRequest\x1a).trading_gateway.v1.ClosePositionResponse\x12g\n" +
 	"\x0eClosePositions\x12).trading_gateway.v1.ClosePositionsRequest\x1a*.trading_gateway.v1.ClosePositionsResponse\x12u\n" +
 	"\x12StreamOrderUpdates\x12-.trading_gateway.v1.StreamOrderUpdatesRequest\x1a..trading_gateway.v1.StreamOrderUpdatesResponse0\x01b\x06proto3"
@@ -3906,8 +4458,8 @@ func file_trading_gateway_v1_trading_proto_rawDescGZIP() []byte {
 	return file_trading_gateway_v1_trading_proto_rawDescData
 }
 
-var file_trading_gateway_v1_trading_proto_enumTypes = make([]protoimpl.EnumInfo, 7)
-var file_trading_gateway_v1_trading_proto_msgTypes = make([]protoimpl.MessageInfo, 33)
+var file_trading_gateway_v1_trading_proto_enumTypes = make([]protoimpl.EnumInfo, 8)
+var file_trading_gateway_v1_trading_proto_msgTypes = make([]protoimpl.MessageInfo, 39)
 var file_trading_gateway_v1_trading_proto_goTypes = []any{
 	(OrderSide)(0),                        // 0: trading_gateway.v1.OrderSide
 	(OrderType)(0),                        // 1: trading_gateway.v1.OrderType
@@ -3915,145 +4467,169 @@ var file_trading_gateway_v1_trading_proto_goTypes = []any{
 	(OrderClass)(0),                       // 3: trading_gateway.v1.OrderClass
 	(OrderLegRole)(0),                     // 4: trading_gateway.v1.OrderLegRole
 	(OrderState)(0),                       // 5: trading_gateway.v1.OrderState
-	(OrderEvent_Kind)(0),                  // 6: trading_gateway.v1.OrderEvent.Kind
-	(*SubmitOrderRequest)(nil),            // 7: trading_gateway.v1.SubmitOrderRequest
-	(*SubmitOrderResponse)(nil),           // 8: trading_gateway.v1.SubmitOrderResponse
-	(*PreviewOrderRequest)(nil),           // 9: trading_gateway.v1.PreviewOrderRequest
-	(*PreviewOrderResponse)(nil),          // 10: trading_gateway.v1.PreviewOrderResponse
-	(*ReplaceOrderRequest)(nil),           // 11: trading_gateway.v1.ReplaceOrderRequest
-	(*ReplaceOrderResponse)(nil),          // 12: trading_gateway.v1.ReplaceOrderResponse
-	(*CancelOrderRequest)(nil),            // 13: trading_gateway.v1.CancelOrderRequest
-	(*CancelOrderResponse)(nil),           // 14: trading_gateway.v1.CancelOrderResponse
-	(*CancelOrdersRequest)(nil),           // 15: trading_gateway.v1.CancelOrdersRequest
-	(*CancelOrdersResponse)(nil),          // 16: trading_gateway.v1.CancelOrdersResponse
-	(*GetOrderRequest)(nil),               // 17: trading_gateway.v1.GetOrderRequest
-	(*GetOrderResponse)(nil),              // 18: trading_gateway.v1.GetOrderResponse
-	(*ListOrdersRequest)(nil),             // 19: trading_gateway.v1.ListOrdersRequest
-	(*ListOrdersResponse)(nil),            // 20: trading_gateway.v1.ListOrdersResponse
-	(*ClosePositionRequest)(nil),          // 21: trading_gateway.v1.ClosePositionRequest
-	(*ClosePositionResponse)(nil),         // 22: trading_gateway.v1.ClosePositionResponse
-	(*ClosePositionsRequest)(nil),         // 23: trading_gateway.v1.ClosePositionsRequest
-	(*ClosePositionsResponse)(nil),        // 24: trading_gateway.v1.ClosePositionsResponse
-	(*StreamOrderUpdatesRequest)(nil),     // 25: trading_gateway.v1.StreamOrderUpdatesRequest
-	(*StreamOrderUpdatesResponse)(nil),    // 26: trading_gateway.v1.StreamOrderUpdatesResponse
-	(*OrderRef)(nil),                      // 27: trading_gateway.v1.OrderRef
-	(*OrderSpec)(nil),                     // 28: trading_gateway.v1.OrderSpec
-	(*TakeProfit)(nil),                    // 29: trading_gateway.v1.TakeProfit
-	(*StopLoss)(nil),                      // 30: trading_gateway.v1.StopLoss
-	(*Order)(nil),                         // 31: trading_gateway.v1.Order
-	(*VenueOrder)(nil),                    // 32: trading_gateway.v1.VenueOrder
-	(*Fill)(nil),                          // 33: trading_gateway.v1.Fill
-	(*OrderEvent)(nil),                    // 34: trading_gateway.v1.OrderEvent
-	(*SnapshotBoundary)(nil),              // 35: trading_gateway.v1.SnapshotBoundary
-	nil,                                   // 36: trading_gateway.v1.SubmitOrderRequest.LabelsEntry
-	(*CancelOrdersResponse_Result)(nil),   // 37: trading_gateway.v1.CancelOrdersResponse.Result
-	(*ClosePositionsResponse_Result)(nil), // 38: trading_gateway.v1.ClosePositionsResponse.Result
-	nil,                                   // 39: trading_gateway.v1.Order.LabelsEntry
-	(*timestamppb.Timestamp)(nil),         // 40: google.protobuf.Timestamp
-	(*RiskCheck)(nil),                     // 41: trading_gateway.v1.RiskCheck
-	(*durationpb.Duration)(nil),           // 42: google.protobuf.Duration
-	(*Heartbeat)(nil),                     // 43: trading_gateway.v1.Heartbeat
-	(*FeedStatus)(nil),                    // 44: trading_gateway.v1.FeedStatus
-	(*GapNotice)(nil),                     // 45: trading_gateway.v1.GapNotice
-	(AssetClass)(0),                       // 46: trading_gateway.v1.AssetClass
-	(*status.Status)(nil),                 // 47: google.rpc.Status
+	(OrderTimeline_Entry_Kind)(0),         // 6: trading_gateway.v1.OrderTimeline.Entry.Kind
+	(OrderEvent_Kind)(0),                  // 7: trading_gateway.v1.OrderEvent.Kind
+	(*SubmitOrderRequest)(nil),            // 8: trading_gateway.v1.SubmitOrderRequest
+	(*SubmitOrderResponse)(nil),           // 9: trading_gateway.v1.SubmitOrderResponse
+	(*PreviewOrderRequest)(nil),           // 10: trading_gateway.v1.PreviewOrderRequest
+	(*PreviewOrderResponse)(nil),          // 11: trading_gateway.v1.PreviewOrderResponse
+	(*ReplaceOrderRequest)(nil),           // 12: trading_gateway.v1.ReplaceOrderRequest
+	(*ReplaceOrderResponse)(nil),          // 13: trading_gateway.v1.ReplaceOrderResponse
+	(*CancelOrderRequest)(nil),            // 14: trading_gateway.v1.CancelOrderRequest
+	(*CancelOrderResponse)(nil),           // 15: trading_gateway.v1.CancelOrderResponse
+	(*CancelOrdersRequest)(nil),           // 16: trading_gateway.v1.CancelOrdersRequest
+	(*CancelOrdersResponse)(nil),          // 17: trading_gateway.v1.CancelOrdersResponse
+	(*GetOrderRequest)(nil),               // 18: trading_gateway.v1.GetOrderRequest
+	(*GetOrderResponse)(nil),              // 19: trading_gateway.v1.GetOrderResponse
+	(*ListOrdersRequest)(nil),             // 20: trading_gateway.v1.ListOrdersRequest
+	(*ListOrdersResponse)(nil),            // 21: trading_gateway.v1.ListOrdersResponse
+	(*ListFillsRequest)(nil),              // 22: trading_gateway.v1.ListFillsRequest
+	(*ListFillsResponse)(nil),             // 23: trading_gateway.v1.ListFillsResponse
+	(*GetOrderTimelineRequest)(nil),       // 24: trading_gateway.v1.GetOrderTimelineRequest
+	(*GetOrderTimelineResponse)(nil),      // 25: trading_gateway.v1.GetOrderTimelineResponse
+	(*ClosePositionRequest)(nil),          // 26: trading_gateway.v1.ClosePositionRequest
+	(*ClosePositionResponse)(nil),         // 27: trading_gateway.v1.ClosePositionResponse
+	(*ClosePositionsRequest)(nil),         // 28: trading_gateway.v1.ClosePositionsRequest
+	(*ClosePositionsResponse)(nil),        // 29: trading_gateway.v1.ClosePositionsResponse
+	(*StreamOrderUpdatesRequest)(nil),     // 30: trading_gateway.v1.StreamOrderUpdatesRequest
+	(*StreamOrderUpdatesResponse)(nil),    // 31: trading_gateway.v1.StreamOrderUpdatesResponse
+	(*OrderRef)(nil),                      // 32: trading_gateway.v1.OrderRef
+	(*OrderSpec)(nil),                     // 33: trading_gateway.v1.OrderSpec
+	(*TakeProfit)(nil),                    // 34: trading_gateway.v1.TakeProfit
+	(*StopLoss)(nil),                      // 35: trading_gateway.v1.StopLoss
+	(*Order)(nil),                         // 36: trading_gateway.v1.Order
+	(*VenueOrder)(nil),                    // 37: trading_gateway.v1.VenueOrder
+	(*Fill)(nil),                          // 38: trading_gateway.v1.Fill
+	(*OrderTimeline)(nil),                 // 39: trading_gateway.v1.OrderTimeline
+	(*OrderEvent)(nil),                    // 40: trading_gateway.v1.OrderEvent
+	(*SnapshotBoundary)(nil),              // 41: trading_gateway.v1.SnapshotBoundary
+	nil,                                   // 42: trading_gateway.v1.SubmitOrderRequest.LabelsEntry
+	(*CancelOrdersResponse_Result)(nil),   // 43: trading_gateway.v1.CancelOrdersResponse.Result
+	(*ClosePositionsResponse_Result)(nil), // 44: trading_gateway.v1.ClosePositionsResponse.Result
+	nil,                                   // 45: trading_gateway.v1.Order.LabelsEntry
+	(*OrderTimeline_Entry)(nil),           // 46: trading_gateway.v1.OrderTimeline.Entry
+	(*timestamppb.Timestamp)(nil),         // 47: google.protobuf.Timestamp
+	(*RiskCheck)(nil),                     // 48: trading_gateway.v1.RiskCheck
+	(*durationpb.Duration)(nil),           // 49: google.protobuf.Duration
+	(*Heartbeat)(nil),                     // 50: trading_gateway.v1.Heartbeat
+	(*FeedStatus)(nil),                    // 51: trading_gateway.v1.FeedStatus
+	(*GapNotice)(nil),                     // 52: trading_gateway.v1.GapNotice
+	(AssetClass)(0),                       // 53: trading_gateway.v1.AssetClass
+	(*status.Status)(nil),                 // 54: google.rpc.Status
 }
 var file_trading_gateway_v1_trading_proto_depIdxs = []int32{
-	28, // 0: trading_gateway.v1.SubmitOrderRequest.spec:type_name -> trading_gateway.v1.OrderSpec
-	40, // 1: trading_gateway.v1.SubmitOrderRequest.valid_until:type_name -> google.protobuf.Timestamp
-	36, // 2: trading_gateway.v1.SubmitOrderRequest.labels:type_name -> trading_gateway.v1.SubmitOrderRequest.LabelsEntry
-	31, // 3: trading_gateway.v1.SubmitOrderResponse.order:type_name -> trading_gateway.v1.Order
-	28, // 4: trading_gateway.v1.PreviewOrderRequest.spec:type_name -> trading_gateway.v1.OrderSpec
-	28, // 5: trading_gateway.v1.PreviewOrderResponse.normalized_spec:type_name -> trading_gateway.v1.OrderSpec
-	41, // 6: trading_gateway.v1.PreviewOrderResponse.checks:type_name -> trading_gateway.v1.RiskCheck
-	27, // 7: trading_gateway.v1.ReplaceOrderRequest.order:type_name -> trading_gateway.v1.OrderRef
+	33, // 0: trading_gateway.v1.SubmitOrderRequest.spec:type_name -> trading_gateway.v1.OrderSpec
+	47, // 1: trading_gateway.v1.SubmitOrderRequest.valid_until:type_name -> google.protobuf.Timestamp
+	42, // 2: trading_gateway.v1.SubmitOrderRequest.labels:type_name -> trading_gateway.v1.SubmitOrderRequest.LabelsEntry
+	36, // 3: trading_gateway.v1.SubmitOrderResponse.order:type_name -> trading_gateway.v1.Order
+	33, // 4: trading_gateway.v1.PreviewOrderRequest.spec:type_name -> trading_gateway.v1.OrderSpec
+	33, // 5: trading_gateway.v1.PreviewOrderResponse.normalized_spec:type_name -> trading_gateway.v1.OrderSpec
+	48, // 6: trading_gateway.v1.PreviewOrderResponse.checks:type_name -> trading_gateway.v1.RiskCheck
+	32, // 7: trading_gateway.v1.ReplaceOrderRequest.order:type_name -> trading_gateway.v1.OrderRef
 	2,  // 8: trading_gateway.v1.ReplaceOrderRequest.time_in_force:type_name -> trading_gateway.v1.TimeInForce
-	40, // 9: trading_gateway.v1.ReplaceOrderRequest.valid_until:type_name -> google.protobuf.Timestamp
-	31, // 10: trading_gateway.v1.ReplaceOrderResponse.order:type_name -> trading_gateway.v1.Order
-	27, // 11: trading_gateway.v1.CancelOrderRequest.order:type_name -> trading_gateway.v1.OrderRef
-	42, // 12: trading_gateway.v1.CancelOrderRequest.wait_for_terminal:type_name -> google.protobuf.Duration
-	31, // 13: trading_gateway.v1.CancelOrderResponse.order:type_name -> trading_gateway.v1.Order
+	47, // 9: trading_gateway.v1.ReplaceOrderRequest.valid_until:type_name -> google.protobuf.Timestamp
+	36, // 10: trading_gateway.v1.ReplaceOrderResponse.order:type_name -> trading_gateway.v1.Order
+	32, // 11: trading_gateway.v1.CancelOrderRequest.order:type_name -> trading_gateway.v1.OrderRef
+	49, // 12: trading_gateway.v1.CancelOrderRequest.wait_for_terminal:type_name -> google.protobuf.Duration
+	36, // 13: trading_gateway.v1.CancelOrderResponse.order:type_name -> trading_gateway.v1.Order
 	0,  // 14: trading_gateway.v1.CancelOrdersRequest.side:type_name -> trading_gateway.v1.OrderSide
-	37, // 15: trading_gateway.v1.CancelOrdersResponse.results:type_name -> trading_gateway.v1.CancelOrdersResponse.Result
-	27, // 16: trading_gateway.v1.GetOrderRequest.order:type_name -> trading_gateway.v1.OrderRef
-	31, // 17: trading_gateway.v1.GetOrderResponse.order:type_name -> trading_gateway.v1.Order
+	43, // 15: trading_gateway.v1.CancelOrdersResponse.results:type_name -> trading_gateway.v1.CancelOrdersResponse.Result
+	32, // 16: trading_gateway.v1.GetOrderRequest.order:type_name -> trading_gateway.v1.OrderRef
+	36, // 17: trading_gateway.v1.GetOrderResponse.order:type_name -> trading_gateway.v1.Order
 	5,  // 18: trading_gateway.v1.ListOrdersRequest.states:type_name -> trading_gateway.v1.OrderState
 	0,  // 19: trading_gateway.v1.ListOrdersRequest.side:type_name -> trading_gateway.v1.OrderSide
-	40, // 20: trading_gateway.v1.ListOrdersRequest.start_time:type_name -> google.protobuf.Timestamp
-	40, // 21: trading_gateway.v1.ListOrdersRequest.end_time:type_name -> google.protobuf.Timestamp
-	31, // 22: trading_gateway.v1.ListOrdersResponse.orders:type_name -> trading_gateway.v1.Order
-	40, // 23: trading_gateway.v1.ClosePositionRequest.valid_until:type_name -> google.protobuf.Timestamp
-	31, // 24: trading_gateway.v1.ClosePositionResponse.order:type_name -> trading_gateway.v1.Order
-	38, // 25: trading_gateway.v1.ClosePositionsResponse.results:type_name -> trading_gateway.v1.ClosePositionsResponse.Result
-	42, // 26: trading_gateway.v1.StreamOrderUpdatesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	40, // 27: trading_gateway.v1.StreamOrderUpdatesResponse.server_time:type_name -> google.protobuf.Timestamp
-	35, // 28: trading_gateway.v1.StreamOrderUpdatesResponse.snapshot_begin:type_name -> trading_gateway.v1.SnapshotBoundary
-	31, // 29: trading_gateway.v1.StreamOrderUpdatesResponse.snapshot_order:type_name -> trading_gateway.v1.Order
-	35, // 30: trading_gateway.v1.StreamOrderUpdatesResponse.snapshot_end:type_name -> trading_gateway.v1.SnapshotBoundary
-	34, // 31: trading_gateway.v1.StreamOrderUpdatesResponse.event:type_name -> trading_gateway.v1.OrderEvent
-	43, // 32: trading_gateway.v1.StreamOrderUpdatesResponse.heartbeat:type_name -> trading_gateway.v1.Heartbeat
-	44, // 33: trading_gateway.v1.StreamOrderUpdatesResponse.feed_status:type_name -> trading_gateway.v1.FeedStatus
-	45, // 34: trading_gateway.v1.StreamOrderUpdatesResponse.gap:type_name -> trading_gateway.v1.GapNotice
-	0,  // 35: trading_gateway.v1.OrderSpec.side:type_name -> trading_gateway.v1.OrderSide
-	1,  // 36: trading_gateway.v1.OrderSpec.order_type:type_name -> trading_gateway.v1.OrderType
-	2,  // 37: trading_gateway.v1.OrderSpec.time_in_force:type_name -> trading_gateway.v1.TimeInForce
-	3,  // 38: trading_gateway.v1.OrderSpec.order_class:type_name -> trading_gateway.v1.OrderClass
-	29, // 39: trading_gateway.v1.OrderSpec.take_profit:type_name -> trading_gateway.v1.TakeProfit
-	30, // 40: trading_gateway.v1.OrderSpec.stop_loss:type_name -> trading_gateway.v1.StopLoss
-	28, // 41: trading_gateway.v1.Order.spec:type_name -> trading_gateway.v1.OrderSpec
-	46, // 42: trading_gateway.v1.Order.asset_class:type_name -> trading_gateway.v1.AssetClass
-	5,  // 43: trading_gateway.v1.Order.state:type_name -> trading_gateway.v1.OrderState
-	4,  // 44: trading_gateway.v1.Order.leg_role:type_name -> trading_gateway.v1.OrderLegRole
-	31, // 45: trading_gateway.v1.Order.leg_orders:type_name -> trading_gateway.v1.Order
-	32, // 46: trading_gateway.v1.Order.venue_orders:type_name -> trading_gateway.v1.VenueOrder
-	47, // 47: trading_gateway.v1.Order.failure:type_name -> google.rpc.Status
-	39, // 48: trading_gateway.v1.Order.labels:type_name -> trading_gateway.v1.Order.LabelsEntry
-	40, // 49: trading_gateway.v1.Order.create_time:type_name -> google.protobuf.Timestamp
-	40, // 50: trading_gateway.v1.Order.submit_time:type_name -> google.protobuf.Timestamp
-	40, // 51: trading_gateway.v1.Order.update_time:type_name -> google.protobuf.Timestamp
-	40, // 52: trading_gateway.v1.Order.fill_time:type_name -> google.protobuf.Timestamp
-	40, // 53: trading_gateway.v1.Order.cancel_request_time:type_name -> google.protobuf.Timestamp
-	40, // 54: trading_gateway.v1.Order.cancel_time:type_name -> google.protobuf.Timestamp
-	40, // 55: trading_gateway.v1.Order.fail_time:type_name -> google.protobuf.Timestamp
-	40, // 56: trading_gateway.v1.Order.expiry_time:type_name -> google.protobuf.Timestamp
-	40, // 57: trading_gateway.v1.Order.expire_time:type_name -> google.protobuf.Timestamp
-	40, // 58: trading_gateway.v1.VenueOrder.create_time:type_name -> google.protobuf.Timestamp
-	0,  // 59: trading_gateway.v1.Fill.side:type_name -> trading_gateway.v1.OrderSide
-	40, // 60: trading_gateway.v1.Fill.trade_time:type_name -> google.protobuf.Timestamp
-	6,  // 61: trading_gateway.v1.OrderEvent.kind:type_name -> trading_gateway.v1.OrderEvent.Kind
-	31, // 62: trading_gateway.v1.OrderEvent.order:type_name -> trading_gateway.v1.Order
-	33, // 63: trading_gateway.v1.OrderEvent.fill:type_name -> trading_gateway.v1.Fill
-	40, // 64: trading_gateway.v1.OrderEvent.event_time:type_name -> google.protobuf.Timestamp
-	40, // 65: trading_gateway.v1.OrderEvent.record_time:type_name -> google.protobuf.Timestamp
-	5,  // 66: trading_gateway.v1.CancelOrdersResponse.Result.state:type_name -> trading_gateway.v1.OrderState
-	47, // 67: trading_gateway.v1.CancelOrdersResponse.Result.status:type_name -> google.rpc.Status
-	22, // 68: trading_gateway.v1.ClosePositionsResponse.Result.response:type_name -> trading_gateway.v1.ClosePositionResponse
-	47, // 69: trading_gateway.v1.ClosePositionsResponse.Result.error:type_name -> google.rpc.Status
-	7,  // 70: trading_gateway.v1.TradingService.SubmitOrder:input_type -> trading_gateway.v1.SubmitOrderRequest
-	9,  // 71: trading_gateway.v1.TradingService.PreviewOrder:input_type -> trading_gateway.v1.PreviewOrderRequest
-	11, // 72: trading_gateway.v1.TradingService.ReplaceOrder:input_type -> trading_gateway.v1.ReplaceOrderRequest
-	13, // 73: trading_gateway.v1.TradingService.CancelOrder:input_type -> trading_gateway.v1.CancelOrderRequest
-	15, // 74: trading_gateway.v1.TradingService.CancelOrders:input_type -> trading_gateway.v1.CancelOrdersRequest
-	17, // 75: trading_gateway.v1.TradingService.GetOrder:input_type -> trading_gateway.v1.GetOrderRequest
-	19, // 76: trading_gateway.v1.TradingService.ListOrders:input_type -> trading_gateway.v1.ListOrdersRequest
-	21, // 77: trading_gateway.v1.TradingService.ClosePosition:input_type -> trading_gateway.v1.ClosePositionRequest
-	23, // 78: trading_gateway.v1.TradingService.ClosePositions:input_type -> trading_gateway.v1.ClosePositionsRequest
-	25, // 79: trading_gateway.v1.TradingService.StreamOrderUpdates:input_type -> trading_gateway.v1.StreamOrderUpdatesRequest
-	8,  // 80: trading_gateway.v1.TradingService.SubmitOrder:output_type -> trading_gateway.v1.SubmitOrderResponse
-	10, // 81: trading_gateway.v1.TradingService.PreviewOrder:output_type -> trading_gateway.v1.PreviewOrderResponse
-	12, // 82: trading_gateway.v1.TradingService.ReplaceOrder:output_type -> trading_gateway.v1.ReplaceOrderResponse
-	14, // 83: trading_gateway.v1.TradingService.CancelOrder:output_type -> trading_gateway.v1.CancelOrderResponse
-	16, // 84: trading_gateway.v1.TradingService.CancelOrders:output_type -> trading_gateway.v1.CancelOrdersResponse
-	18, // 85: trading_gateway.v1.TradingService.GetOrder:output_type -> trading_gateway.v1.GetOrderResponse
-	20, // 86: trading_gateway.v1.TradingService.ListOrders:output_type -> trading_gateway.v1.ListOrdersResponse
-	22, // 87: trading_gateway.v1.TradingService.ClosePosition:output_type -> trading_gateway.v1.ClosePositionResponse
-	24, // 88: trading_gateway.v1.TradingService.ClosePositions:output_type -> trading_gateway.v1.ClosePositionsResponse
-	26, // 89: trading_gateway.v1.TradingService.StreamOrderUpdates:output_type -> trading_gateway.v1.StreamOrderUpdatesResponse
-	80, // [80:90] is the sub-list for method output_type
-	70, // [70:80] is the sub-list for method input_type
-	70, // [70:70] is the sub-list for extension type_name
-	70, // [70:70] is the sub-list for extension extendee
-	0,  // [0:70] is the sub-list for field type_name
+	47, // 20: trading_gateway.v1.ListOrdersRequest.start_time:type_name -> google.protobuf.Timestamp
+	47, // 21: trading_gateway.v1.ListOrdersRequest.end_time:type_name -> google.protobuf.Timestamp
+	36, // 22: trading_gateway.v1.ListOrdersResponse.orders:type_name -> trading_gateway.v1.Order
+	47, // 23: trading_gateway.v1.ListFillsRequest.start_time:type_name -> google.protobuf.Timestamp
+	47, // 24: trading_gateway.v1.ListFillsRequest.end_time:type_name -> google.protobuf.Timestamp
+	38, // 25: trading_gateway.v1.ListFillsResponse.fills:type_name -> trading_gateway.v1.Fill
+	32, // 26: trading_gateway.v1.GetOrderTimelineRequest.order:type_name -> trading_gateway.v1.OrderRef
+	39, // 27: trading_gateway.v1.GetOrderTimelineResponse.timeline:type_name -> trading_gateway.v1.OrderTimeline
+	47, // 28: trading_gateway.v1.ClosePositionRequest.valid_until:type_name -> google.protobuf.Timestamp
+	36, // 29: trading_gateway.v1.ClosePositionResponse.order:type_name -> trading_gateway.v1.Order
+	44, // 30: trading_gateway.v1.ClosePositionsResponse.results:type_name -> trading_gateway.v1.ClosePositionsResponse.Result
+	47, // 31: trading_gateway.v1.StreamOrderUpdatesRequest.start_time:type_name -> google.protobuf.Timestamp
+	47, // 32: trading_gateway.v1.StreamOrderUpdatesRequest.include_closed_since:type_name -> google.protobuf.Timestamp
+	49, // 33: trading_gateway.v1.StreamOrderUpdatesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	47, // 34: trading_gateway.v1.StreamOrderUpdatesResponse.server_time:type_name -> google.protobuf.Timestamp
+	41, // 35: trading_gateway.v1.StreamOrderUpdatesResponse.snapshot_begin:type_name -> trading_gateway.v1.SnapshotBoundary
+	36, // 36: trading_gateway.v1.StreamOrderUpdatesResponse.snapshot_order:type_name -> trading_gateway.v1.Order
+	41, // 37: trading_gateway.v1.StreamOrderUpdatesResponse.snapshot_end:type_name -> trading_gateway.v1.SnapshotBoundary
+	40, // 38: trading_gateway.v1.StreamOrderUpdatesResponse.event:type_name -> trading_gateway.v1.OrderEvent
+	50, // 39: trading_gateway.v1.StreamOrderUpdatesResponse.heartbeat:type_name -> trading_gateway.v1.Heartbeat
+	51, // 40: trading_gateway.v1.StreamOrderUpdatesResponse.feed_status:type_name -> trading_gateway.v1.FeedStatus
+	52, // 41: trading_gateway.v1.StreamOrderUpdatesResponse.gap:type_name -> trading_gateway.v1.GapNotice
+	0,  // 42: trading_gateway.v1.OrderSpec.side:type_name -> trading_gateway.v1.OrderSide
+	1,  // 43: trading_gateway.v1.OrderSpec.order_type:type_name -> trading_gateway.v1.OrderType
+	2,  // 44: trading_gateway.v1.OrderSpec.time_in_force:type_name -> trading_gateway.v1.TimeInForce
+	3,  // 45: trading_gateway.v1.OrderSpec.order_class:type_name -> trading_gateway.v1.OrderClass
+	34, // 46: trading_gateway.v1.OrderSpec.take_profit:type_name -> trading_gateway.v1.TakeProfit
+	35, // 47: trading_gateway.v1.OrderSpec.stop_loss:type_name -> trading_gateway.v1.StopLoss
+	33, // 48: trading_gateway.v1.Order.spec:type_name -> trading_gateway.v1.OrderSpec
+	53, // 49: trading_gateway.v1.Order.asset_class:type_name -> trading_gateway.v1.AssetClass
+	5,  // 50: trading_gateway.v1.Order.state:type_name -> trading_gateway.v1.OrderState
+	4,  // 51: trading_gateway.v1.Order.leg_role:type_name -> trading_gateway.v1.OrderLegRole
+	36, // 52: trading_gateway.v1.Order.leg_orders:type_name -> trading_gateway.v1.Order
+	37, // 53: trading_gateway.v1.Order.venue_orders:type_name -> trading_gateway.v1.VenueOrder
+	54, // 54: trading_gateway.v1.Order.failure:type_name -> google.rpc.Status
+	45, // 55: trading_gateway.v1.Order.labels:type_name -> trading_gateway.v1.Order.LabelsEntry
+	47, // 56: trading_gateway.v1.Order.create_time:type_name -> google.protobuf.Timestamp
+	47, // 57: trading_gateway.v1.Order.submit_time:type_name -> google.protobuf.Timestamp
+	47, // 58: trading_gateway.v1.Order.update_time:type_name -> google.protobuf.Timestamp
+	47, // 59: trading_gateway.v1.Order.fill_time:type_name -> google.protobuf.Timestamp
+	47, // 60: trading_gateway.v1.Order.cancel_request_time:type_name -> google.protobuf.Timestamp
+	47, // 61: trading_gateway.v1.Order.cancel_time:type_name -> google.protobuf.Timestamp
+	47, // 62: trading_gateway.v1.Order.fail_time:type_name -> google.protobuf.Timestamp
+	47, // 63: trading_gateway.v1.Order.expiry_time:type_name -> google.protobuf.Timestamp
+	47, // 64: trading_gateway.v1.Order.expire_time:type_name -> google.protobuf.Timestamp
+	47, // 65: trading_gateway.v1.VenueOrder.create_time:type_name -> google.protobuf.Timestamp
+	0,  // 66: trading_gateway.v1.Fill.side:type_name -> trading_gateway.v1.OrderSide
+	47, // 67: trading_gateway.v1.Fill.trade_time:type_name -> google.protobuf.Timestamp
+	36, // 68: trading_gateway.v1.OrderTimeline.order:type_name -> trading_gateway.v1.Order
+	46, // 69: trading_gateway.v1.OrderTimeline.entries:type_name -> trading_gateway.v1.OrderTimeline.Entry
+	7,  // 70: trading_gateway.v1.OrderEvent.kind:type_name -> trading_gateway.v1.OrderEvent.Kind
+	36, // 71: trading_gateway.v1.OrderEvent.order:type_name -> trading_gateway.v1.Order
+	38, // 72: trading_gateway.v1.OrderEvent.fill:type_name -> trading_gateway.v1.Fill
+	47, // 73: trading_gateway.v1.OrderEvent.event_time:type_name -> google.protobuf.Timestamp
+	47, // 74: trading_gateway.v1.OrderEvent.record_time:type_name -> google.protobuf.Timestamp
+	5,  // 75: trading_gateway.v1.CancelOrdersResponse.Result.state:type_name -> trading_gateway.v1.OrderState
+	54, // 76: trading_gateway.v1.CancelOrdersResponse.Result.status:type_name -> google.rpc.Status
+	27, // 77: trading_gateway.v1.ClosePositionsResponse.Result.response:type_name -> trading_gateway.v1.ClosePositionResponse
+	54, // 78: trading_gateway.v1.ClosePositionsResponse.Result.error:type_name -> google.rpc.Status
+	47, // 79: trading_gateway.v1.OrderTimeline.Entry.time:type_name -> google.protobuf.Timestamp
+	6,  // 80: trading_gateway.v1.OrderTimeline.Entry.kind:type_name -> trading_gateway.v1.OrderTimeline.Entry.Kind
+	49, // 81: trading_gateway.v1.OrderTimeline.Entry.since_previous:type_name -> google.protobuf.Duration
+	48, // 82: trading_gateway.v1.OrderTimeline.Entry.checks:type_name -> trading_gateway.v1.RiskCheck
+	8,  // 83: trading_gateway.v1.TradingService.SubmitOrder:input_type -> trading_gateway.v1.SubmitOrderRequest
+	10, // 84: trading_gateway.v1.TradingService.PreviewOrder:input_type -> trading_gateway.v1.PreviewOrderRequest
+	12, // 85: trading_gateway.v1.TradingService.ReplaceOrder:input_type -> trading_gateway.v1.ReplaceOrderRequest
+	14, // 86: trading_gateway.v1.TradingService.CancelOrder:input_type -> trading_gateway.v1.CancelOrderRequest
+	16, // 87: trading_gateway.v1.TradingService.CancelOrders:input_type -> trading_gateway.v1.CancelOrdersRequest
+	18, // 88: trading_gateway.v1.TradingService.GetOrder:input_type -> trading_gateway.v1.GetOrderRequest
+	20, // 89: trading_gateway.v1.TradingService.ListOrders:input_type -> trading_gateway.v1.ListOrdersRequest
+	22, // 90: trading_gateway.v1.TradingService.ListFills:input_type -> trading_gateway.v1.ListFillsRequest
+	24, // 91: trading_gateway.v1.TradingService.GetOrderTimeline:input_type -> trading_gateway.v1.GetOrderTimelineRequest
+	26, // 92: trading_gateway.v1.TradingService.ClosePosition:input_type -> trading_gateway.v1.ClosePositionRequest
+	28, // 93: trading_gateway.v1.TradingService.ClosePositions:input_type -> trading_gateway.v1.ClosePositionsRequest
+	30, // 94: trading_gateway.v1.TradingService.StreamOrderUpdates:input_type -> trading_gateway.v1.StreamOrderUpdatesRequest
+	9,  // 95: trading_gateway.v1.TradingService.SubmitOrder:output_type -> trading_gateway.v1.SubmitOrderResponse
+	11, // 96: trading_gateway.v1.TradingService.PreviewOrder:output_type -> trading_gateway.v1.PreviewOrderResponse
+	13, // 97: trading_gateway.v1.TradingService.ReplaceOrder:output_type -> trading_gateway.v1.ReplaceOrderResponse
+	15, // 98: trading_gateway.v1.TradingService.CancelOrder:output_type -> trading_gateway.v1.CancelOrderResponse
+	17, // 99: trading_gateway.v1.TradingService.CancelOrders:output_type -> trading_gateway.v1.CancelOrdersResponse
+	19, // 100: trading_gateway.v1.TradingService.GetOrder:output_type -> trading_gateway.v1.GetOrderResponse
+	21, // 101: trading_gateway.v1.TradingService.ListOrders:output_type -> trading_gateway.v1.ListOrdersResponse
+	23, // 102: trading_gateway.v1.TradingService.ListFills:output_type -> trading_gateway.v1.ListFillsResponse
+	25, // 103: trading_gateway.v1.TradingService.GetOrderTimeline:output_type -> trading_gateway.v1.GetOrderTimelineResponse
+	27, // 104: trading_gateway.v1.TradingService.ClosePosition:output_type -> trading_gateway.v1.ClosePositionResponse
+	29, // 105: trading_gateway.v1.TradingService.ClosePositions:output_type -> trading_gateway.v1.ClosePositionsResponse
+	31, // 106: trading_gateway.v1.TradingService.StreamOrderUpdates:output_type -> trading_gateway.v1.StreamOrderUpdatesResponse
+	95, // [95:107] is the sub-list for method output_type
+	83, // [83:95] is the sub-list for method input_type
+	83, // [83:83] is the sub-list for extension type_name
+	83, // [83:83] is the sub-list for extension extendee
+	0,  // [0:83] is the sub-list for field type_name
 }
 
 func init() { file_trading_gateway_v1_trading_proto_init() }
@@ -4064,15 +4640,16 @@ func file_trading_gateway_v1_trading_proto_init() {
 	file_trading_gateway_v1_common_proto_init()
 	file_trading_gateway_v1_trading_proto_msgTypes[3].OneofWrappers = []any{}
 	file_trading_gateway_v1_trading_proto_msgTypes[4].OneofWrappers = []any{}
-	file_trading_gateway_v1_trading_proto_msgTypes[14].OneofWrappers = []any{
+	file_trading_gateway_v1_trading_proto_msgTypes[18].OneofWrappers = []any{
 		(*ClosePositionRequest_Quantity)(nil),
 		(*ClosePositionRequest_Percentage)(nil),
 	}
-	file_trading_gateway_v1_trading_proto_msgTypes[18].OneofWrappers = []any{
+	file_trading_gateway_v1_trading_proto_msgTypes[22].OneofWrappers = []any{
 		(*StreamOrderUpdatesRequest_ResumeToken)(nil),
+		(*StreamOrderUpdatesRequest_StartTime)(nil),
 		(*StreamOrderUpdatesRequest_LiveOnly)(nil),
 	}
-	file_trading_gateway_v1_trading_proto_msgTypes[19].OneofWrappers = []any{
+	file_trading_gateway_v1_trading_proto_msgTypes[23].OneofWrappers = []any{
 		(*StreamOrderUpdatesResponse_SnapshotBegin)(nil),
 		(*StreamOrderUpdatesResponse_SnapshotOrder)(nil),
 		(*StreamOrderUpdatesResponse_SnapshotEnd)(nil),
@@ -4081,22 +4658,22 @@ func file_trading_gateway_v1_trading_proto_init() {
 		(*StreamOrderUpdatesResponse_FeedStatus)(nil),
 		(*StreamOrderUpdatesResponse_Gap)(nil),
 	}
-	file_trading_gateway_v1_trading_proto_msgTypes[20].OneofWrappers = []any{
+	file_trading_gateway_v1_trading_proto_msgTypes[24].OneofWrappers = []any{
 		(*OrderRef_OrderId)(nil),
 		(*OrderRef_ClientOrderId)(nil),
 		(*OrderRef_VenueOrderId)(nil),
 	}
-	file_trading_gateway_v1_trading_proto_msgTypes[21].OneofWrappers = []any{
+	file_trading_gateway_v1_trading_proto_msgTypes[25].OneofWrappers = []any{
 		(*OrderSpec_Quantity)(nil),
 		(*OrderSpec_Notional)(nil),
 		(*OrderSpec_TrailPrice)(nil),
 		(*OrderSpec_TrailPercent)(nil),
 	}
-	file_trading_gateway_v1_trading_proto_msgTypes[23].OneofWrappers = []any{}
-	file_trading_gateway_v1_trading_proto_msgTypes[24].OneofWrappers = []any{}
-	file_trading_gateway_v1_trading_proto_msgTypes[25].OneofWrappers = []any{}
-	file_trading_gateway_v1_trading_proto_msgTypes[26].OneofWrappers = []any{}
-	file_trading_gateway_v1_trading_proto_msgTypes[31].OneofWrappers = []any{
+	file_trading_gateway_v1_trading_proto_msgTypes[27].OneofWrappers = []any{}
+	file_trading_gateway_v1_trading_proto_msgTypes[28].OneofWrappers = []any{}
+	file_trading_gateway_v1_trading_proto_msgTypes[29].OneofWrappers = []any{}
+	file_trading_gateway_v1_trading_proto_msgTypes[30].OneofWrappers = []any{}
+	file_trading_gateway_v1_trading_proto_msgTypes[36].OneofWrappers = []any{
 		(*ClosePositionsResponse_Result_Response)(nil),
 		(*ClosePositionsResponse_Result_Error)(nil),
 	}
@@ -4105,8 +4682,8 @@ func file_trading_gateway_v1_trading_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trading_gateway_v1_trading_proto_rawDesc), len(file_trading_gateway_v1_trading_proto_rawDesc)),
-			NumEnums:      7,
-			NumMessages:   33,
+			NumEnums:      8,
+			NumMessages:   39,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

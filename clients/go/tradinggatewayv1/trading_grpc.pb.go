@@ -28,6 +28,8 @@ const (
 	TradingService_CancelOrders_FullMethodName       = "/trading_gateway.v1.TradingService/CancelOrders"
 	TradingService_GetOrder_FullMethodName           = "/trading_gateway.v1.TradingService/GetOrder"
 	TradingService_ListOrders_FullMethodName         = "/trading_gateway.v1.TradingService/ListOrders"
+	TradingService_ListFills_FullMethodName          = "/trading_gateway.v1.TradingService/ListFills"
+	TradingService_GetOrderTimeline_FullMethodName   = "/trading_gateway.v1.TradingService/GetOrderTimeline"
 	TradingService_ClosePosition_FullMethodName      = "/trading_gateway.v1.TradingService/ClosePosition"
 	TradingService_ClosePositions_FullMethodName     = "/trading_gateway.v1.TradingService/ClosePositions"
 	TradingService_StreamOrderUpdates_FullMethodName = "/trading_gateway.v1.TradingService/StreamOrderUpdates"
@@ -64,12 +66,17 @@ type TradingServiceClient interface {
 	GetOrder(ctx context.Context, in *GetOrderRequest, opts ...grpc.CallOption) (*GetOrderResponse, error)
 	// Orders, newest first. Legs are listed as orders of their own.
 	ListOrders(ctx context.Context, in *ListOrdersRequest, opts ...grpc.CallOption) (*ListOrdersResponse, error)
+	// Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise.
+	ListFills(ctx context.Context, in *ListFillsRequest, opts ...grpc.CallOption) (*ListFillsResponse, error)
+	// Everything that happened to an order, step by step: the intent, the risk checks, requests to the venue,
+	// its answers and events, with latencies. As far back as the journal keeps events.
+	GetOrderTimeline(ctx context.Context, in *GetOrderTimelineRequest, opts ...grpc.CallOption) (*GetOrderTimelineResponse, error)
 	// Closes a position, or a part of it, by a reduce-only market order: day for equities, good till canceled
 	// for crypto. Market closed: FAILED_PRECONDITION, MARKET_CLOSED.
 	ClosePosition(ctx context.Context, in *ClosePositionRequest, opts ...grpc.CallOption) (*ClosePositionResponse, error)
 	// Closes every position of the account, each as ClosePosition does. Not atomic: one result per position.
 	ClosePositions(ctx context.Context, in *ClosePositionsRequest, opts ...grpc.CallOption) (*ClosePositionsResponse, error)
-	// Follows a book of orders: resumable, in order, never conflated and never dropped. A slow reader
+	// Follows a book of orders: durable, resumable, in order, never conflated and never dropped. A slow reader
 	// is served from the journal; past a bound the stream ends with SLOW_CONSUMER and a resume token. A
 	// draining server ends streams with a token as well.
 	StreamOrderUpdates(ctx context.Context, in *StreamOrderUpdatesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamOrderUpdatesResponse], error)
@@ -153,6 +160,26 @@ func (c *tradingServiceClient) ListOrders(ctx context.Context, in *ListOrdersReq
 	return out, nil
 }
 
+func (c *tradingServiceClient) ListFills(ctx context.Context, in *ListFillsRequest, opts ...grpc.CallOption) (*ListFillsResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListFillsResponse)
+	err := c.cc.Invoke(ctx, TradingService_ListFills_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *tradingServiceClient) GetOrderTimeline(ctx context.Context, in *GetOrderTimelineRequest, opts ...grpc.CallOption) (*GetOrderTimelineResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetOrderTimelineResponse)
+	err := c.cc.Invoke(ctx, TradingService_GetOrderTimeline_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *tradingServiceClient) ClosePosition(ctx context.Context, in *ClosePositionRequest, opts ...grpc.CallOption) (*ClosePositionResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(ClosePositionResponse)
@@ -223,12 +250,17 @@ type TradingServiceServer interface {
 	GetOrder(context.Context, *GetOrderRequest) (*GetOrderResponse, error)
 	// Orders, newest first. Legs are listed as orders of their own.
 	ListOrders(context.Context, *ListOrdersRequest) (*ListOrdersResponse, error)
+	// Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise.
+	ListFills(context.Context, *ListFillsRequest) (*ListFillsResponse, error)
+	// Everything that happened to an order, step by step: the intent, the risk checks, requests to the venue,
+	// its answers and events, with latencies. As far back as the journal keeps events.
+	GetOrderTimeline(context.Context, *GetOrderTimelineRequest) (*GetOrderTimelineResponse, error)
 	// Closes a position, or a part of it, by a reduce-only market order: day for equities, good till canceled
 	// for crypto. Market closed: FAILED_PRECONDITION, MARKET_CLOSED.
 	ClosePosition(context.Context, *ClosePositionRequest) (*ClosePositionResponse, error)
 	// Closes every position of the account, each as ClosePosition does. Not atomic: one result per position.
 	ClosePositions(context.Context, *ClosePositionsRequest) (*ClosePositionsResponse, error)
-	// Follows a book of orders: resumable, in order, never conflated and never dropped. A slow reader
+	// Follows a book of orders: durable, resumable, in order, never conflated and never dropped. A slow reader
 	// is served from the journal; past a bound the stream ends with SLOW_CONSUMER and a resume token. A
 	// draining server ends streams with a token as well.
 	StreamOrderUpdates(*StreamOrderUpdatesRequest, grpc.ServerStreamingServer[StreamOrderUpdatesResponse]) error
@@ -262,6 +294,12 @@ func (UnimplementedTradingServiceServer) GetOrder(context.Context, *GetOrderRequ
 }
 func (UnimplementedTradingServiceServer) ListOrders(context.Context, *ListOrdersRequest) (*ListOrdersResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListOrders not implemented")
+}
+func (UnimplementedTradingServiceServer) ListFills(context.Context, *ListFillsRequest) (*ListFillsResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListFills not implemented")
+}
+func (UnimplementedTradingServiceServer) GetOrderTimeline(context.Context, *GetOrderTimelineRequest) (*GetOrderTimelineResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetOrderTimeline not implemented")
 }
 func (UnimplementedTradingServiceServer) ClosePosition(context.Context, *ClosePositionRequest) (*ClosePositionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ClosePosition not implemented")
@@ -419,6 +457,42 @@ func _TradingService_ListOrders_Handler(srv interface{}, ctx context.Context, de
 	return interceptor(ctx, in, info, handler)
 }
 
+func _TradingService_ListFills_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListFillsRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TradingServiceServer).ListFills(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TradingService_ListFills_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TradingServiceServer).ListFills(ctx, req.(*ListFillsRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _TradingService_GetOrderTimeline_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetOrderTimelineRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(TradingServiceServer).GetOrderTimeline(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: TradingService_GetOrderTimeline_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(TradingServiceServer).GetOrderTimeline(ctx, req.(*GetOrderTimelineRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _TradingService_ClosePosition_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(ClosePositionRequest)
 	if err := dec(in); err != nil {
@@ -500,6 +574,14 @@ var TradingService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListOrders",
 			Handler:    _TradingService_ListOrders_Handler,
+		},
+		{
+			MethodName: "ListFills",
+			Handler:    _TradingService_ListFills_Handler,
+		},
+		{
+			MethodName: "GetOrderTimeline",
+			Handler:    _TradingService_GetOrderTimeline_Handler,
 		},
 		{
 			MethodName: "ClosePosition",

@@ -343,6 +343,22 @@ class OrderFilter:
     oldest_first: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FillFilter:
+    """Which executions to list; filters combine, an empty set is no filter.
+
+    Attributes:
+        strategy_id: None for every strategy and orders from outside.
+        start_time_ns, end_time_ns: Bounds of trade_time, both included.
+    """
+
+    strategy_id: str | None
+    symbols: frozenset[str] = frozenset()
+    start_time_ns: int | None = None
+    end_time_ns: int | None = None
+    oldest_first: bool = False
+
+
 class OrderEventKind(StrEnum):
     """What happened to an order; the values are `OrderEvent.Kind`'s names in lower case."""
 

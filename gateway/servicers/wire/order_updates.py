@@ -5,29 +5,30 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.application.order_updates import (
-    Book,
     Heartbeat,
     SnapshotBegin,
     SnapshotEnd,
     SnapshotOrder,
     StartAfter,
     StartLive,
+    StartSince,
     StartSnapshot,
     Step,
     StreamStart,
 )
+from gateway.application.resume_tokens import Book
 from gateway.domain.models.market_data import FeedStatus, Gap
-from gateway.domain.models.orders import Fill, OrderEvent, OrderEventKind
-from gateway.domain.types import Caller, TwoWay, format_decimal
+from gateway.domain.models.orders import OrderEvent, OrderEventKind
+from gateway.domain.types import Caller, TwoWay
 from gateway.servicers.wire.common import (
     RequestReader,
     duration_to_proto,
     feed_status_to_proto,
     gap_to_proto,
-    optional_decimal_to_proto,
     timestamp_to_proto,
 )
-from gateway.servicers.wire.orders import ORDER_SIDE, order_to_proto
+from gateway.servicers.wire.order_history import fill_to_proto
+from gateway.servicers.wire.orders import order_to_proto
 from trading_gateway.v1 import common_pb2, trading_pb2 as pb
 
 HEARTBEAT_DEFAULT_MS: Final = 15_000
@@ -52,10 +53,18 @@ def follow_from_proto(request: pb.StreamOrderUpdatesRequest, caller: Caller) -> 
             start = StartAfter(reader.token("resume_token", request.resume_token))
             if not request.resume_token:
                 reader.refuse("resume_token", "must not be empty; leave it out to begin with a snapshot")
+        case "start_time":
+            start = StartSince(reader.timestamp("start_time", request.start_time))
         case "live_only":
             start = StartLive()
             if not request.live_only:
                 reader.refuse("live_only", "must be true; leave it out to begin with a snapshot")
+    if request.HasField("include_closed_since"):
+        if not isinstance(start, StartSnapshot):
+            reader.refuse(
+                "include_closed_since", "goes with a snapshot: leave out resume_token, start_time and live_only"
+            )
+        start = StartSnapshot(reader.timestamp("include_closed_since", request.include_closed_since))
     heartbeat_ms = HEARTBEAT_DEFAULT_MS
     if request.HasField("heartbeat_interval"):
         heartbeat_ms = reader.duration_ms(
@@ -96,31 +105,12 @@ def event_to_proto(event: OrderEvent) -> pb.OrderEvent:
     return pb.OrderEvent(
         kind=EVENT_KIND[row.kind],
         order=order_to_proto(event.order),
-        fill=None if row.fill is None else _fill_to_proto(row.fill),
+        fill=None if row.fill is None else fill_to_proto(row.fill),
         event_time=timestamp_to_proto(row.event_time_ns),
         record_time=timestamp_to_proto(row.record_time_ns),
         venue_event=row.venue_event,
         venue_event_id=row.venue_event_id,
         backfill=row.backfill,
-    )
-
-
-def _fill_to_proto(fill: Fill) -> pb.Fill:
-    return pb.Fill(
-        fill_id=fill.fill_id,
-        order_id=fill.order_id,
-        client_order_id=fill.client_order_id,
-        strategy_id=fill.strategy_id,
-        venue_order_id=fill.venue_order_id,
-        symbol=fill.symbol,
-        side=ORDER_SIDE[fill.side] if fill.side else pb.ORDER_SIDE_UNSPECIFIED,
-        quantity=format_decimal(fill.quantity),
-        price=format_decimal(fill.price),
-        cumulative_quantity=format_decimal(fill.cumulative_quantity),
-        leaves_quantity=optional_decimal_to_proto(fill.leaves_quantity),
-        trade_time=timestamp_to_proto(fill.trade_time_ns),
-        account_position_quantity=optional_decimal_to_proto(fill.account_position_quantity),
-        synthesized=fill.synthesized,
     )
 
 

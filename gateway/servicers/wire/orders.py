@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.domain.models.orders import Order, OrderSpec, StopLoss, TakeProfit, VenueOrder
+from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import (
     LegRole,
     OrderClass,
@@ -27,7 +28,7 @@ from gateway.servicers.wire.common import (
     timestamp_to_proto,
 )
 from gateway.servicers.wire.errors import failure_to_proto
-from trading_gateway.v1 import trading_pb2 as pb
+from trading_gateway.v1 import common_pb2, errors_pb2, trading_pb2 as pb
 
 ORDER_SIDE: Final = TwoWay(
     {
@@ -233,4 +234,16 @@ def _venue_order_to_proto(order: VenueOrder) -> pb.VenueOrder:
         quantity=optional_decimal_to_proto(order.quantity),
         filled_quantity=format_decimal(order.filled_quantity),
         create_time=optional_timestamp_to_proto(order.create_time_ns),
+    )
+
+
+def check_to_proto(check: RiskCheckResult) -> common_pb2.RiskCheck:
+    """One pre-trade check with its numbers."""
+    return common_pb2.RiskCheck(
+        reason=errors_pb2.ErrorReason.Value(f"ERROR_REASON_{check.reason}"),
+        passed=check.passed,
+        observed=optional_decimal_to_proto(check.observed) or "",
+        limit=optional_decimal_to_proto(check.limit) or "",
+        headroom=optional_decimal_to_proto(check.headroom) or "",
+        unit=check.unit,
     )

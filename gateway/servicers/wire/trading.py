@@ -15,6 +15,7 @@ from google.rpc import status_pb2
 from gateway.application.commands import (
     Canceled,
     CanceledMany,
+    CancelResult,
     CancelScope,
     CloseManyRequest,
     CloseRequest,
@@ -33,7 +34,6 @@ from gateway.domain.models.orders import (
     OrderRequest,
     OrderSpec,
 )
-from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import NANOS_PER_MS, Caller
 from gateway.servicers.wire.common import RequestReader, optional_decimal_to_proto
 from gateway.servicers.wire.errors import error_to_proto
@@ -41,11 +41,12 @@ from gateway.servicers.wire.orders import (
     ORDER_SIDE,
     ORDER_STATE,
     TIME_IN_FORCE,
+    check_to_proto,
     order_to_proto,
     spec_from_proto,
     spec_to_proto,
 )
-from trading_gateway.v1 import common_pb2, errors_pb2, trading_pb2 as pb
+from trading_gateway.v1 import trading_pb2 as pb
 
 VALID_FOR_DEFAULT_MS: Final = 5_000
 VALID_FOR_MAX_MS: Final = 60_000
@@ -146,7 +147,7 @@ def cancel_scope_from_proto(request: pb.CancelOrdersRequest, caller: Caller) -> 
     return CancelScope(strategy_id, frozenset(symbols), side)
 
 
-def order_ref_from_proto(request: pb.GetOrderRequest, caller: Caller) -> OrderRef:
+def order_ref_from_proto(request: pb.GetOrderRequest | pb.GetOrderTimelineRequest, caller: Caller) -> OrderRef:
     """Which order to read; FieldInvalid when that cannot be told."""
     reader = RequestReader()
     ref = _ref_from_proto(reader, request, caller)
@@ -238,15 +239,16 @@ def canceled_to_proto(canceled: Canceled) -> pb.CancelOrderResponse:
 
 def canceled_many_to_proto(canceled: CanceledMany) -> pb.CancelOrdersResponse:
     """One result for each order covered."""
-    results = [
-        pb.CancelOrdersResponse.Result(
-            order_id=result.order_id,
-            state=ORDER_STATE[result.state],
-            status=status_pb2.Status() if result.error is None else error_to_proto(result.error, carries_key=False),
-        )
-        for result in canceled.results
-    ]
-    return pb.CancelOrdersResponse(results=results, sequence=canceled.sequence)
+    return pb.CancelOrdersResponse(results=map(cancel_result_to_proto, canceled.results), sequence=canceled.sequence)
+
+
+def cancel_result_to_proto(result: CancelResult) -> pb.CancelOrdersResponse.Result:
+    """One order of a mass cancel."""
+    return pb.CancelOrdersResponse.Result(
+        order_id=result.order_id,
+        state=ORDER_STATE[result.state],
+        status=status_pb2.Status() if result.error is None else error_to_proto(result.error, carries_key=False),
+    )
 
 
 def preview_to_proto(preview: Preview) -> pb.PreviewOrderResponse:
@@ -254,7 +256,7 @@ def preview_to_proto(preview: Preview) -> pb.PreviewOrderResponse:
     return pb.PreviewOrderResponse(
         would_be_accepted=preview.would_be_accepted,
         normalized_spec=spec_to_proto(preview.normalized_spec),
-        checks=map(_check_to_proto, preview.checks),
+        checks=map(check_to_proto, preview.checks),
         estimated_notional=optional_decimal_to_proto(preview.estimated_notional),
         estimated_buying_power_effect=optional_decimal_to_proto(preview.estimated_buying_power_effect),
     )
@@ -265,17 +267,6 @@ def order_page_to_proto(page: Page[Order]) -> pb.ListOrdersResponse:
     return pb.ListOrdersResponse(orders=map(order_to_proto, page.items), next_page_token=page.next_page_token)
 
 
-def _check_to_proto(check: RiskCheckResult) -> common_pb2.RiskCheck:
-    return common_pb2.RiskCheck(
-        reason=errors_pb2.ErrorReason.Value(f"ERROR_REASON_{check.reason}"),
-        passed=check.passed,
-        observed=optional_decimal_to_proto(check.observed) or "",
-        limit=optional_decimal_to_proto(check.limit) or "",
-        headroom=optional_decimal_to_proto(check.headroom) or "",
-        unit=check.unit,
-    )
-
-
 def _close_result_to_proto(result: CloseResult) -> pb.ClosePositionsResponse.Result:
     if isinstance(result.outcome, GatewayError):
         error = error_to_proto(result.outcome, carries_key=True)
@@ -283,7 +274,7 @@ def _close_result_to_proto(result: CloseResult) -> pb.ClosePositionsResponse.Res
     return pb.ClosePositionsResponse.Result(symbol=result.symbol, response=closed_to_proto(result.outcome))
 
 
-_Referring = pb.GetOrderRequest | pb.CancelOrderRequest | pb.ReplaceOrderRequest
+_Referring = pb.GetOrderRequest | pb.GetOrderTimelineRequest | pb.CancelOrderRequest | pb.ReplaceOrderRequest
 
 
 def _ref_from_proto(reader: RequestReader, request: _Referring, caller: Caller) -> OrderRef:

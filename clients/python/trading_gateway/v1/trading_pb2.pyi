@@ -856,6 +856,138 @@ class ListOrdersResponse(_message.Message):
 Global___ListOrdersResponse: _TypeAlias = ListOrdersResponse  # noqa: Y015
 
 @_typing.final
+class ListFillsRequest(_message.Message):
+    """Which executions to list; filters combine."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STRATEGY_ID_FIELD_NUMBER: _builtins.int
+    ALL_STRATEGIES_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    OLDEST_FIRST_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    strategy_id: _builtins.str
+    """One strategy; empty: the caller's own."""
+    all_strategies: _builtins.bool
+    """Every strategy and fills of orders from outside."""
+    oldest_first: _builtins.bool
+    """Turn the order round."""
+    page_size: _builtins.int
+    """Default 100, maximum 1000."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Only these symbols; empty: all."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Traded at or after."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Traded at or before."""
+
+    def __init__(
+        self,
+        *,
+        strategy_id: _builtins.str = ...,
+        all_strategies: _builtins.bool = ...,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        oldest_first: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_strategies", b"all_strategies", "end_time", b"end_time", "oldest_first", b"oldest_first", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "strategy_id", b"strategy_id", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFillsRequest: _TypeAlias = ListFillsRequest  # noqa: Y015
+
+@_typing.final
+class ListFillsResponse(_message.Message):
+    """One page of executions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FILLS_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end. A page may be short, or empty, and still have one."""
+    @_builtins.property
+    def fills(self) -> _containers.RepeatedCompositeFieldContainer[Global___Fill]:
+        """By trade_time, newest first unless asked otherwise. Of open orders and of those long closed."""
+
+    def __init__(
+        self,
+        *,
+        fills: _abc.Iterable[Global___Fill] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["fills", b"fills", "next_page_token", b"next_page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListFillsResponse: _TypeAlias = ListFillsResponse  # noqa: Y015
+
+@_typing.final
+class GetOrderTimelineRequest(_message.Message):
+    """Which order to explain."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___OrderRef:
+        """Required."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___OrderRef | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderTimelineRequest: _TypeAlias = GetOrderTimelineRequest  # noqa: Y015
+
+@_typing.final
+class GetOrderTimelineResponse(_message.Message):
+    """The story of one order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TIMELINE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def timeline(self) -> Global___OrderTimeline:
+        """The story."""
+
+    def __init__(
+        self,
+        *,
+        timeline: Global___OrderTimeline | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeline", b"timeline"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["timeline", b"timeline"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetOrderTimelineResponse: _TypeAlias = GetOrderTimelineResponse  # noqa: Y015
+
+@_typing.final
 class ClosePositionRequest(_message.Message):
     """Which position to close, and how much of it."""
 
@@ -1034,7 +1166,9 @@ class StreamOrderUpdatesRequest(_message.Message):
     STRATEGY_ID_FIELD_NUMBER: _builtins.int
     ALL_STRATEGIES_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
     LIVE_ONLY_FIELD_NUMBER: _builtins.int
+    INCLUDE_CLOSED_SINCE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     strategy_id: _builtins.str
     """One strategy; empty: the caller's own."""
@@ -1045,6 +1179,18 @@ class StreamOrderUpdatesRequest(_message.Message):
     live_only: _builtins.bool
     """Only what happens from now on; must be true."""
     @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Everything recorded at or after this instant, then live. Events that are no longer kept: OUT_OF_RANGE,
+        RESUME_TOKEN_COMPACTED.
+        """
+
+    @_builtins.property
+    def include_closed_since(self) -> _timestamp_pb2.Timestamp:
+        """With a snapshot: also the orders that ended, or changed after their end, and were recorded doing so at or
+        after this instant; at most 10,000 of them.
+        """
+
+    @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
         """1 s to 120 s; default 15 s."""
 
@@ -1054,14 +1200,16 @@ class StreamOrderUpdatesRequest(_message.Message):
         strategy_id: _builtins.str = ...,
         all_strategies: _builtins.bool = ...,
         resume_token: _builtins.str = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
         live_only: _builtins.bool = ...,
+        include_closed_since: _timestamp_pb2.Timestamp | None = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "live_only", b"live_only", "resume_token", b"resume_token", "start", b"start"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "include_closed_since", b"include_closed_since", "live_only", b"live_only", "resume_token", b"resume_token", "start", b"start", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_strategies", b"all_strategies", "heartbeat_interval", b"heartbeat_interval", "live_only", b"live_only", "resume_token", b"resume_token", "start", b"start", "strategy_id", b"strategy_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["all_strategies", b"all_strategies", "heartbeat_interval", b"heartbeat_interval", "include_closed_since", b"include_closed_since", "live_only", b"live_only", "resume_token", b"resume_token", "start", b"start", "start_time", b"start_time", "strategy_id", b"strategy_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_start: _TypeAlias = _typing.Literal["resume_token", "live_only"]  # noqa: Y015
+    _WhichOneofReturnType_start: _TypeAlias = _typing.Literal["resume_token", "start_time", "live_only"]  # noqa: Y015
     _WhichOneofArgType_start: _TypeAlias = _typing.Literal["start", b"start"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_start) -> _WhichOneofReturnType_start | None: ...
 
@@ -1084,13 +1232,14 @@ class StreamOrderUpdatesResponse(_message.Message):
     FEED_STATUS_FIELD_NUMBER: _builtins.int
     GAP_FIELD_NUMBER: _builtins.int
     sequence: _builtins.int
-    """1, 2, 3, ... for the events of this book: gapless, also across streams and resumes, while the gateway
-    lives. Messages without an event repeat the last one.
+    """1, 2, 3, ... for the events of this book: gapless, also across streams, resumes and restarts. Messages
+    without an event repeat the last one.
     """
     resume_token: _builtins.str
-    """Opaque: continues after this message. Keep the last one. Empty within a snapshot, which cannot be continued
-    before its end. A token of an earlier life of the gateway is FAILED_PRECONDITION, EPOCH_CHANGED: begin with
-    a snapshot.
+    """Opaque: continues after this message, for as long as the journal keeps what follows it (7 days unless set
+    otherwise) and across restarts. Keep the last one. Empty within a snapshot, which cannot be continued before
+    its end. A token of another journal, or of one that was restored from a back-up and written on, is
+    FAILED_PRECONDITION, EPOCH_CHANGED: begin with a snapshot and include_closed_since.
     """
     @_builtins.property
     def server_time(self) -> _timestamp_pb2.Timestamp:
@@ -1102,7 +1251,7 @@ class StreamOrderUpdatesResponse(_message.Message):
 
     @_builtins.property
     def snapshot_order(self) -> Global___Order:
-        """One order of the snapshot, a leg as an order of its own."""
+        """One order of the snapshot, open ones first, a leg as an order of its own."""
 
     @_builtins.property
     def snapshot_end(self) -> Global___SnapshotBoundary:
@@ -1114,7 +1263,7 @@ class StreamOrderUpdatesResponse(_message.Message):
 
     @_builtins.property
     def heartbeat(self) -> _common_pb2.Heartbeat:
-        """Nothing happened."""
+        """Nothing happened. Everything up to `sequence` has been delivered before: a bookmark."""
 
     @_builtins.property
     def feed_status(self) -> _common_pb2.FeedStatus:
@@ -1666,6 +1815,125 @@ class Fill(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__leaves_quantity) -> _WhichOneofReturnType__leaves_quantity | None: ...
 
 Global___Fill: _TypeAlias = Fill  # noqa: Y015
+
+@_typing.final
+class OrderTimeline(_message.Message):
+    """The story of one order."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Entry(_message.Message):
+        """One step."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        class _Kind:
+            ValueType = _typing.NewType("ValueType", _builtins.int)
+            V: _TypeAlias = ValueType  # noqa: Y015
+
+        class _KindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[OrderTimeline.Entry._Kind.ValueType], _builtins.type):
+            DESCRIPTOR: _descriptor.EnumDescriptor
+            KIND_UNSPECIFIED: OrderTimeline.Entry._Kind.ValueType  # 0
+            """Not set."""
+            KIND_INTENT: OrderTimeline.Entry._Kind.ValueType  # 1
+            """The intent was recorded, or ended without ever being sent."""
+            KIND_RISK: OrderTimeline.Entry._Kind.ValueType  # 2
+            """The risk checks were run."""
+            KIND_REQUEST: OrderTimeline.Entry._Kind.ValueType  # 3
+            """A request left for the venue, or is owed to it."""
+            KIND_RESPONSE: OrderTimeline.Entry._Kind.ValueType  # 4
+            """The venue answered, or failed to."""
+            KIND_VENUE_EVENT: OrderTimeline.Entry._Kind.ValueType  # 5
+            """The venue reported an event."""
+            KIND_RECONCILE: OrderTimeline.Entry._Kind.ValueType  # 6
+            """The gateway compared its record with the venue's."""
+
+        class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
+            """What kind of step."""
+
+        KIND_UNSPECIFIED: OrderTimeline.Entry.Kind.ValueType  # 0
+        """Not set."""
+        KIND_INTENT: OrderTimeline.Entry.Kind.ValueType  # 1
+        """The intent was recorded, or ended without ever being sent."""
+        KIND_RISK: OrderTimeline.Entry.Kind.ValueType  # 2
+        """The risk checks were run."""
+        KIND_REQUEST: OrderTimeline.Entry.Kind.ValueType  # 3
+        """A request left for the venue, or is owed to it."""
+        KIND_RESPONSE: OrderTimeline.Entry.Kind.ValueType  # 4
+        """The venue answered, or failed to."""
+        KIND_VENUE_EVENT: OrderTimeline.Entry.Kind.ValueType  # 5
+        """The venue reported an event."""
+        KIND_RECONCILE: OrderTimeline.Entry.Kind.ValueType  # 6
+        """The gateway compared its record with the venue's."""
+
+        SEQUENCE_FIELD_NUMBER: _builtins.int
+        TIME_FIELD_NUMBER: _builtins.int
+        KIND_FIELD_NUMBER: _builtins.int
+        DETAIL_FIELD_NUMBER: _builtins.int
+        VENUE_REQUEST_ID_FIELD_NUMBER: _builtins.int
+        SINCE_PREVIOUS_FIELD_NUMBER: _builtins.int
+        CHECKS_FIELD_NUMBER: _builtins.int
+        sequence: _builtins.int
+        """The journal's sequence of this step: the account book's. A decision and what was recorded with it share one."""
+        kind: Global___OrderTimeline.Entry.Kind.ValueType
+        """What."""
+        detail: _builtins.str
+        """For people."""
+        venue_request_id: _builtins.str
+        """The venue's X-Request-ID, in a RESPONSE."""
+        @_builtins.property
+        def time(self) -> _timestamp_pb2.Timestamp:
+            """When the gateway recorded it."""
+
+        @_builtins.property
+        def since_previous(self) -> _duration_pb2.Duration:
+            """Time since the step before; absent in the first."""
+
+        @_builtins.property
+        def checks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RiskCheck]:
+            """In RISK: every check with its numbers."""
+
+        def __init__(
+            self,
+            *,
+            sequence: _builtins.int = ...,
+            time: _timestamp_pb2.Timestamp | None = ...,
+            kind: Global___OrderTimeline.Entry.Kind.ValueType = ...,
+            detail: _builtins.str = ...,
+            venue_request_id: _builtins.str = ...,
+            since_previous: _duration_pb2.Duration | None = ...,
+            checks: _abc.Iterable[_common_pb2.RiskCheck] | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["since_previous", b"since_previous", "time", b"time"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["checks", b"checks", "detail", b"detail", "kind", b"kind", "sequence", b"sequence", "since_previous", b"since_previous", "time", b"time", "venue_request_id", b"venue_request_id"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    ORDER_FIELD_NUMBER: _builtins.int
+    ENTRIES_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def order(self) -> Global___Order:
+        """The order now."""
+
+    @_builtins.property
+    def entries(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderTimeline.Entry]:
+        """The steps, oldest first; of more than 5,000 the newest."""
+
+    def __init__(
+        self,
+        *,
+        order: Global___Order | None = ...,
+        entries: _abc.Iterable[Global___OrderTimeline.Entry] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["order", b"order"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["entries", b"entries", "order", b"order"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderTimeline: _TypeAlias = OrderTimeline  # noqa: Y015
 
 @_typing.final
 class OrderEvent(_message.Message):

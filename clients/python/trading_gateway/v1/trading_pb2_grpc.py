@@ -71,6 +71,16 @@ class TradingServiceStub(object):
                 request_serializer=trading__gateway_dot_v1_dot_trading__pb2.ListOrdersRequest.SerializeToString,
                 response_deserializer=trading__gateway_dot_v1_dot_trading__pb2.ListOrdersResponse.FromString,
                 _registered_method=True)
+        self.ListFills = channel.unary_unary(
+                '/trading_gateway.v1.TradingService/ListFills',
+                request_serializer=trading__gateway_dot_v1_dot_trading__pb2.ListFillsRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_trading__pb2.ListFillsResponse.FromString,
+                _registered_method=True)
+        self.GetOrderTimeline = channel.unary_unary(
+                '/trading_gateway.v1.TradingService/GetOrderTimeline',
+                request_serializer=trading__gateway_dot_v1_dot_trading__pb2.GetOrderTimelineRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_trading__pb2.GetOrderTimelineResponse.FromString,
+                _registered_method=True)
         self.ClosePosition = channel.unary_unary(
                 '/trading_gateway.v1.TradingService/ClosePosition',
                 request_serializer=trading__gateway_dot_v1_dot_trading__pb2.ClosePositionRequest.SerializeToString,
@@ -152,6 +162,21 @@ class TradingServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListFills(self, request, context):
+        """Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetOrderTimeline(self, request, context):
+        """Everything that happened to an order, step by step: the intent, the risk checks, requests to the venue,
+        its answers and events, with latencies. As far back as the journal keeps events.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ClosePosition(self, request, context):
         """Closes a position, or a part of it, by a reduce-only market order: day for equities, good till canceled
         for crypto. Market closed: FAILED_PRECONDITION, MARKET_CLOSED.
@@ -168,7 +193,7 @@ class TradingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamOrderUpdates(self, request, context):
-        """Follows a book of orders: resumable, in order, never conflated and never dropped. A slow reader
+        """Follows a book of orders: durable, resumable, in order, never conflated and never dropped. A slow reader
         is served from the journal; past a bound the stream ends with SLOW_CONSUMER and a resume token. A
         draining server ends streams with a token as well.
         """
@@ -213,6 +238,16 @@ def add_TradingServiceServicer_to_server(servicer, server):
                     servicer.ListOrders,
                     request_deserializer=trading__gateway_dot_v1_dot_trading__pb2.ListOrdersRequest.FromString,
                     response_serializer=trading__gateway_dot_v1_dot_trading__pb2.ListOrdersResponse.SerializeToString,
+            ),
+            'ListFills': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListFills,
+                    request_deserializer=trading__gateway_dot_v1_dot_trading__pb2.ListFillsRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_trading__pb2.ListFillsResponse.SerializeToString,
+            ),
+            'GetOrderTimeline': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetOrderTimeline,
+                    request_deserializer=trading__gateway_dot_v1_dot_trading__pb2.GetOrderTimelineRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_trading__pb2.GetOrderTimelineResponse.SerializeToString,
             ),
             'ClosePosition': grpc.unary_unary_rpc_method_handler(
                     servicer.ClosePosition,
@@ -421,6 +456,60 @@ class TradingService(object):
             '/trading_gateway.v1.TradingService/ListOrders',
             trading__gateway_dot_v1_dot_trading__pb2.ListOrdersRequest.SerializeToString,
             trading__gateway_dot_v1_dot_trading__pb2.ListOrdersResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListFills(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trading_gateway.v1.TradingService/ListFills',
+            trading__gateway_dot_v1_dot_trading__pb2.ListFillsRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_trading__pb2.ListFillsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetOrderTimeline(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trading_gateway.v1.TradingService/GetOrderTimeline',
+            trading__gateway_dot_v1_dot_trading__pb2.GetOrderTimelineRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_trading__pb2.GetOrderTimelineResponse.FromString,
             options,
             channel_credentials,
             insecure,

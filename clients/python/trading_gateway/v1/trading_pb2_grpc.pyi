@@ -64,6 +64,12 @@ class TradingServiceStub:
     """One order, by any of its ids."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_trading_pb2.ListOrdersRequest, _trading_pb2.ListOrdersResponse]
     """Orders, newest first. Legs are listed as orders of their own."""
+    ListFills: _grpc.UnaryUnaryMultiCallable[_trading_pb2.ListFillsRequest, _trading_pb2.ListFillsResponse]
+    """Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise."""
+    GetOrderTimeline: _grpc.UnaryUnaryMultiCallable[_trading_pb2.GetOrderTimelineRequest, _trading_pb2.GetOrderTimelineResponse]
+    """Everything that happened to an order, step by step: the intent, the risk checks, requests to the venue,
+    its answers and events, with latencies. As far back as the journal keeps events.
+    """
     ClosePosition: _grpc.UnaryUnaryMultiCallable[_trading_pb2.ClosePositionRequest, _trading_pb2.ClosePositionResponse]
     """Closes a position, or a part of it, by a reduce-only market order: day for equities, good till canceled
     for crypto. Market closed: FAILED_PRECONDITION, MARKET_CLOSED.
@@ -71,7 +77,7 @@ class TradingServiceStub:
     ClosePositions: _grpc.UnaryUnaryMultiCallable[_trading_pb2.ClosePositionsRequest, _trading_pb2.ClosePositionsResponse]
     """Closes every position of the account, each as ClosePosition does. Not atomic: one result per position."""
     StreamOrderUpdates: _grpc.UnaryStreamMultiCallable[_trading_pb2.StreamOrderUpdatesRequest, _trading_pb2.StreamOrderUpdatesResponse]
-    """Follows a book of orders: resumable, in order, never conflated and never dropped. A slow reader
+    """Follows a book of orders: durable, resumable, in order, never conflated and never dropped. A slow reader
     is served from the journal; past a bound the stream ends with SLOW_CONSUMER and a resume token. A
     draining server ends streams with a token as well.
     """
@@ -112,6 +118,12 @@ class TradingServiceAsyncStub(TradingServiceStub):
     """One order, by any of its ids."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_trading_pb2.ListOrdersRequest, _trading_pb2.ListOrdersResponse]  # type: ignore[assignment]
     """Orders, newest first. Legs are listed as orders of their own."""
+    ListFills: _aio.UnaryUnaryMultiCallable[_trading_pb2.ListFillsRequest, _trading_pb2.ListFillsResponse]  # type: ignore[assignment]
+    """Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise."""
+    GetOrderTimeline: _aio.UnaryUnaryMultiCallable[_trading_pb2.GetOrderTimelineRequest, _trading_pb2.GetOrderTimelineResponse]  # type: ignore[assignment]
+    """Everything that happened to an order, step by step: the intent, the risk checks, requests to the venue,
+    its answers and events, with latencies. As far back as the journal keeps events.
+    """
     ClosePosition: _aio.UnaryUnaryMultiCallable[_trading_pb2.ClosePositionRequest, _trading_pb2.ClosePositionResponse]  # type: ignore[assignment]
     """Closes a position, or a part of it, by a reduce-only market order: day for equities, good till canceled
     for crypto. Market closed: FAILED_PRECONDITION, MARKET_CLOSED.
@@ -119,7 +131,7 @@ class TradingServiceAsyncStub(TradingServiceStub):
     ClosePositions: _aio.UnaryUnaryMultiCallable[_trading_pb2.ClosePositionsRequest, _trading_pb2.ClosePositionsResponse]  # type: ignore[assignment]
     """Closes every position of the account, each as ClosePosition does. Not atomic: one result per position."""
     StreamOrderUpdates: _aio.UnaryStreamMultiCallable[_trading_pb2.StreamOrderUpdatesRequest, _trading_pb2.StreamOrderUpdatesResponse]  # type: ignore[assignment]
-    """Follows a book of orders: resumable, in order, never conflated and never dropped. A slow reader
+    """Follows a book of orders: durable, resumable, in order, never conflated and never dropped. A slow reader
     is served from the journal; past a bound the stream ends with SLOW_CONSUMER and a resume token. A
     draining server ends streams with a token as well.
     """
@@ -201,6 +213,24 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         """Orders, newest first. Legs are listed as orders of their own."""
 
     @_abc_1.abstractmethod
+    def ListFills(
+        self,
+        request: _trading_pb2.ListFillsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trading_pb2.ListFillsResponse, _abc.Awaitable[_trading_pb2.ListFillsResponse]]:
+        """Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise."""
+
+    @_abc_1.abstractmethod
+    def GetOrderTimeline(
+        self,
+        request: _trading_pb2.GetOrderTimelineRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_trading_pb2.GetOrderTimelineResponse, _abc.Awaitable[_trading_pb2.GetOrderTimelineResponse]]:
+        """Everything that happened to an order, step by step: the intent, the risk checks, requests to the venue,
+        its answers and events, with latencies. As far back as the journal keeps events.
+        """
+
+    @_abc_1.abstractmethod
     def ClosePosition(
         self,
         request: _trading_pb2.ClosePositionRequest,
@@ -224,7 +254,7 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_pb2.StreamOrderUpdatesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_trading_pb2.StreamOrderUpdatesResponse], _abc.AsyncIterator[_trading_pb2.StreamOrderUpdatesResponse]]:
-        """Follows a book of orders: resumable, in order, never conflated and never dropped. A slow reader
+        """Follows a book of orders: durable, resumable, in order, never conflated and never dropped. A slow reader
         is served from the journal; past a bound the stream ends with SLOW_CONSUMER and a resume token. A
         draining server ends streams with a token as well.
         """
