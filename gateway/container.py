@@ -15,9 +15,11 @@ from importlib import metadata
 from injector import Binder, Injector, Module, provider, singleton
 
 from gateway.application.cancellations import Cancellations
+from gateway.application.fill_log import FillLog
 from gateway.application.key_desk import KeyDesk
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
+from gateway.application.order_timeline import OrderTimelines
 from gateway.application.order_updates import OrderUpdates
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
@@ -340,6 +342,18 @@ class ApplicationModule(Module):
 
     @provider
     @singleton
+    def fill_log(self, journal: OrderJournal) -> FillLog:
+        """Executions by time."""
+        return FillLog(journal)
+
+    @provider
+    @singleton
+    def timelines(self, orders: OrderManager, journal: OrderJournal) -> OrderTimelines:
+        """The story of an order."""
+        return OrderTimelines(orders, journal)
+
+    @provider
+    @singleton
     def desk(self, orders: OrderManager, tasks: OwnedTasks, settings: Settings, clocks: Clocks) -> KeyDesk:
         """The key first."""
         return KeyDesk(orders, tasks, clocks.monotonic, settings.submit_wait_ms)
@@ -549,10 +563,12 @@ class ServerModule(Module):
         workflow: TradingWorkflow,
         orders: OrderManager,
         updates: OrderUpdates,
+        fills: FillLog,
+        timelines: OrderTimelines,
         clocks: Clocks,
     ) -> TradingServicer:
         """TradingService."""
-        return TradingServicer(engine, workflow, orders, updates, clocks.wall)
+        return TradingServicer(engine, workflow, orders, updates, fills, timelines, clocks.wall)
 
     @provider
     @singleton

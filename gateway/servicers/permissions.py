@@ -62,6 +62,8 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _TRADING + "CancelOrders": CANCEL,
         _TRADING + "GetOrder": LOOKUP,
         _TRADING + "ListOrders": READ,
+        _TRADING + "ListFills": READ,
+        _TRADING + "GetOrderTimeline": READ,
         _TRADING + "ClosePosition": ORDER,
         _TRADING + "ClosePositions": ORDERS,
         _TRADING + "StreamOrderUpdates": READ,
