@@ -25,6 +25,8 @@ from tests.chaos.world import (
 STRATEGIES: Final = ("alpha", "beta", "gamma")
 ORDERS_PER_SECOND: Final = 100
 ORDERS: Final = 170
+FAULTY_EVERY: Final = 5
+Fate = Callable[[World, int], None]
 FAULTS_FROM_NS: Final = START_NS + 800 * MS
 LOST_FAULT: Final = "fault-lost"
 LATE_FAULT: Final = "fault-late"
@@ -122,7 +124,7 @@ class Intent:
 
     def call(self, start_ns: int, end_ns: int | None, **what: object) -> None:
         """The client submits, or asks again with the same key."""
-        end_ns = end_ns if end_ns is None or KILL_NS == end_ns else max(self.world.up(end_ns), end_ns)
+        end_ns = end_ns if end_ns is None or end_ns == KILL_NS else max(self.world.up(end_ns), end_ns)
         request = what.pop("request", None) or {"spec": self.spec}
         key = (self.strategy_id, self.key)
         what = {"valid_until_ns": self.valid_until_ns, **what}
@@ -400,7 +402,7 @@ def _spent(reason: str) -> Json:
     return {"reason": reason, "message": "no", "metadata": {"key": "spent"}}
 
 
-FATES: Final[tuple[Callable[[World, int], None], ...]] = (
+FATES: Final[tuple[Fate, ...]] = (
     filled,
     canceled,
     expired,
@@ -418,7 +420,7 @@ FATES: Final[tuple[Callable[[World, int], None], ...]] = (
     crypto,
     backfilled,
 )
-FAULTY: Final[tuple[Callable[[World, int], None], ...]] = (answer_lost, absent, resurrected)
+FAULTY: Final[tuple[Fate, ...]] = (answer_lost, absent, resurrected)
 
 
 def make(seed: int, orders: int = ORDERS) -> World:
@@ -446,15 +448,17 @@ def make(seed: int, orders: int = ORDERS) -> World:
 def _orders(world: World, count: int) -> None:
     """Evenly before the kill; what is due while the gateway is down, and the rest, comes after it."""
     step_ns = 1_000 * MS // ORDERS_PER_SECOND
+    deck: list[Fate] = []
     for number in range(count):
         time_ns = START_NS + number * step_ns
         if time_ns >= KILL_NS - 5 * MS:
             time_ns += UP_NS + 300 * MS - KILL_NS
-        may_be_faulty = FAULTS_FROM_NS <= time_ns
-        fates = (*FATES, *FAULTY) if may_be_faulty else FATES
-        if may_be_faulty and number % 6 == 0:
-            fates = FAULTY
-        world.random.choice(fates)(world, time_ns)
+        if time_ns >= FAULTS_FROM_NS and number % FAULTY_EVERY == 0:
+            FAULTY[number // FAULTY_EVERY % len(FAULTY)](world, time_ns)
+            continue
+        if not deck:  # every fate comes, in every world, and in every order
+            deck = world.random.sample(FATES, len(FATES))
+        deck.pop()(world, time_ns)
 
 
 def _stop(world: World) -> None:

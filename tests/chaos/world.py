@@ -121,6 +121,7 @@ class World:
         self.placed: dict[str, AtVenue] = {}
         self.heads: dict[str, int] = {}
         self._count = 0
+        self._by_order: dict[str, list[Row]] = defaultdict(list)
         self.damage_order: Callable[[Row, Json], None] = lambda row, order: None
 
     # What the model's programs do.
@@ -233,6 +234,7 @@ class World:
         orders: dict[str, Json] = {}
         for number, row in enumerate(self.rows, 1):
             row.sequence = number
+            self._by_order[row.order_id].append(row)
             if row.strategy_id:
                 books[row.strategy_id] += 1
                 row.book_sequence = books[row.strategy_id]
@@ -278,26 +280,35 @@ class World:
         if call.end is None:
             return [call.line]
         if call.shows and call.end["code"] == "OK":
-            known = [row.order for row in self.rows if row.order_id == call.shows and row.time_ns <= call.end["end_ns"]]
-            call.end["order"] = known[-1]
+            known = self._by_order[call.shows]
+            if not known:
+                return [call.line, call.end]
+            told = [row for row in known if row.time_ns <= call.end["end_ns"]] or known[:1]
+            call.end["order"] = told[-1].order
         return [call.line, call.end]
 
     def _stream_lines(self) -> list[Json]:
         lines: list[Json] = []
-        for book in (*sorted({row.strategy_id for row in self.rows if row.strategy_id}), ALL):
-            rows = [row for row in self.rows if book == ALL or row.strategy_id == book]
+        books = (*sorted({row.strategy_id for row in self.rows if row.strategy_id}), ALL)
+        for book in books:
+            rows = [row for row in self.rows if book in (ALL, row.strategy_id)]
             cut = sum(1 for row in rows if row.time_ns < KILL_NS)
             cut = max(0, cut - self.random.randrange(4))  # what was on its way when the gateway died
             first = _Reader(book, rows, f"reader-{book}/1", START_NS, "snapshot", 0)
             lines += first.lines(cut, KILL_NS)
             second = _Reader(book, rows, f"reader-{book}/2", UP_NS, "token", cut)
             lines += second.lines(len(rows), END_NS)
-            middle = self.random.randrange(cut, len(rows))
-            late = _Reader(book, rows, f"late-{book}/1", rows[middle].time_ns, "snapshot", middle)
-            lines += late.lines(len(rows), END_NS)
-            live = _Reader(book, rows, f"live-{book}/1", rows[middle].time_ns, "live", middle)
-            lines += live.lines(min(len(rows), middle + 40), END_NS)
+        lines += self._latecomers(self.random.choice(books))
         return lines
+
+    def _latecomers(self, book: str) -> list[Json]:
+        """Two readers of a book that begin in the middle: with a snapshot, and with nothing."""
+        rows = [row for row in self.rows if book in (ALL, row.strategy_id)]
+        middle = self.random.randrange(len(rows) // 2, len(rows))
+        time_ns = rows[middle].time_ns
+        late = _Reader(book, rows, f"late-{book}/1", time_ns, "snapshot", middle)
+        live = _Reader(book, rows, f"live-{book}/1", time_ns, "live", middle)
+        return [*late.lines(len(rows), END_NS), *live.lines(min(len(rows), middle + 40), END_NS)]
 
 
 class _Reader:

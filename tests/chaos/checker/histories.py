@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
 
-from tests.chaos.checker.plain import Json, Spec, decimal, number, spec_of, whole, word
+from tests.chaos.checker.plain import ZERO, Json, Spec, decimal, number, spec_of, whole, word
 
 KEYED: Final = frozenset({"SubmitOrder", "ReplaceOrder", "ClosePosition"})
 Key = tuple[str, str]
@@ -218,6 +218,6 @@ def _order(found: Json, *, with_spec: bool = True) -> OrderSeen:
         average=decimal(found.get("filled_average_price")),
         version=whole(found.get("version")),
         spec=spec_of(found["spec"]) if with_spec else {},
-        venue_ids=tuple(word(one["venue_order_id"]) for one in known),
-        venue_filled=sum((number(one.get("filled_quantity")) for one in known), number(0)),
+        venue_ids=tuple([word(one["venue_order_id"]) for one in known]),
+        venue_filled=sum([number(one.get("filled_quantity")) for one in known], ZERO),
     )

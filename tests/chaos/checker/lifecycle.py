@@ -54,9 +54,12 @@ def _check_rows(records: Records, found: Finding) -> None:
 
 
 def _check_told(records: Records, found: Finding) -> None:
-    """Per stream and order: versions count up by one, fills rise, the end is the end, the parts make the whole."""
-    for stream in records.clients.streams.values():
-        last: dict[str, OrderSeen] = {}
+    """Per reader and order: versions count up by one, fills rise, the end is the end, the parts make the whole."""
+    read: dict[str, dict[str, OrderSeen]] = {}
+    for stream in sorted(records.clients.streams.values(), key=lambda stream: stream.start_ns):
+        last = read.pop(stream.resume_token, {})  # a stream that goes on where another one ended
+        if stream.messages and (token := stream.messages[-1].resume_token):
+            read[token] = last
         for message in stream.messages:
             order = message.order
             if order is None:

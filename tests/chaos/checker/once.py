@@ -8,6 +8,7 @@ from typing import Final
 from tests.chaos.checker.findings import Finding, Invariant
 from tests.chaos.checker.histories import KEYED, Call, Key
 from tests.chaos.checker.journal import Row
+from tests.chaos.checker.ledger import VenueOrder
 from tests.chaos.checker.plain import differences
 from tests.chaos.checker.records import CLOCK_TOLERANCE_MS, NANOS_PER_MS, Records
 
@@ -89,11 +90,15 @@ def every_order_is_known(records: Records) -> Finding:
         first = [records.journal.by_order[order_id][0] for order_id in claims]
         is_leg = any(row.parent_order_id for row in first)
         is_foreign = order.client_id in foreign
+        if key is not None and not is_foreign:
+            _check_content(records, key, order, found)
         if len(claims) > 1:
             found.violate(venue_order_id, f"{len(claims)} orders of the journal claim it: {sorted(claims)}")
         if key is None and not is_leg and not is_foreign:
             found.violate(venue_order_id, f"nobody placed it: {order.client_id}")
-        if not claims and (is_over or (key is not None and key not in records.journal.keys)):
+        if key is not None and not is_foreign and key not in records.journal.keys:
+            found.violate(venue_order_id, f"the journal does not know its key: {order.client_id}")
+        elif not claims and is_over:
             found.violate(venue_order_id, f"the journal does not know it: {order.client_id}")
         if not is_foreign and not records.was_wiped:
             for row in first:
@@ -102,8 +107,16 @@ def every_order_is_known(records: Records) -> Finding:
     return found
 
 
+def _check_content(records: Records, key: Key, order: VenueOrder, found: Finding) -> None:
+    """The order at the venue is the one that the journal recorded under its key."""
+    row = records.journal.keys.get(key)
+    if row is not None and row.spec is not None and order.spec is not None:
+        text = differences(row.spec, order.spec)
+        found.expect(not text, key, f"in the journal / at the venue: {text}")
+
+
 def sent_after_it_was_journaled(records: Records) -> Finding:
-    """I5: the n-th POST of a key needs n SUBMITTED rows before it, a PATCH its REPLACE_REQUESTED row."""
+    """I5: the n-th POST of a key needs n SUBMITTED rows before it, and says what they say; a PATCH needs its row."""
     found = Finding()
     tries: Counter[str] = Counter()
     foreign = records.clients.foreign_ids
@@ -116,6 +129,10 @@ def sent_after_it_was_journaled(records: Records) -> Finding:
         rows = records.journal.sent.get(key, [])
         ready = sum(1 for row in rows if _was_before(row, request.time_ns, request.journal_head))
         found.expect(ready >= needed, request.client_id, f"request {needed} left with {ready} rows before it")
+        row = records.journal.keys.get(key)
+        if row is not None and row.spec is not None and request.spec is not None:
+            text = differences(row.spec, request.spec)
+            found.expect(not text, request.client_id, f"in the journal / sent: {text}")
     return found
 
 
@@ -247,10 +264,14 @@ INVARIANTS: Final = (
     Invariant("I2", "OK for an order at the venue: exactly one is there, with equal fields", ok_means_an_order),
     Invariant("I3", "an error with key=spent: no order of that key, ever", spent_means_none),
     Invariant(
-        "I4", "every order at the venue has exactly one in the journal; none of ours is an orphan", every_order_is_known
+        "I4",
+        "every order at the venue has exactly one in the journal, with equal fields; none of ours is an orphan",
+        every_order_is_known,
     ),
     Invariant(
-        "I5", "every POST and PATCH comes after its journal row, attempt by attempt", sent_after_it_was_journaled
+        "I5",
+        "every POST and PATCH comes after its journal row, attempt by attempt, and says the same",
+        sent_after_it_was_journaled,
     ),
     Invariant("I6", "the answers of a key agree on the order, and never go between OK and spent", answers_agree),
     Invariant("I7", "after quiescence no outcome is unknown and no replace unsettled", nothing_stays_unknown),
