@@ -1,8 +1,8 @@
 """A TCP proxy that breaks connections on request: between gateway and venue, or between client and gateway.
 
 What the kernel's own traffic shaping would do, done in user space: cuts (FIN, RST), half-closes, delays, slow drips,
-holds (bytes wait and arrive later, as in a partition that heals), black holes (bytes are swallowed for good), cuts after
-exactly N bytes, refused connections. Each way has its own rules, which may change while connections run.
+holds (bytes wait and arrive later, as in a partition that heals), black holes (bytes are swallowed for good), cuts
+after exactly N bytes, refused connections. Each way has its own rules, which may change while connections run.
 
 Promises: without a rule, bytes pass unchanged and in order; with one, exactly what was ordered happens, and is counted
 when it does; nothing is random. Bounded: CONNECTIONS_MAX at once, CHUNK_BYTES_MAX in memory for each way.
