@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Final
 
 from gateway.domain.errors import PageTokenMismatch
 from gateway.domain.models.market_data import Page
-from gateway.domain.models.orders import Failure, Order, OrderFilter, fingerprint_of
+from gateway.domain.models.orders import KeyEntry, Order, OrderFilter, fingerprint_of
 from gateway.domain.types import is_client_order_id, is_strategy_id
 
 PAGE_SIZE_DEFAULT: Final = 50
@@ -22,20 +21,6 @@ PAGE_LABEL_BYTES_MAX: Final = 1024 * 1024
 _TOKEN_DIGEST_LENGTH: Final = 16
 
 _Stamp = tuple[int, str]
-
-
-@dataclass(slots=True)
-class KeyEntry:
-    """What a client_order_id stands for.
-
-    Attributes:
-        fingerprint: Of the request; empty when the order was found at the venue and the request is not known.
-        failure: Of a replace that was refused in the answer: its key repeats it.
-    """
-
-    order_id: str
-    fingerprint: str
-    failure: Failure | None = None
 
 
 def split_venue_client_id(venue_client_order_id: str) -> tuple[str, str] | None:
@@ -52,6 +37,7 @@ class OrderIndex:
     def __init__(self) -> None:
         self._orders: dict[str, Order] = {}
         self._keys: dict[tuple[str, str], KeyEntry] = {}
+        self._more_keys: dict[str, list[str]] = {}  # of replaces, by order: its own key is in the order
         self._venue_ids: dict[str, str] = {}
         self._open: dict[str, None] = {}
         self._open_by_symbol: dict[str, dict[str, None]] = {}
@@ -90,6 +76,32 @@ class OrderIndex:
     def set_key(self, strategy_id: str, client_order_id: str, entry: KeyEntry) -> None:
         """Let a key stand for something."""
         self._keys[strategy_id, client_order_id] = entry
+        order = self._orders.get(entry.order_id)
+        if order is None or order.client_order_id != client_order_id:
+            more = self._more_keys.setdefault(entry.order_id, [])
+            if client_order_id not in more:
+                more.append(client_order_id)
+
+    def keys_of(self, order: Order) -> dict[str, KeyEntry]:
+        """Every key of its strategy that stands for an order."""
+        names = [order.client_order_id, *self._more_keys.get(order.order_id, ())]
+        found = {key: self._keys.get((order.strategy_id, key)) for key in names}
+        return {key: entry for key, entry in found.items() if entry is not None and entry.order_id == order.order_id}
+
+    def remove(self, orders: Sequence[Order]) -> None:
+        """Forget orders that can change no more, with all their names."""
+        gone = {order.order_id for order in orders}
+        for order in orders:
+            for key in self.keys_of(order):
+                del self._keys[order.strategy_id, key]
+            for venue_order in order.venue_orders:
+                if self._venue_ids.get(venue_order.venue_order_id) == order.order_id:
+                    del self._venue_ids[venue_order.venue_order_id]
+            self._more_keys.pop(order.order_id, None)
+            del self._orders[order.order_id]
+        self._by_time = [stamp for stamp in self._by_time if stamp[1] not in gone]
+        for strategy_id in {order.strategy_id for order in orders}:
+            self._by_strategy[strategy_id] = [stamp for stamp in self._by_strategy[strategy_id] if stamp[1] not in gone]
 
     def put(self, order: Order) -> None:
         """Store an order as it is now."""
@@ -162,7 +174,7 @@ class OrderIndex:
             self._venue_ids[venue_order.venue_order_id] = order.order_id
             named = split_venue_client_id(venue_order.venue_client_order_id)
             if named is not None and named not in self._keys and named[0] == order.strategy_id:
-                self._keys[named] = KeyEntry(order.order_id, "")
+                self.set_key(*named, KeyEntry(order.order_id, ""))
 
     def _close(self, order: Order) -> None:
         self._open.pop(order.order_id, None)

@@ -69,6 +69,7 @@ class Database:
             self._writer = connect(self.path)
             migrate(self._writer, now_ns, new_epoch)
             _check_pages(self._writer)
+            self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self.reader: Final = connect(self.path)
         except sqlite3.DatabaseError as error:
             raise DatabaseRefused(f"{self.path} cannot be read: {error}. Restore a back-up of it.") from None

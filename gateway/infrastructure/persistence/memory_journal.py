@@ -1,20 +1,21 @@
-"""The order journal in memory: gapless, chained, bounded, and gone when the process ends.
+"""The order journal in memory, for tests: gapless, chained, bounded, and gone when the process ends.
 
 Promises what `OrderJournal` promises but for durability: each life has a random epoch of its own, so that a token of an
-earlier life is told apart. At the bound the oldest events go; the projection that was built from them stays.
+earlier life is told apart. At the bound the oldest events are told no more; what orders are made of stays.
 """
 
 from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Sequence
+from bisect import bisect_left
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
-from gateway.domain.models.orders import JournalEvent
+from gateway.domain.models.orders import ArchivedOrder, JournalEvent, KeyEntry, Order
 
 EVENTS_MAX: Final = 1_000_000
-HASH_BYTES: Final = 8
+HASH_BYTES: Final = 16
 EPOCH_BYTES: Final = 8
 _COMPACTED_PART: Final = 16
 """At the bound one sixteenth goes at once, so that dropping is rare."""
@@ -25,22 +26,71 @@ def random_epoch() -> str:
     return secrets.token_hex(EPOCH_BYTES)
 
 
+class MemoryArchive:
+    """Implements `OrderArchive`."""
+
+    def __init__(self) -> None:
+        self._orders: dict[str, tuple[ArchivedOrder, int]] = {}
+        self._keys: dict[tuple[str, str], KeyEntry] = {}
+        self._venue_orders: dict[str, str] = {}
+
+    @property
+    def count(self) -> int:
+        """Orders in it."""
+        return len(self._orders)
+
+    async def put(self, orders: Sequence[ArchivedOrder], now_ns: int) -> None:
+        """Take orders in, or anew."""
+        for known in orders:
+            order = known.order
+            self._orders[order.order_id] = (known, now_ns)
+            self._keys |= {(order.strategy_id, key): entry for key, entry in known.keys.items()}
+            self._venue_orders |= {venue_order.venue_order_id: order.order_id for venue_order in order.venue_orders}
+
+    async def drop_before(self, time_ns: int) -> None:
+        """Forget orders that were taken in before an instant."""
+        kept = {order_id: taken for order_id, taken in self._orders.items() if taken[1] >= time_ns}
+        self._orders = kept
+        self._keys = {key: entry for key, entry in self._keys.items() if entry.order_id in kept}
+        self._venue_orders = {name: order_id for name, order_id in self._venue_orders.items() if order_id in kept}
+
+    def order(self, order_id: str) -> Order | None:
+        """One order by its id."""
+        taken = self._orders.get(order_id)
+        return taken[0].order if taken is not None else None
+
+    def key(self, strategy_id: str, client_order_id: str) -> KeyEntry | None:
+        """What a key stands for."""
+        return self._keys.get((strategy_id, client_order_id))
+
+    def order_id_at_venue(self, venue_order_id: str) -> str | None:
+        """The order that a venue order stands for."""
+        return self._venue_orders.get(venue_order_id)
+
+    def last_sequence(self, order_id: str) -> int:
+        """Of an order's newest event when it was taken in; 0 when it is not in it."""
+        taken = self._orders.get(order_id)
+        return taken[0].last_sequence if taken is not None else 0
+
+
 class MemoryJournal:
     """Implements `OrderJournal`.
 
     Args:
-        events_max: Events kept.
+        events_max: Events that can be told.
         new_epoch: Makes the id of this life.
     """
 
     def __init__(self, events_max: int = EVENTS_MAX, new_epoch: Callable[[], str] = random_epoch) -> None:
         if events_max < 1:
             raise ValueError("events_max must be 1 or more")
+        self.archive: Final = MemoryArchive()
         self._epoch = new_epoch()
         self._events_max = events_max
         self._events: list[JournalEvent] = []
-        self._hashes: list[bytes] = []
-        self._before = 0  # the sequence just before the oldest kept
+        self._kept: list[JournalEvent] = []  # told no more, but orders are made of them
+        self._before = 0  # the sequence just before the oldest that is told
+        self._books: dict[str, int] = {}
         self._hash_before = hashlib.blake2b(self._epoch.encode(), digest_size=HASH_BYTES).digest()
         self._last_hash = self._hash_before
 
@@ -56,48 +106,106 @@ class MemoryJournal:
 
     @property
     def oldest(self) -> int:
-        """The sequence of the oldest event kept; head + 1 when there is none."""
+        """The sequence of the oldest event that can still be told; head + 1 when there is none."""
         return self._before + 1
 
-    async def append(self, events: Sequence[JournalEvent]) -> tuple[JournalEvent, ...]:
+    @property
+    def fault(self) -> str:
+        """Memory has none."""
+        return ""
+
+    def add_fault_listener(self, listener: Callable[[str], None]) -> None:
+        """Nobody is ever told."""
+
+    async def append(
+        self, events: Sequence[JournalEvent], then: Callable[[JournalEvent], object] | None = None
+    ) -> tuple[JournalEvent, ...]:
         """Record events together and return them with their sequences."""
         sequence = self.head
         for event in events:
             assert not event.sequence, "an event is recorded once"
             sequence += 1
             event.sequence = sequence
-            self._last_hash = _chained(self._last_hash, event)
+            if event.strategy_id:
+                event.book_sequence = self._books[event.strategy_id] = self._books.get(event.strategy_id, 0) + 1
+            self._last_hash = event.chain_hash = _chained(self._last_hash, event)
             self._events.append(event)
-            self._hashes.append(self._last_hash)
-        if len(self._events) > self._events_max:
-            self._compact()
+        surplus = len(self._events) - self._events_max
+        if surplus > 0:
+            self._drop(max(surplus, min(self._events_max // _COMPACTED_PART, len(self._events) - 1)))
+        if then is not None:
+            for event in events:
+                then(event)
         return tuple(events)
 
-    def read(self, after: int, limit: int) -> tuple[JournalEvent, ...]:
-        """At most `limit` events with a sequence greater than `after`, in order."""
-        start = max(after - self._before, 0)
-        return tuple(self._events[start : start + limit])
+    def read(self, after: int, limit: int, strategy_id: str | None = None) -> tuple[JournalEvent, ...]:
+        """At most `limit` events of a book, in order."""
+        if strategy_id is None:
+            start = max(after - self._before, 0)
+            return tuple(self._events[start : start + limit])
+        book = [event for event in self._events if event.strategy_id == strategy_id and event.book_sequence > after]
+        return tuple(book[:limit])
+
+    def read_order_events(self, order_ids: Sequence[str], up_to_sequence: int) -> tuple[JournalEvent, ...]:
+        """Every event of some orders up to a sequence, in order."""
+        wanted = set(order_ids)
+        return tuple(
+            event
+            for events in (self._kept, self._events)
+            for event in events
+            if event.order_id in wanted and event.sequence <= up_to_sequence
+        )
+
+    def replay(self) -> Iterator[JournalEvent]:
+        """Everything but what the archive contains already."""
+        for events in (self._kept, self._events):
+            for event in events:
+                if event.sequence > self.archive.last_sequence(event.order_id):
+                    yield event
+
+    def book_heads(self) -> Mapping[str, int]:
+        """The sequence of the newest event of each strategy's book."""
+        return self._books
+
+    def book_oldest(self, strategy_id: str) -> int:
+        """The sequence of the oldest event of a strategy's book that can still be told; its head + 1 without one."""
+        for event in self._events:
+            if event.strategy_id == strategy_id:
+                return event.book_sequence
+        return self._books.get(strategy_id, 0) + 1
+
+    def first_since(self, record_time_ns: int) -> int:
+        """The sequence of the first event recorded at an instant or later; head + 1 when there is none."""
+        return self._before + 1 + bisect_left(self._events, record_time_ns, key=lambda event: event.record_time_ns)
 
     def chain_hash(self, sequence: int) -> bytes:
-        """8 bytes that bind all events up to a sequence.
+        """What binds all events up to a sequence.
 
         Raises:
-            KeyError: The sequence is compacted away, or lies in the future.
+            KeyError: Gone, or in the future.
         """
         index = sequence - self._before
         if index == 0:
             return self._hash_before
-        if not 0 < index <= len(self._hashes):
+        if not 0 < index <= len(self._events):
             raise KeyError(sequence)
-        return self._hashes[index - 1]
+        return self._events[index - 1].chain_hash
 
-    def _compact(self) -> None:
-        surplus = len(self._events) - self._events_max
-        dropped = max(surplus, min(self._events_max // _COMPACTED_PART, len(self._events) - 1))
-        self._hash_before = self._hashes[dropped - 1]
-        self._before += dropped
-        del self._events[:dropped]
-        del self._hashes[:dropped]
+    async def compact(self, oldest: int) -> None:
+        """Let events before a sequence be told no more."""
+        self._drop(min(oldest, self.head) - self.oldest)
+
+    async def close(self) -> None:
+        """Nothing to end."""
+
+    def _drop(self, count: int) -> None:
+        if count <= 0:
+            return
+        self._hash_before = self._events[count - 1].chain_hash
+        self._before += count
+        gone = [*self._kept, *self._events[:count]]
+        self._kept = [event for event in gone if event.sequence > self.archive.last_sequence(event.order_id)]
+        del self._events[:count]
 
 
 def _chained(previous: bytes, event: JournalEvent) -> bytes:

@@ -1,0 +1,111 @@
+"""OrderRetention: what leaves memory, and what streams can be told no more.
+
+Promises: an order that may still change is never let go, nor any event of it. A terminal order leaves memory when there
+are more than `OrderManager.orders_max`, or with its last event; it stays in the archive, where its ids and its keys
+find it, for `archive_days`. Events can be told for `events_days` and at most `events_max` of them; older ones go once
+their orders are archived. Nothing is let go before it is durable elsewhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+
+from gateway.application.order_manager import OrderManager
+from gateway.domain.errors import JournalUnavailable
+from gateway.domain.interfaces import OrderJournal
+from gateway.domain.models.orders import JournalEvent, Order
+from gateway.domain.types import NANOS_PER_SECOND
+
+SWEEP_EVERY_S: Final = 60.0
+ARCHIVE_SLICE_ORDERS: Final = 64
+"""Orders archived in one transaction: about a millisecond of the event loop."""
+_SURPLUS_PART: Final = 16
+"""Of `orders_max` that leaves memory beyond the surplus, so that it is rare."""
+_DAY_NS: Final = 86_400 * NANOS_PER_SECOND
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """How long what is kept."""
+
+    events_days: int = 7
+    events_max: int = 1_000_000
+    archive_days: int = 400
+
+
+class OrderRetention:
+    """Sweeps once a minute, and when there are too many orders in memory.
+
+    Args:
+        wall: Nanoseconds since the Unix epoch.
+        sleep: Seconds, as `asyncio.sleep`.
+    """
+
+    def __init__(
+        self,
+        orders: OrderManager,
+        journal: OrderJournal,
+        wall: Callable[[], int],
+        sleep: Callable[[float], Awaitable[None]],
+        retention: Retention | None = None,
+    ) -> None:
+        self._orders = orders
+        self._journal = journal
+        self._wall = wall
+        self._sleep = sleep
+        self._retention = retention or Retention()
+        self._crowded = asyncio.Event()
+        orders.add_listener(self._on_event)
+
+    async def run(self) -> None:
+        """Until canceled."""
+        while True:
+            timer = asyncio.ensure_future(self._sleep(SWEEP_EVERY_S))
+            crowded = asyncio.ensure_future(self._crowded.wait())
+            try:
+                await asyncio.wait((timer, crowded), return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                timer.cancel()
+                crowded.cancel()
+            try:
+                await self.sweep()
+            except JournalUnavailable:
+                _log.error("retention_stopped", fault=self._journal.fault)
+                return
+            self._crowded.clear()
+
+    async def sweep(self) -> None:
+        """Let go what may go now.
+
+        Raises:
+            JournalUnavailable: The rest stays.
+        """
+        oldest = self._oldest_wanted()
+        surplus = self._orders.surplus
+        wanted = surplus + self._orders.orders_max // _SURPLUS_PART if surplus else 0
+        leaving = self._orders.oldest_terminal(wanted, oldest)
+        for start in range(0, len(leaving), ARCHIVE_SLICE_ORDERS):
+            part = leaving[start : start + ARCHIVE_SLICE_ORDERS]
+            await self._journal.archive.put(part, self._wall())
+        if leaving:
+            self._orders.let_go(leaving)
+        if oldest > self._journal.oldest:
+            await self._journal.compact(oldest)
+        await self._journal.archive.drop_before(self._wall() - self._retention.archive_days * _DAY_NS)
+
+    def _oldest_wanted(self) -> int:
+        """The first event that is to be told for longer: young enough, and one of the newest."""
+        young_ns = self._wall() - self._retention.events_days * _DAY_NS
+        first_young = self._journal.first_since(young_ns)
+        return max(first_young, self._journal.head + 1 - self._retention.events_max)
+
+    def _on_event(self, _: JournalEvent, __: Order) -> None:
+        if self._orders.surplus and not self._crowded.is_set():
+            self._crowded.set()
