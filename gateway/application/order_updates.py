@@ -141,7 +141,7 @@ class OrderUpdates:
         self._log = orders.log
         self._feed = feed
         self._wall = wall
-        self._readers: set[_Reader] = set()
+        self._readers: dict[_Reader, None] = {}  # woken in the order in which they came
         self._turn = asyncio.Lock()
         self._is_draining = False
         orders.add_listener(self._on_event)
@@ -179,7 +179,7 @@ class OrderUpdates:
         """
         reader = _Reader(book, self._feed.status, TokenWriter(book, self._log.epoch))
         reader.position = self._log.head(book.strategy_id)
-        self._readers.add(reader)  # before anything is read: nothing falls between history and live
+        self._readers[reader] = None  # before anything is read: nothing falls between history and live
         try:
             async with aclosing(self._begin(reader, start)) as steps:
                 async for step in steps:
@@ -193,7 +193,7 @@ class OrderUpdates:
                 if not await reader.woken(heartbeat_ms / MS_PER_SECOND):
                     yield self._step(reader, self._heartbeat())
         finally:
-            self._readers.discard(reader)
+            self._readers.pop(reader, None)
 
     def drain(self) -> None:
         """End every stream, with a token, once it has told what happened."""

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from random import Random
 from typing import Any, Final, TypeVar
 
 from gateway.domain.errors import JournalUnavailable
+from gateway.domain.models.account import PositionBaseline
 from gateway.domain.models.orders import JournalEvent
+from gateway.domain.models.risk import TradingMode, TradingState
 from gateway.infrastructure.persistence.codec import decode, encode
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from tests.chaos.simulation.life import Life
@@ -35,6 +37,8 @@ class Disk:
 
     Attributes:
         rows: The table `events`, as the checker reads it.
+        states: The table `trading_states`.
+        baseline: What the account held when it was first compared.
         epoch: Of the journal.
     """
 
@@ -42,11 +46,30 @@ class Disk:
     rows: list[dict[str, Any]]
     heads: dict[str, int]
     chain: bytes = bytes(CHAIN_BYTES)
+    states: list[TradingState] = field(default_factory=list)
+    baseline: PositionBaseline | None = None
 
     @classmethod
     def empty(cls, random: Random) -> Disk:
         """A new journal."""
         return cls(random.randbytes(8).hex(), [], {})
+
+    def lines(self) -> list[dict[str, Any]]:
+        """Everything on it, as the checker reads it."""
+        states = [
+            {
+                "table": "trading_states",
+                "version": state.version,
+                "scope": "account",
+                "mode": state.mode.name,
+                "reason": state.reason,
+                "set_by": state.set_by,
+                "automatic": int(state.automatic),
+                "set_time_ns": state.set_time_ns,
+            }
+            for state in self.states
+        ]
+        return [{"table": "meta", "key": "epoch", "value": self.epoch}, *self.rows, *states]
 
     def write(self, event: JournalEvent) -> None:
         """One more row."""
@@ -184,6 +207,47 @@ class LifeJournal:
         self._committing, self._waiting = [], []
         for listener in self._fault_listeners:
             listener(self._fault)
+
+
+class LifeStates:
+    """`TradingStateStore` of one life."""
+
+    def __init__(self, disk: Disk, life: Life, random: Random) -> None:
+        self._disk = disk
+        self._life = life
+        self._random = random
+
+    def current(self) -> TradingState:
+        """The newest."""
+        return self._disk.states[-1] if self._disk.states else TradingState(TradingMode.ACTIVE)
+
+    async def append(self, state: TradingState) -> None:
+        """Durable when this returns."""
+        self._life.at(f"state:{state.mode.name}")
+        await asyncio.sleep(self._random.uniform(*COMMIT_S))
+        self._life.check()
+        assert state.version == self.current().version + 1, "versions count up by one"
+        self._disk.states.append(state)
+        self._life.at(f"stated:{state.mode.name}")
+
+
+class LifeBaselines:
+    """`PositionBaselineStore` of one life."""
+
+    def __init__(self, disk: Disk, life: Life) -> None:
+        self._disk = disk
+        self._life = life
+
+    def current(self) -> PositionBaseline | None:
+        """The newest."""
+        return self._disk.baseline
+
+    async def put(self, baseline: PositionBaseline) -> None:
+        """Durable when this returns."""
+        self._life.at("baseline")
+        await asyncio.sleep(COMMIT_S[1])
+        self._life.check()
+        self._disk.baseline = baseline
 
 
 def driven(work: Coroutine[Any, Any, T]) -> T:

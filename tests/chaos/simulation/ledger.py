@@ -25,16 +25,27 @@ class RecordB:
 
     def __init__(self, wall: Callable[[], int]) -> None:
         self._wall = wall
-        self._known: set[str] = set()
+        self._known: dict[str, None] = {}
         self.lines: list[Json] = []
+
+    @property
+    def order_ids(self) -> list[str]:
+        """Every order that ever stood at the venue, by the venue's id."""
+        return list(self._known)
 
     def now(self) -> int:
         """The simulated wall clock, ns."""
         return self._wall()
 
-    def request(self, route: str, client_id: str, body: Json, journal_head: int) -> None:
-        """A request has arrived, whole; `journal_head` is what was durable when it left."""
+    def request(self, route: str, client_id: str, body: Json, left_ns: int, journal_head: int) -> None:
+        """A request has arrived, whole.
+
+        Args:
+            left_ns: When its first byte left: it may have been under way for long.
+            journal_head: What was durable then.
+        """
         self._add("REQUEST", route=route, venue_client_order_id=client_id, body=body, journal_head=journal_head)
+        self.lines[-1]["time_ns"] = left_ns
 
     def fault(self, name: str) -> None:
         """Something has gone wrong."""
@@ -44,7 +55,7 @@ class RecordB:
         """An order stands at the venue like this."""
         body = {}
         if order.id not in self._known:
-            self._known.add(order.id)
+            self._known[order.id] = None
             body = {"body": order_in_alpacas_words(order)}
         self._add(
             "ORDER",

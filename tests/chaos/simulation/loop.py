@@ -1,4 +1,4 @@
-"""An event loop whose time is simulated: it never waits, and everything that is due happens in the same order always."""
+"""An event loop whose time is simulated: it never waits, and what is due happens in the same order always."""
 
 from __future__ import annotations
 

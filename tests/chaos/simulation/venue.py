@@ -46,6 +46,10 @@ _UNKNOWN_AT_ONCE: Final = frozenset({Fault.SERVER_ERROR, Fault.SERVER_ERROR_AFTE
 _NEVER_ARRIVES: Final = frozenset({Fault.LOST_BEFORE, Fault.SERVER_ERROR})
 
 
+class UnreadableAnswer(TypeError):
+    """What a library may raise after the venue took an order; the engine must not believe that it failed."""
+
+
 @dataclass(slots=True)
 class Exchange:
     """What all lives share.
@@ -187,7 +191,7 @@ class Road:
         gate.permit(context)
         answer: asyncio.Future[T] = self._loop.create_future()
         head = len(self._exchange.disk.rows)
-        self._depart(fault, answer, _Parcel(route, client_id, body, act, head))
+        self._depart(fault, answer, _Parcel(route, client_id, body, act, self._exchange.record.now(), head))
         self._life.at(f"sent:{verb}")
         try:
             found = await answer
@@ -199,7 +203,7 @@ class Road:
             raise
         self._life.at(f"answered:{verb}")
         if fault is Fault.UNREADABLE_ANSWER:
-            raise TypeError("an answer that nobody can read")
+            raise UnreadableAnswer if verb != "DELETE" else OutcomeUnknown("an answer that nobody can read")
         return found
 
     def _depart(self, fault: Fault | None, answer: asyncio.Future[T], parcel: _Parcel[T]) -> None:
@@ -224,7 +228,7 @@ class Road:
         if fault is not None:
             exchange.fire(fault)
         if parcel.client_id:
-            exchange.record.request(parcel.route, parcel.client_id, parcel.body, parcel.head)
+            exchange.record.request(parcel.route, parcel.client_id, parcel.body, parcel.left_ns, parcel.head)
         back_s = self._random.uniform(*BACK_S)
         if fault is Fault.RATE_LIMITED:
             error = VenueRateLimited("the venue asks to wait", retry_after_ms=RETRY_AFTER_MS)
@@ -288,6 +292,7 @@ class _Parcel(Generic[T]):
     client_id: str
     body: Json
     act: Callable[[], Coroutine[Any, Any, T]]
+    left_ns: int
     head: int
 
 
