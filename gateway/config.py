@@ -60,6 +60,9 @@ class Settings(BaseSettings):
     venue_requests_per_minute: int = Field(default=200, ge=0, le=100_000)
     """Alpaca's limit for one key; 0 for none. The venue's own headers correct it."""
 
+    kill_file_poll_ms: int = Field(default=100, ge=10, le=10_000)
+    """Between looks for the file KILL in the data directory."""
+
     orders_max: int = Field(default=200_000, ge=1)
     """Orders kept in memory; at the limit new ones are refused (JOURNAL_UNAVAILABLE), never old ones dropped."""
     journal_events_max: int = Field(default=1_000_000, ge=1)

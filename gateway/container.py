@@ -17,6 +17,8 @@ from injector import Binder, Injector, Module, provider, singleton
 from gateway.application.cancellations import Cancellations
 from gateway.application.fill_log import FillLog
 from gateway.application.key_desk import KeyDesk
+from gateway.application.kill_switch import KillSwitch
+from gateway.application.kill_watch import KillWatch
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.order_timeline import OrderTimelines
@@ -28,7 +30,9 @@ from gateway.application.replacements import Replacements
 from gateway.application.risk_manager import RiskManager
 from gateway.application.submissions import Submissions
 from gateway.application.trading_engine import TradingEngine
+from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
+from gateway.application.venue_gate import VenueGate
 from gateway.application.workflows import TradingWorkflow
 from gateway.config import Settings
 from gateway.domain.interfaces import (
@@ -38,6 +42,7 @@ from gateway.domain.interfaces import (
     RequestGate,
     StreamingRepository,
     TradingRepository,
+    TradingStateStore,
     VenueControl,
 )
 from gateway.domain.types import Venue
@@ -47,12 +52,15 @@ from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
 from gateway.infrastructure.alpaca.market_data_adapter import MarketDataAdapter
 from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
 from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
+from gateway.infrastructure.kill_file import KillFile
 from gateway.infrastructure.emulator_control import EmulatorControl
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
+from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.servicers.account import AccountServicer
 from gateway.servicers.frames import FrameEncoder
 from gateway.servicers.market_data import MarketDataServicer
 from gateway.servicers.reference import ReferenceDataServicer
+from gateway.servicers.risk import RiskServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
@@ -116,9 +124,9 @@ class VenueModule(Module):
 
     @provider
     @singleton
-    def request_gate(self, budget: RequestBudget) -> RequestGate:
+    def request_gate(self, budget: RequestBudget, states: TradingStates) -> RequestGate:
         """What the adapters ask."""
-        return budget
+        return VenueGate(budget, states)
 
     @provider
     @singleton
@@ -161,6 +169,18 @@ class VenueModule(Module):
     def journal(self, settings: Settings) -> OrderJournal:
         """In memory, until it is durable."""
         return MemoryJournal(settings.journal_events_max)
+
+    @provider
+    @singleton
+    def kill_file(self, settings: Settings) -> KillFile:
+        """The file that stops everything."""
+        return KillFile(settings.data_dir)
+
+    @provider
+    @singleton
+    def trading_state_store(self) -> TradingStateStore:
+        """In memory, until it is durable."""
+        return MemoryTradingStates()
 
 
 class ServiceModule(Module):
@@ -318,6 +338,36 @@ class ApplicationModule(Module):
 
     @provider
     @singleton
+    def trading_states(
+        self, store: TradingStateStore, tasks: OwnedTasks, kill_file: KillFile, clocks: Clocks
+    ) -> TradingStates:
+        """The account's mode."""
+        return TradingStates(store, tasks, clocks.wall, kill_file.is_present)
+
+    @provider
+    @singleton
+    def kill_switch(
+        self,
+        states: TradingStates,
+        orders: OrderManager,
+        venue: OrderService,
+        cancellations: Cancellations,
+        reconciler: Reconciler,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        clocks: Clocks,
+    ) -> KillSwitch:
+        """Cancels everything."""
+        return KillSwitch(states, orders, venue, cancellations, reconciler, calls, tasks, clocks.sleep)
+
+    @provider
+    @singleton
+    def kill_watch(self, states: TradingStates, kill_file: KillFile, settings: Settings, clocks: Clocks) -> KillWatch:
+        """Looks for the file KILL."""
+        return KillWatch(states, kill_file.is_present, settings.kill_file_poll_ms, clocks.sleep)
+
+    @provider
+    @singleton
     def calls(self, clocks: Clocks) -> VenueCalls:
         """Contexts of the gateway's own requests."""
         return VenueCalls(clocks.monotonic)
@@ -410,6 +460,7 @@ class ApplicationModule(Module):
         risk: RiskManager,
         errors: ErrorService,
         resolver: OutcomeResolver,
+        states: TradingStates,
         calls: VenueCalls,
         settings: Settings,
         clocks: Clocks,
@@ -425,6 +476,7 @@ class ApplicationModule(Module):
             risk,
             errors,
             resolver,
+            states,
             calls,
             clocks.wall,
             clocks.monotonic,
@@ -438,12 +490,13 @@ class ApplicationModule(Module):
         orders: OrderManager,
         venue: OrderService,
         resolver: OutcomeResolver,
+        states: TradingStates,
         calls: VenueCalls,
         tasks: OwnedTasks,
         clocks: Clocks,
     ) -> Cancellations:
         """Cancels that are owed."""
-        return Cancellations(orders, venue, resolver, calls, tasks, clocks.wall, clocks.sleep)
+        return Cancellations(orders, venue, resolver, states, calls, tasks, clocks.wall, clocks.sleep)
 
     @provider
     @singleton
@@ -459,6 +512,7 @@ class ApplicationModule(Module):
         errors: ErrorService,
         resolver: OutcomeResolver,
         cancellations: Cancellations,
+        states: TradingStates,
         calls: VenueCalls,
         tasks: OwnedTasks,
         settings: Settings,
@@ -476,6 +530,7 @@ class ApplicationModule(Module):
             errors,
             resolver,
             cancellations,
+            states,
             calls,
             tasks,
             clocks.wall,
@@ -515,6 +570,8 @@ class ApplicationModule(Module):
         feed: OrderFeed,
         reconciler: Reconciler,
         updates: OrderUpdates,
+        states: TradingStates,
+        kill: KillSwitch,
         streaming: StreamingRepository,
         tasks: OwnedTasks,
         clocks: Clocks,
@@ -530,6 +587,8 @@ class ApplicationModule(Module):
             feed,
             reconciler,
             updates,
+            states,
+            kill,
             streaming,
             tasks,
             clocks.wall,
@@ -592,6 +651,12 @@ class ServerModule(Module):
 
     @provider
     @singleton
+    def risk(self, states: TradingStates, kill: KillSwitch, clocks: Clocks) -> RiskServicer:
+        """RiskService."""
+        return RiskServicer(states, kill, clocks.monotonic)
+
+    @provider
+    @singleton
     def server(
         self,
         settings: Settings,
@@ -599,6 +664,7 @@ class ServerModule(Module):
         market_data: MarketDataServicer,
         account: AccountServicer,
         reference: ReferenceDataServicer,
+        risk: RiskServicer,
         telemetry: Telemetry,
         injector: Injector,
     ) -> GatewayServer:
@@ -613,7 +679,7 @@ class ServerModule(Module):
         )
         return GatewayServer(
             options,
-            Servicers(trading, market_data, account, reference, simulation),
+            Servicers(trading, market_data, account, reference, risk, simulation),
             telemetry,
             key_is_taken=trading.key_is_taken,
         )

@@ -15,6 +15,7 @@ from trading_gateway.v1 import (
     errors_pb2,
     market_data_pb2,
     reference_pb2,
+    risk_pb2,
     trading_pb2,
 )
 
@@ -31,6 +32,7 @@ _SERVICES: Final = [
         (market_data_pb2, "MarketDataService"),
         (account_pb2, "AccountService"),
         (reference_pb2, "ReferenceDataService"),
+        (risk_pb2, "RiskService"),
     )
 ]
 METHODS: Final = {

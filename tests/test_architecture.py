@@ -93,6 +93,7 @@ def wire_promises() -> set[str]:
         errors_pb2,
         market_data_pb2,
         reference_pb2,
+        risk_pb2,
         simulation_pb2,
         trading_pb2,
     )
@@ -111,7 +112,17 @@ def wire_promises() -> set[str]:
         for nested in descriptor.enum_types:
             enum(nested)
 
-    for module in (account_pb2, common_pb2, errors_pb2, market_data_pb2, reference_pb2, simulation_pb2, trading_pb2):
+    modules = (
+        account_pb2,
+        common_pb2,
+        errors_pb2,
+        market_data_pb2,
+        reference_pb2,
+        risk_pb2,
+        simulation_pb2,
+        trading_pb2,
+    )
+    for module in modules:
         file = module.DESCRIPTOR
         for service in file.services_by_name.values():
             for method in service.methods:

@@ -2,6 +2,7 @@
 
 Promises: a cancel is journaled before it is sent, and sent again on a bounded schedule; canceling only ever reduces
 risk. An order whose outcome is unknown is canceled the moment it is seen; a leg is covered by its family's cancel.
+While trading is KILLED the cancels are the kill switch's to ask for, all in one request.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from gateway.application.order_manager import OrderManager
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.pauses import pause
+from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import GatewayError, OrderNotFound, OrderRejected, OutcomeUnknown
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind
@@ -30,7 +32,8 @@ REQUESTS_MAX: Final = 60
 BURST_MAX: Final = 64
 """Cancels journaled at once."""
 
-_NOT_AT_VENUE: Final = frozenset({OrderState.RECORDED, OrderState.SUBMITTING, OrderState.OUTCOME_UNKNOWN})
+NOT_AT_VENUE: Final = frozenset({OrderState.RECORDED, OrderState.SUBMITTING, OrderState.OUTCOME_UNKNOWN})
+"""States in which there is nothing yet that a cancel could be asked for."""
 _log = structlog.get_logger(__name__)
 
 
@@ -47,6 +50,7 @@ class Cancellations:
         orders: OrderManager,
         venue: OrderService,
         resolver: OutcomeResolver,
+        states: TradingStates,
         calls: VenueCalls,
         tasks: OwnedTasks,
         wall: Callable[[], int],
@@ -55,6 +59,7 @@ class Cancellations:
         self._orders = orders
         self._venue = venue
         self._resolver = resolver
+        self._states = states
         self._calls = calls
         self._tasks = tasks
         self._wall = wall
@@ -112,12 +117,14 @@ class Cancellations:
         if event.kind is OrderEventKind.RESURRECTED:
             _log.critical("order_resurrected", order_id=order.order_id, venue_order_id=order.venue_order_id)
             self._tasks.spawn(self._request(order.order_id))
-        elif order.cancel_request_time_ns is not None and order.state not in _NOT_AT_VENUE:
+        elif order.cancel_request_time_ns is not None and order.state not in NOT_AT_VENUE:
             self._pursue(order)
 
     def _pursue(self, order: Order) -> None:
         root_id = order.parent_order_id or order.order_id
-        if root_id not in self._pursued and order.state not in _NOT_AT_VENUE:
+        if self._states.is_killed:
+            return
+        if root_id not in self._pursued and order.state not in NOT_AT_VENUE:
             self._pursued[root_id] = asyncio.Event()
             self._tasks.spawn(self._pursue_family(root_id))
 
@@ -125,7 +132,7 @@ class Cancellations:
         try:
             for attempt in range(REQUESTS_MAX):
                 target = self._target(root_id)
-                if target is None:
+                if target is None or self._states.is_killed:
                     return
                 await self._ask(target)
                 delay_s = RESEND_DELAYS_S[min(attempt, len(RESEND_DELAYS_S) - 1)]
@@ -139,7 +146,7 @@ class Cancellations:
         root = self._orders.order(root_id)
         for order in (root, *self._orders.legs(root)):
             is_owed = order.cancel_request_time_ns is not None and not order.state.is_terminal
-            if is_owed and order.state not in _NOT_AT_VENUE:
+            if is_owed and order.state not in NOT_AT_VENUE:
                 return order
         return None
 
@@ -150,6 +157,7 @@ class Cancellations:
         except (OrderRejected, OrderNotFound) as error:
             await self._refused(order, error)
         except (GatewayError, OutcomeUnknown) as error:
+            self._states.note_refusal(error)
             _log.info("cancel_unanswered", order_id=order.order_id, error=type(error).__name__)
 
     async def _refused(self, order: Order, error: GatewayError) -> None:

@@ -28,7 +28,8 @@ from gateway.application.outcome_resolver import (
 )
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.risk_manager import RiskManager, denial_of
-from gateway.application.submissions import BLIND_RETRY_AFTER_MS
+from gateway.application.submissions import BLIND_RETRY_AFTER_MS, stopped
+from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import (
     ExpiredUnsent,
@@ -39,11 +40,13 @@ from gateway.domain.errors import (
     OrderNotReplaceable,
     OrderTerminal,
     OutcomeUnknown,
+    TradingStopped,
     VersionMismatch,
 )
 from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
 from gateway.domain.models.reference import Asset
+from gateway.domain.models.risk import Clearance, TradingMode
 from gateway.domain.order_lifecycle import REPLACED, changed
 from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderState, venue_client_order_id
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
@@ -89,6 +92,7 @@ class Replacements:
         errors: ErrorService,
         resolver: OutcomeResolver,
         cancellations: Cancellations,
+        states: TradingStates,
         calls: VenueCalls,
         tasks: OwnedTasks,
         wall: Callable[[], int],
@@ -106,6 +110,7 @@ class Replacements:
         self._errors = errors
         self._resolver = resolver
         self._cancellations = cancellations
+        self._states = states
         self._calls = calls
         self._tasks = tasks
         self._wall = wall
@@ -130,10 +135,12 @@ class Replacements:
         quote = await self._risk.prepare(after, call)
         if not self._feed.is_live:
             await self._risk.refresh_positions(call)
-        if not await self._record(command, order_id, request, asset, quote, is_fresh=False):
+        clearance = await self._record(command, order_id, request, asset, quote, is_fresh=False)
+        if clearance is None:
             await self._risk.refresh(call)  # outside of the lock, which the order's own news wait for
-            await self._record(command, order_id, request, asset, quote, is_fresh=True)
-        await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, call)
+            clearance = await self._record(command, order_id, request, asset, quote, is_fresh=True)
+        assert clearance is not None, "fresh figures decide"
+        await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, clearance, call)
 
     async def _record(
         self,
@@ -144,8 +151,8 @@ class Replacements:
         quote: Quote | None,
         *,
         is_fresh: bool,
-    ) -> bool:
-        """Check, reserve and journal in one step; False when a check failed on figures that are too old to deny by."""
+    ) -> Clearance | None:
+        """Check, reserve and journal in one step; None when a check failed on figures that are too old to deny by."""
         async with self._orders.family_lock(self._orders.order(order_id)):
             before = self._orders.order(order_id)
             self._check_replaceable(before, request)
@@ -154,7 +161,8 @@ class Replacements:
                 after = replace(after, quantity=after.quantity - before.filled_quantity)
             evaluation = self._risk.evaluate(after, asset, quote, before)
             if not (evaluation.passed or is_fresh) and self._risk.is_stale:
-                return False
+                return None
+            clearance = self._states.admit(is_reduction=evaluation.is_reduction)
             if not self._feed.is_live and not evaluation.is_reduction:
                 raise OrderFeedBlind(
                     "The venue's order feed is down: only orders that reduce a position pass.",
@@ -175,7 +183,7 @@ class Replacements:
                 self._risk.release_replace(order_id)
                 raise
         command.mark_recorded(order_id)
-        return True
+        return clearance
 
     def watch(self, order_id: str) -> None:
         """Find out what became of a replace without an answer."""
@@ -202,7 +210,13 @@ class Replacements:
             raise OrderNotReplaceable("As much, or more, is already filled.")
 
     async def _send(
-        self, command: Command, key: str, changes: OrderChanges, valid_until_ns: int, call: CallContext
+        self,
+        command: Command,
+        key: str,
+        changes: OrderChanges,
+        valid_until_ns: int,
+        clearance: Clearance,
+        call: CallContext,
     ) -> None:
         order_id = command.order_id
         attempts = 1
@@ -212,12 +226,16 @@ class Replacements:
                 await self._refuse(command, key, ExpiredUnsent("valid_until passed before the replace could be sent."))
                 return
             try:
+                self._states.check(clearance)
                 answer = await self._venue.replace(
-                    self._calls.on_behalf(call, BudgetLane.ORDER),
+                    self._calls.on_behalf(call, BudgetLane.ORDER, clearance),
                     order.venue_order_id,
                     venue_client_order_id(order.strategy_id, key),
                     self._for_venue(order, changes),
                 )
+            except TradingStopped as error:
+                await self._refuse(command, key, stopped(error))
+                return
             except CERTAINLY_UNSENT as error:
                 if not await self._errors.may_send_again(attempts, error, valid_until_ns):
                     await self._refuse(
@@ -239,6 +257,7 @@ class Replacements:
         return replace(changes, quantity=changes.quantity - order.filled_quantity)
 
     async def _not_accepted(self, command: Command, key: str, error: Exception) -> None:
+        self._states.note_refusal(error)
         if is_ambiguous(error):
             if not isinstance(error, OutcomeUnknown):
                 _log.error("replace_failed", order_id=command.order_id, exc_info=error)
@@ -317,18 +336,23 @@ class Replacements:
             total = order.spec.quantity
             if order.state.is_terminal or total is None or order.pending_replace is not None or _excess(order) <= 0:
                 return
-            is_complete = order.filled_quantity >= total
+            # While trading is stopped no replace leaves, not even this one: the order is canceled instead.
+            may_replace = order.filled_quantity < total and self._states.mode is TradingMode.ACTIVE
+            clearance = self._states.admit(is_reduction=False) if may_replace else None
             changes = OrderChanges(quantity=total)
             key = f"{_last_key(order)}~{len(order.venue_orders)}"
-            if not is_complete:
+            if clearance is not None:
                 await self._orders.record([self._asked(order, key, changes, "")])
-        if is_complete:
+        if clearance is None:
             await self._cancellations.request(order_id)
             return
         command = Command("", self._monotonic(), answered_ok=True)
         command.mark_recorded(order_id)
         own = self._calls.own(BudgetLane.ORDER)
-        await self._send(command, key, changes, self._wall() + CORRECTION_VALID_NS, own)
+        await self._send(command, key, changes, self._wall() + CORRECTION_VALID_NS, clearance, own)
+        order = self._orders.order(order_id)
+        if self._states.mode is not TradingMode.ACTIVE and order.pending_replace is None and _excess(order) > 0:
+            await self._cancellations.request(order_id)
 
     def _asked(self, order: Order, key: str, changes: OrderChanges, fingerprint: str) -> JournalEvent:
         now_ns = self._wall()

@@ -20,6 +20,7 @@ from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager, order_id_of
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.risk_manager import Evaluation, RiskManager, denial_of
+from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import (
     ClientOrderIdReused,
@@ -30,9 +31,11 @@ from gateway.domain.errors import (
     NotSent,
     OrderFeedBlind,
     OutcomeUnknown,
+    TradingStopped,
 )
 from gateway.domain.models.orders import JournalEvent, OrderEventKind, OrderRequest, OrderSpec, VenueOrder
 from gateway.domain.models.reference import Asset
+from gateway.domain.models.risk import Clearance
 from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderClass, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import Report, same_order
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
@@ -72,6 +75,7 @@ class Submissions:
         risk: RiskManager,
         errors: ErrorService,
         resolver: OutcomeResolver,
+        states: TradingStates,
         calls: VenueCalls,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
@@ -86,6 +90,7 @@ class Submissions:
         self._risk = risk
         self._errors = errors
         self._resolver = resolver
+        self._states = states
         self._calls = calls
         self._wall = wall
         self._monotonic = monotonic
@@ -101,8 +106,8 @@ class Submissions:
         Raises:
             GatewayError: What the callers are told; nothing was sent, or the venue proved that it had no effect.
         """
-        request = await self._record(command, request, fingerprint, call)
-        await self._send(command, request, call)
+        request, clearance = await self._record(command, request, fingerprint, call)
+        await self._send(command, request, clearance, call)
 
     async def approve(self, spec: OrderSpec, call: CallContext) -> Approved:
         """Validation and checks, as far as they are the same for a dry run."""
@@ -118,7 +123,7 @@ class Submissions:
 
     async def _record(
         self, command: Command, request: OrderRequest, fingerprint: str, call: CallContext
-    ) -> OrderRequest:
+    ) -> tuple[OrderRequest, Clearance]:
         """Check, reserve and journal in one step; then the order may leave."""
         margin_s = ANSWER_MARGIN_MS / MS_PER_SECOND
         until = min(self._monotonic() + self._submit_wait_s, call.deadline - margin_s)
@@ -131,6 +136,7 @@ class Submissions:
         if approved.spec is not request.spec:
             request = replace(request, spec=approved.spec)
         order_id = order_id_of(venue_client_order_id(request.strategy_id, request.client_order_id))
+        clearance = self._states.admit(is_reduction=approved.evaluation.is_reduction)
         if not self._feed.is_live and not approved.evaluation.is_reduction:
             raise OrderFeedBlind(
                 "The venue's order feed is down: only orders that reduce a position pass.",
@@ -152,7 +158,7 @@ class Submissions:
             self._risk.withdraw(order_id)
             raise
         command.mark_recorded(order_id)
-        return request
+        return request, clearance
 
     async def _deny(
         self, command: Command, request: OrderRequest, fingerprint: str, order_id: str, evaluation: Evaluation
@@ -168,18 +174,21 @@ class Submissions:
         )
         raise error_of(failure, order_id)
 
-    async def _send(self, command: Command, request: OrderRequest, call: CallContext) -> None:
+    async def _send(self, command: Command, request: OrderRequest, clearance: Clearance, call: CallContext) -> None:
         """Attempts, until one has left or none may follow."""
         order_id = command.order_id
         venue_id = venue_client_order_id(request.strategy_id, request.client_order_id)
         attempts = 1
         while True:
-            too_late = self._too_late(command, request)
+            too_late = self._too_late(command, request, clearance)
             if too_late is not None:
                 await self._end(command, request, OrderEventKind.NOT_SENT, too_late)
                 return
             try:
-                answer = await self._attempt(order_id, venue_id, request, call)
+                answer = await self._attempt(order_id, venue_id, request, clearance, call)
+            except TradingStopped as error:
+                await self._end(command, request, OrderEventKind.NOT_SENT, stopped(error))
+                return
             except CERTAINLY_UNSENT as error:
                 if not await self._errors.may_send_again(attempts, error, request.valid_until_ns):
                     await self._end(command, request, OrderEventKind.NOT_SENT, _expired())
@@ -193,16 +202,24 @@ class Submissions:
             attempts += 1
             await self._orders.record([self._event(OrderEventKind.SUBMITTED, order_id, request, attempt=attempts)])
 
-    def _too_late(self, command: Command, request: OrderRequest) -> GatewayError | None:
+    def _too_late(self, command: Command, request: OrderRequest, clearance: Clearance) -> GatewayError | None:
         """Why an order that has not left must not leave any more."""
+        try:
+            self._states.check(clearance)
+        except TradingStopped as error:
+            return stopped(error)
         if self._orders.order(command.order_id).cancel_request_time_ns is not None:
             return NotSent("The order was canceled before it was sent.")
         return _expired() if self._wall() >= request.valid_until_ns else None
 
-    async def _attempt(self, order_id: str, venue_id: str, request: OrderRequest, call: CallContext) -> VenueOrder:
+    async def _attempt(
+        self, order_id: str, venue_id: str, request: OrderRequest, clearance: Clearance, call: CallContext
+    ) -> VenueOrder:
         state = self._orders.order(order_id).state
         assert state is OrderState.SUBMITTING, f"about to send an order that is {state}"
-        return await self._venue.submit(self._calls.on_behalf(call, BudgetLane.ORDER), venue_id, request.spec)
+        return await self._venue.submit(
+            self._calls.on_behalf(call, BudgetLane.ORDER, clearance), venue_id, request.spec
+        )
 
     async def _accepted(self, command: Command, request: OrderRequest, venue_id: str, answer: VenueOrder) -> None:
         if answer.venue_client_order_id != venue_id or not same_order(request.spec, answer):
@@ -214,6 +231,7 @@ class Submissions:
             await self._orders.release_parked(adopt=False)
 
     async def _not_accepted(self, command: Command, request: OrderRequest, venue_id: str, error: Exception) -> None:
+        self._states.note_refusal(error)
         if isinstance(error, OutcomeUnknown) and error.duplicate_id:
             found = await self._resolver.look_up_once(venue_id)
             if found is not None and same_order(request.spec, found):
@@ -295,6 +313,11 @@ class Submissions:
 
     async def _asset(self, spec: OrderSpec, call: CallContext) -> Asset:
         return self._assets.find(spec.symbol) or await self._assets.get(spec.symbol, call, "spec.symbol")
+
+
+def stopped(error: TradingStopped) -> NotSent:
+    """What an order ends with that was recorded, and may not leave any more."""
+    return NotSent("Trading was stopped before the order was sent.", metadata=error.metadata)
 
 
 def _expired() -> ExpiredUnsent:

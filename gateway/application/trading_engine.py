@@ -24,6 +24,7 @@ from gateway.application.commands import (
     Submitted,
 )
 from gateway.application.key_desk import ANSWER_MARGIN_MS, Command, KeyDesk
+from gateway.application.kill_switch import KillSwitch
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.order_updates import OrderUpdates
@@ -32,6 +33,7 @@ from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.reconciler import Reconciler
 from gateway.application.replacements import Replacements
 from gateway.application.submissions import Submissions
+from gateway.application.trading_state import TradingStates
 from gateway.domain.errors import (
     Draining,
     ExpiredUnsent,
@@ -40,6 +42,7 @@ from gateway.domain.errors import (
     InsufficientTime,
     OrderNotFound,
     OrderRejected,
+    TradingStopped,
 )
 from gateway.domain.interfaces import OrderUpdateConnection, StreamingRepository
 from gateway.domain.models.orders import (
@@ -52,6 +55,7 @@ from gateway.domain.models.orders import (
     OrderRequest,
     OrderSpec,
 )
+from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, BudgetLane, CallContext, OrderSide, OrderState
 
 SUBMIT_TIME_MIN_MS: Final = ANSWER_MARGIN_MS + 10
@@ -82,6 +86,8 @@ class TradingEngine:
         feed: OrderFeed,
         reconciler: Reconciler,
         updates: OrderUpdates,
+        states: TradingStates,
+        kill: KillSwitch,
         streaming: StreamingRepository,
         tasks: OwnedTasks,
         wall: Callable[[], int],
@@ -96,6 +102,8 @@ class TradingEngine:
         self._feed = feed
         self._reconciler = reconciler
         self._updates = updates
+        self._states = states
+        self._kill = kill
         self._streaming = streaming
         self._tasks = tasks
         self._wall = wall
@@ -108,6 +116,7 @@ class TradingEngine:
     async def start(self) -> None:
         """Take up what an earlier life left open, and begin to listen to the venue's order feed; returns at once."""
         await self._take_up()
+        self._kill.start()
         self._running = [asyncio.create_task(self._feed.run()), asyncio.create_task(self._reconciler.run())]
         self._tasks.spawn(self._submissions.warm())
         self._connection = await self._streaming.open_order_updates(self._feed)
@@ -116,6 +125,7 @@ class TradingEngine:
         """Refuse new orders, wait for those in flight, end streams with a token, then end all tasks."""
         self._is_draining = True
         await self._tasks.drain(drain_ms / MS_PER_SECOND)
+        await self._kill.stop()
         self._updates.drain()
         if self._connection is not None:
             await self._connection.close()
@@ -159,10 +169,11 @@ class TradingEngine:
         evaluation = approved.evaluation
         is_exit = approved.spec.side is OrderSide.SELL and not evaluation.cost and evaluation.value is not None
         effect = -evaluation.value if is_exit and evaluation.value is not None else evaluation.cost
+        stopped = self._stopped(is_reduction=evaluation.is_reduction)
         return Preview(
-            would_be_accepted=evaluation.passed and (self._feed.is_live or evaluation.is_reduction),
+            would_be_accepted=evaluation.passed and not stopped and (self._feed.is_live or evaluation.is_reduction),
             normalized_spec=approved.spec,
-            checks=evaluation.checks,
+            checks=(*stopped, *evaluation.checks),
             estimated_notional=evaluation.value,
             estimated_buying_power_effect=effect,
         )
@@ -234,10 +245,11 @@ class TradingEngine:
         """What keeps a new command out, whatever it is; nothing is stored.
 
         Raises:
-            Draining, ExpiredUnsent, FieldInvalid, InsufficientTime, JournalUnavailable: Key free.
+            Draining, TradingHalted, ExpiredUnsent, FieldInvalid, InsufficientTime, JournalUnavailable: Key free.
         """
         if self._is_draining:
             raise Draining("The gateway is shutting down.")
+        self._states.check_door()
         now_ns = self._wall()
         if valid_until_ns <= now_ns:
             raise ExpiredUnsent("valid_until has passed; nothing is stored.")
@@ -247,6 +259,14 @@ class TradingEngine:
         if (call.deadline - self._monotonic()) * MS_PER_SECOND < SUBMIT_TIME_MIN_MS:
             raise InsufficientTime("The deadline leaves no time to send the order safely.")
         self._orders.check_room()
+
+    def _stopped(self, *, is_reduction: bool) -> tuple[RiskCheckResult, ...]:
+        """The trading state as a check that fails; nothing while it lets the order through."""
+        try:
+            self._states.admit(is_reduction=is_reduction)
+        except TradingStopped as error:
+            return (RiskCheckResult(error.reason, passed=False),)
+        return ()
 
     async def _take_up(self) -> None:
         """What a replayed journal left open: never send the old, look for what may be there, finish cancels."""

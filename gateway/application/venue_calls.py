@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
+from gateway.domain.models.risk import Clearance
 from gateway.domain.types import BudgetLane, CallContext, Caller
 
 CALL_TIMEOUT_S: Final = 10.0
@@ -29,6 +30,8 @@ class VenueCalls:
         """For the gateway's own questions."""
         return CallContext(_GATEWAY, self._monotonic() + timeout_s, lane)
 
-    def on_behalf(self, call: CallContext, lane: BudgetLane, timeout_s: float = CALL_TIMEOUT_S) -> CallContext:
-        """For a change that a caller asked for and that outlives it."""
-        return CallContext(call.caller, self._monotonic() + timeout_s, lane, call.request_id)
+    def on_behalf(
+        self, call: CallContext, lane: BudgetLane, clearance: Clearance | None = None, timeout_s: float = CALL_TIMEOUT_S
+    ) -> CallContext:
+        """For a change that a caller asked for and that outlives it; `clearance` as it was admitted with."""
+        return CallContext(call.caller, self._monotonic() + timeout_s, lane, call.request_id, clearance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,6 +18,7 @@ app = typer.Typer(
 )
 
 Target = Annotated[str, typer.Option("--target", envvar="GATEWAY_TARGET", help="HOST:PORT of a running gateway.")]
+Reason = Annotated[str, typer.Option(help="For whoever looks later.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 DataDir = Annotated[Path | None, typer.Option(help="Keeps account, positions and orders; none: a temporary folder.")]
 Seed = Annotated[int | None, typer.Option(help="Of the synthetic market.")]
@@ -29,6 +31,14 @@ Cash = Annotated[str | None, typer.Option(help="US dollars that a new account st
 RateLimit = Annotated[int | None, typer.Option(help="REST requests a minute for one key; 0: no limit.")]
 Key = Annotated[str | None, typer.Option(help="The only key id that is accepted; none: any.", envvar="EMULATOR_KEY")]
 Secret = Annotated[str | None, typer.Option(help="The secret that goes with it.", envvar="EMULATOR_SECRET")]
+
+
+class Looser(StrEnum):
+    """What trading can go on to."""
+
+    active = "active"
+    reducing = "reducing"
+    halted = "halted"
 
 
 @app.command()
@@ -164,6 +174,57 @@ def account(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     from gateway.cli import show
 
     show.account(target, json)
+
+
+@app.command()
+def state(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
+    """Show whether the account may trade, and the version that resuming needs."""
+    from gateway.cli import state as command
+
+    command.show(target, json)
+
+
+@app.command()
+def reduce(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = False) -> None:
+    """Let only cancels pass, and orders that reduce a position."""
+    from gateway.cli import state as command
+
+    command.tighten(target, "reducing", reason, json)
+
+
+@app.command()
+def halt(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = False) -> None:
+    """Let only cancels pass."""
+    from gateway.cli import state as command
+
+    command.tighten(target, "halted", reason, json)
+
+
+@app.command()
+def kill(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = False) -> None:
+    """Stop everything: nothing new is sent, everything open is canceled; exit code 3 while something is left.
+
+    When the gateway does not answer: kill -USR1 to its process, or a file named KILL in its data directory.
+    """
+    from gateway.cli import state as command
+
+    command.tighten(target, "killed", reason, json)
+
+
+@app.command()
+def resume(
+    reason: Annotated[str, typer.Option(help="Why it may go on.")],
+    to: Annotated[Looser, typer.Option(help="How far.")] = Looser.active,
+    expected_version: Annotated[
+        int | None, typer.Option(min=0, help="Of the state that you have seen; without it you are shown it and asked.")
+    ] = None,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Go on trading, if the state is still the one that was seen."""
+    from gateway.cli import state as command
+
+    command.resume(target, to.value, reason, expected_version, json)
 
 
 @app.command()

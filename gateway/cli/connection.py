@@ -25,13 +25,13 @@ _HINTS: Final = {
 
 
 @contextmanager
-def connected(target: str) -> Iterator[grpc.Channel]:
-    """A channel for one command; an rpc's failure becomes one line on stderr and exit code 1."""
+def connected(target: str, remedy: str = "") -> Iterator[grpc.Channel]:
+    """A channel for one command; an rpc's failure becomes one line on stderr, what to do, and exit code 1."""
     with grpc.insecure_channel(target, options=_SMALL_WINDOWS) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
-            fail(f"{error.code().name}: {error.details()}", _HINTS.get(error.code(), ""))
+            fail(f"{error.code().name}: {error.details()}", remedy or _HINTS.get(error.code(), ""))
 
 
 def fail(problem: str, remedy: str = "", *, code: int = 1) -> NoReturn:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from gateway.application.kill_watch import KillWatch
 from gateway.application.order_feed import Notice, OrderFeed
+from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.trading_engine import TradingEngine
+from gateway.application.trading_state import TradingStates
 from gateway.config import Settings
 from gateway.container import Module, build
+from gateway.domain.models.risk import TradingMode
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.servicers.server import GatewayServer
 from gateway.services.streaming import StreamingService
@@ -31,6 +35,9 @@ class Gateway:
         self.injector: Final = build(settings, *overrides)
         self._server = self.injector.get(GatewayServer)
         self._engine = self.injector.get(TradingEngine)
+        self._states = self.injector.get(TradingStates)
+        self._kill_watch = self.injector.get(KillWatch)
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Listen to the venue and serve; the address that was bound.
@@ -39,6 +46,7 @@ class Gateway:
             OSError: The address is taken, or not on loopback.
         """
         try:
+            self._watching = asyncio.create_task(self._kill_watch.run())
             live = self._order_feed_live()
             await self._engine.start()
             await asyncio.wait([live], timeout=FEED_WAIT_S)
@@ -50,6 +58,10 @@ class Gateway:
     async def stop(self) -> None:
         """Drain: no new risk, orders in flight finished, streams ended with a token, everything closed. Idempotent."""
         await self._server.drain(lambda: self._stop_work(self._drain_ms))
+
+    def kill(self, reason: str, set_by: str) -> None:
+        """Stop everything, from the event loop; returns at once, and needs no gRPC."""
+        self.injector.get(OwnedTasks).spawn(self._states.set(TradingMode.KILLED, reason, set_by))
 
     def _order_feed_live(self) -> asyncio.Future[None]:
         feed = self.injector.get(OrderFeed)
@@ -64,6 +76,9 @@ class Gateway:
 
     async def _stop_work(self, drain_ms: int) -> None:
         await self._engine.stop(drain_ms)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
         await self.injector.get(StreamingService).close()
         await self.injector.get(ClientFactory).close()
         await asyncio.to_thread(self.injector.get(Telemetry).shutdown)

@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import typer
@@ -24,8 +24,12 @@ from gateway.cli.embedded_emulator import EmbeddedEmulator
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.domain.types import Venue
+from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.servicers.addresses import ServerRefused, loopback_addresses
 from gateway.telemetry import configure_logging
+
+if TYPE_CHECKING:
+    from gateway.cli.process import Gateway
 
 EXIT_CONFIG: Final = 78
 """sysexits.h EX_CONFIG: what was asked for is not allowed; starting again does not help."""
@@ -38,6 +42,7 @@ _PAPER_WARNING: Final = (
     "paper: a restart of this gateway forgets the replies to earlier keys and the resume tokens of order streams;\n"
     "orders themselves are found again at the venue."
 )
+SET_BY_SIGNAL: Final = "signal"
 _OWN_NAMES: Final = frozenset({"GATEWAY_TARGET"})
 _log = structlog.get_logger(__name__)
 
@@ -133,6 +138,9 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    killer = _Killer()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, killer.kill)
+    settings = settings.model_copy(update={"data_dir": folder})
     async with AsyncExitStack() as stack:
         emulator = None
         if settings.venue is Venue.EMULATOR and not settings.venue_url:
@@ -146,6 +154,7 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
                 raise Refused(str(error), code=1) from None
         try:
             gateway = Gateway(settings)
+            killer.arm(gateway)
             address = await gateway.start()
         except OSError as error:
             raise Refused(f"cannot serve on {settings.listen}: {error}", code=1) from None
@@ -153,8 +162,28 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
             raise Refused(str(error), code=2) from None
         stack.push_async_callback(gateway.stop)
         settle_collector()
-        _announce(settings, address, embedded=emulator is not None)
+        _announce(settings, address, folder, embedded=emulator is not None)
         return await _until_stopped(stop, emulator)
+
+
+class _Killer:
+    """What SIGUSR1 does; one that comes before the gateway is made is kept for it."""
+
+    def __init__(self) -> None:
+        self._gateway: Gateway | None = None
+        self._is_wanted = False
+
+    def kill(self) -> None:
+        """Stop everything."""
+        self._is_wanted = True
+        if self._gateway is not None:
+            self._gateway.kill("The process was sent SIGUSR1.", SET_BY_SIGNAL)
+
+    def arm(self, gateway: Gateway) -> None:
+        """From now on this is what is stopped."""
+        self._gateway = gateway
+        if self._is_wanted:
+            self.kill()
 
 
 def _as_settings(emulator_options: Mapping[str, Any]) -> dict[str, Any]:
@@ -181,7 +210,7 @@ async def _until_stopped(stop: asyncio.Event, emulator: EmbeddedEmulator | None)
     return 1
 
 
-def _announce(settings: Settings, address: str, *, embedded: bool) -> None:
+def _announce(settings: Settings, address: str, folder: Path, *, embedded: bool) -> None:
     where = f"{settings.venue} at {settings.venue_url}" if settings.venue_url else str(settings.venue)
     typer.echo(f"trading-gateway: venue {where}{' (started here)' if embedded else ''}, serving on {address}")
     typer.echo("Try, in another terminal:")
@@ -192,3 +221,7 @@ def _announce(settings: Settings, address: str, *, embedded: bool) -> None:
     )
     elsewhere = "" if address == DEFAULT_TARGET else f" --target {address}"
     typer.echo(f"  .venv/bin/trading-gateway quotes --follow AAPL MSFT{elsewhere}")
+    typer.echo("Stop everything, whatever else works:")
+    typer.echo(
+        f"  .venv/bin/trading-gateway kill{elsewhere}  |  kill -USR1 {os.getpid()}  |  touch {folder / KILL_FILE}"
+    )

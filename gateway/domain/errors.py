@@ -12,6 +12,7 @@ ErrorReason in errors.proto that is never renamed:
     ├── FailedPrecondition    SymbolNotTradable OrderTerminal OrderNotReplaceable NotReplaceableYet
     │   │                     ExpiredUnsent NotSent CancelUnconfirmed VenueAuthentication OrderFeedBlind
     │   │                     InsufficientTime EpochChanged PriceUnavailable MarketClosed
+    │   ├── TradingStopped    TradingHalted TradingReducing
     │   ├── OrderDenied       BuyingPowerExceeded ShortNotAllowed ReduceOnlyViolated AccountBlocked
     │   └── OrderRejected
     ├── ResourceExhausted     VenueRateLimited SlowConsumer TooManyStreams TooManyCalls
@@ -239,6 +240,28 @@ class OrderFeedBlind(FailedPrecondition):
     """The venue's order feed is down: only orders that reduce a position pass."""
 
     reason = "ORDER_FEED_BLIND"
+
+
+class TradingStopped(FailedPrecondition):
+    """The account's trading state forbids it; cancels pass. metadata has `trading_mode`."""
+
+    reason = "TRADING_HALTED"
+
+
+class TradingHalted(TradingStopped):
+    """Trading is HALTED or KILLED."""
+
+
+class TradingReducing(TradingStopped):
+    """Only orders that reduce a position pass."""
+
+    reason = "TRADING_REDUCING"
+
+
+class KillFilePresent(FailedPrecondition):
+    """The file KILL in the data directory keeps trading KILLED: remove it first."""
+
+    reason = "TRADING_HALTED"
 
 
 class InsufficientTime(FailedPrecondition):

@@ -29,7 +29,7 @@ from gateway.domain.models.market_data import (
 )
 from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
-from gateway.domain.models.risk import TradingState
+from gateway.domain.models.risk import CancelAnswer, TradingState
 from gateway.domain.models.simulation import FaultOrder, InjectedFault, LedgerPage, LedgerQuery, Simulation
 from gateway.domain.types import AssetClass, BudgetLane, CallContext, DataFeed, FeedState
 
@@ -70,6 +70,13 @@ class TradingRepository(Protocol):
         Raises:
             OrderNotFound: The venue does not know it.
             OrderRejected: It cannot be canceled, usually because it is terminal: look it up.
+        """
+        ...
+
+    async def cancel_all_orders(self, context: CallContext) -> list[CancelAnswer]:
+        """Ask for the end of every open order of the account, in one request; asked, not canceled. Safe to repeat.
+
+        The kill switch's alone: it knows no strategy.
         """
         ...
 
@@ -307,8 +314,20 @@ class RequestGate(Protocol):
         """
         ...
 
+    def permit(self, context: CallContext) -> None:
+        """Asked on the sending thread, right before the first byte of a change leaves.
+
+        Raises:
+            TradingStopped: It must not leave any more; nothing did.
+        """
+        ...
+
     def observe(self, limit: int, remaining: int, reset_s: int) -> None:
         """The venue's own count: X-RateLimit-Limit, -Remaining, and -Reset in Unix seconds."""
+        ...
+
+    def throttled(self, retry_after_ms: int) -> None:
+        """The venue answered 429: it wants to hear nothing more for so long."""
         ...
 
 

@@ -13,6 +13,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
+from gateway.domain.models.risk import Clearance
+
 NANOS_PER_SECOND: Final = 1_000_000_000
 NANOS_PER_MS: Final = 1_000_000
 MS_PER_SECOND: Final = 1_000
@@ -177,8 +179,12 @@ class ConflationPolicy(StrEnum):
 
 
 class BudgetLane(StrEnum):
-    """Which part of the venue's request budget a call draws on, the most urgent first."""
+    """Which part of the venue's request budget a call draws on, the most urgent first.
 
+    KILL is the kill switch's own: always admitted, on connections that nobody else uses.
+    """
+
+    KILL = "kill"
     CANCEL = "cancel"
     LOOKUP = "lookup"
     ORDER = "order"
@@ -207,12 +213,14 @@ class CallContext:
         deadline: `time.monotonic()` seconds after which nobody waits for the answer.
         lane: The part of the request budget that it draws on.
         request_id: Goes through logs and traces; given back as `x-request-id`.
+        clearance: What a new order or a replace was admitted with; None for everything else.
     """
 
     caller: Caller
     deadline: float
     lane: BudgetLane = BudgetLane.READ
     request_id: str = ""
+    clearance: Clearance | None = None
 
 
 def parse_decimal(text: str) -> Decimal | None:

@@ -24,6 +24,7 @@ from gateway.domain.interfaces import (
 from gateway.domain.models.account import Account, Activity, Position
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
+from gateway.domain.models.risk import CancelAnswer
 from gateway.domain.types import CallContext, DataFeed, FeedState, is_symbol
 from gateway.emulator.exchange import ExchangeOrder, NewOrder, Refusal, TradeUpdate
 from gateway.emulator.exchange.refusals import client_order_id_taken
@@ -101,6 +102,12 @@ class InProcessTrading:
             if error.metadata["venue_http_status"] == str(_NOT_FOUND):
                 raise OrderNotFound("the venue does not know this order") from error
             raise
+
+    async def cancel_all_orders(self, context: CallContext) -> list[CancelAnswer]:
+        """End every open order."""
+        with _changing(), self._floor.command() as now_ns:
+            canceled = self._floor.exchange.cancel_all(now_ns)
+        return [CancelAnswer(entry.order_id, entry.status) for entry in canceled]
 
     async def get_order(self, context: CallContext, venue_order_id: str) -> VenueOrder:
         """One order with its legs."""

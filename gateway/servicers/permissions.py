@@ -50,6 +50,7 @@ _TRADING = "/trading_gateway.v1.TradingService/"
 _MARKET_DATA = "/trading_gateway.v1.MarketDataService/"
 _ACCOUNT = "/trading_gateway.v1.AccountService/"
 _REFERENCE = "/trading_gateway.v1.ReferenceDataService/"
+_RISK = "/trading_gateway.v1.RiskService/"
 _SIMULATION = "/trading_gateway.v1.SimulationService/"
 _HEALTH = "/grpc.health.v1.Health/"
 
@@ -82,6 +83,9 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _REFERENCE + "ListAssets": READ,
         _REFERENCE + "GetMarketClock": READ,
         _REFERENCE + "ListMarketDays": READ,
+        # In the room that is kept for cancels: to see and to stop must work in any crowd.
+        _RISK + "GetTradingState": CANCEL,
+        _RISK + "SetTradingState": CANCEL,
         _SIMULATION + "GetSimulation": READ,
         _SIMULATION + "InjectFault": READ,
         _SIMULATION + "ListFaults": READ,

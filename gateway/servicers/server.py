@@ -25,6 +25,7 @@ from trading_gateway.v1 import (
     account_pb2_grpc,
     market_data_pb2_grpc,
     reference_pb2_grpc,
+    risk_pb2_grpc,
     simulation_pb2_grpc,
     trading_pb2_grpc,
 )
@@ -111,6 +112,7 @@ class Servicers:
     market_data: market_data_pb2_grpc.MarketDataServiceServicer
     account: account_pb2_grpc.AccountServiceServicer
     reference: reference_pb2_grpc.ReferenceDataServiceServicer
+    risk: risk_pb2_grpc.RiskServiceServicer
     simulation: simulation_pb2_grpc.SimulationServiceServicer | None = None
 
 
@@ -205,6 +207,7 @@ class GatewayServer:
         market_data_pb2_grpc.add_MarketDataServiceServicer_to_server(self._servicers.market_data, server)
         account_pb2_grpc.add_AccountServiceServicer_to_server(self._servicers.account, server)
         reference_pb2_grpc.add_ReferenceDataServiceServicer_to_server(self._servicers.reference, server)
+        risk_pb2_grpc.add_RiskServiceServicer_to_server(self._servicers.risk, server)
         if self._servicers.simulation is not None:
             simulation_pb2_grpc.add_SimulationServiceServicer_to_server(self._servicers.simulation, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

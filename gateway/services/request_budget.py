@@ -1,13 +1,16 @@
 """RequestBudget: the venue's requests a minute as one scheduled resource, by lanes.
 
-Alpaca counts everything of one key together: 200 a minute. Cancels come first, then lookups of orders whose fate is
-unknown, then new orders, then reads: each lane leaves a reserve to the more urgent ones. Nobody else counts requests.
-The venue's own headers correct the count. May be called from the adapters' threads, hence the lock.
+Alpaca counts everything of one key together: 200 a minute. The kill switch always passes; cancels come first, then
+lookups of orders whose fate is unknown, then new orders, then reads: each lane leaves a reserve to the more urgent
+ones, and new orders never take more than their share of any minute. Nobody else counts requests. The venue's own
+headers correct the count, and after a 429 only cancels pass until the venue wants to hear more. May be called from
+the adapters' threads, hence the lock.
 """
 
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Callable
 from typing import Final
 
@@ -19,15 +22,19 @@ _SECONDS_PER_MINUTE: Final = 60.0
 
 RESERVE_FOR_MORE_URGENT: Final = {
     BudgetLane.CANCEL: 0.0,
-    BudgetLane.LOOKUP: 0.1,
-    BudgetLane.ORDER: 0.3,
+    BudgetLane.LOOKUP: 0.2,
+    BudgetLane.ORDER: 0.4,
     BudgetLane.READ: 0.5,
 }
-"""The part of the budget that a lane never touches."""
+"""The part of the budget that a lane never touches: a fifth is the cancels' own, another one the lookups'."""
+ORDERS_PART_MAX: Final = 0.6
+"""Of any minute's budget, what new orders may take."""
+CANCELS_BEYOND_MAX: Final = 10
+"""Cancels that are tried although nothing is left: our count may be wrong, and a cancel too many costs nothing."""
 
 
 class RequestBudget:
-    """Implements `RequestGate`: a bucket that refills evenly, and at the venue's own reset.
+    """The counting half of `RequestGate`: a bucket that refills evenly, and at the venue's own reset.
 
     Args:
         per_minute: The venue's limit; 0 for none. The venue's headers replace it.
@@ -43,6 +50,8 @@ class RequestBudget:
         self._tokens = float(per_minute)
         self._filled_at = monotonic()
         self._reset_s = 0
+        self._silent_until = float("-inf")
+        self._orders_at: deque[float] = deque()
 
     def admit(self, lane: BudgetLane) -> None:
         """Count one request.
@@ -51,14 +60,16 @@ class RequestBudget:
             VenueRateLimited: Not now; `retry_after_ms` says when.
         """
         with self._lock:
+            now = self._monotonic()
+            if lane not in (BudgetLane.KILL, BudgetLane.CANCEL) and now < self._silent_until:
+                raise _refusal((self._silent_until - now) * MS_PER_SECOND)
             if self._limit <= 0:
                 return
-            self._refill()
-            missing = 1.0 + RESERVE_FOR_MORE_URGENT[lane] * self._limit - self._tokens
-            if missing > 0:
-                raise VenueRateLimited(
-                    "The account's request budget at the venue is used up.", retry_after_ms=self._wait_ms(missing)
-                )
+            self._refill(now)
+            if lane is not BudgetLane.KILL:
+                self._check(lane, now)
+            if lane is BudgetLane.ORDER:
+                self._orders_at.append(now)
             self._tokens -= 1.0
 
     def observe(self, limit: int, remaining: int, reset_s: int) -> None:
@@ -71,8 +82,27 @@ class RequestBudget:
             self._reset_s = reset_s
             self._tokens = min(self._tokens, float(max(remaining, 0)))
 
-    def _refill(self) -> None:
-        now = self._monotonic()
+    def throttled(self, retry_after_ms: int) -> None:
+        """The venue answered 429: until then only cancels are tried, and no more is left than what is reserved."""
+        with self._lock:
+            wait_s = min(retry_after_ms, RETRY_AFTER_MAX_MS) / MS_PER_SECOND
+            self._silent_until = max(self._silent_until, self._monotonic() + wait_s)
+            kept = 0.0 if self._reset_s else RESERVE_FOR_MORE_URGENT[BudgetLane.ORDER] * self._limit
+            self._tokens = min(self._tokens, kept)
+
+    def _check(self, lane: BudgetLane, now: float) -> None:
+        beyond = CANCELS_BEYOND_MAX if lane is BudgetLane.CANCEL else 0
+        missing = 1.0 + RESERVE_FOR_MORE_URGENT[lane] * self._limit - beyond - self._tokens
+        if missing > 0:
+            raise _refusal(self._wait_ms(missing))
+        if lane is not BudgetLane.ORDER:
+            return
+        while self._orders_at and self._orders_at[0] <= now - _SECONDS_PER_MINUTE:
+            self._orders_at.popleft()
+        if len(self._orders_at) >= max(1.0, ORDERS_PART_MAX * self._limit):
+            raise _refusal((self._orders_at[0] + _SECONDS_PER_MINUTE - now) * MS_PER_SECOND)
+
+    def _refill(self, now: float) -> None:
         earned = (now - self._filled_at) * self._limit / _SECONDS_PER_MINUTE
         self._filled_at = now
         if self._reset_s and self._wall() >= self._reset_s * NANOS_PER_SECOND:
@@ -81,9 +111,16 @@ class RequestBudget:
             return
         self._tokens = min(float(self._limit), self._tokens + earned)
 
-    def _wait_ms(self, missing: float) -> int:
+    def _wait_ms(self, missing: float) -> float:
         by_refill = missing * _SECONDS_PER_MINUTE / self._limit * MS_PER_SECOND
         if self._reset_s:
             by_reset = (self._reset_s * NANOS_PER_SECOND - self._wall()) / NANOS_PER_SECOND * MS_PER_SECOND
             by_refill = min(by_refill, max(by_reset, 0.0))
-        return min(RETRY_AFTER_MAX_MS, int(by_refill) + 1)
+        return by_refill
+
+
+def _refusal(wait_ms: float) -> VenueRateLimited:
+    return VenueRateLimited(
+        "The account's request budget at the venue is used up.",
+        retry_after_ms=min(RETRY_AFTER_MAX_MS, int(wait_ms) + 1),
+    )

@@ -16,6 +16,7 @@ from gateway.domain.interfaces import AccountRepository, TradingRepository, Venu
 from gateway.domain.models.account import Account, Activity, Position
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import OrderChanges, OrderSpec, VenueOrder
+from gateway.domain.models.risk import CancelAnswer
 from gateway.domain.types import CallContext
 from gateway.services.account import DEFAULT_STALENESS_MS, AccountService
 from gateway.services.cache import CacheService
@@ -46,6 +47,10 @@ class OrderService:
     async def cancel(self, call: CallContext, venue_order_id: str) -> None:
         """Ask for the end of an order, once; errors as `TradingRepository.cancel_order`."""
         await self._repository.cancel_order(call, venue_order_id)
+
+    async def cancel_all(self, call: CallContext) -> list[CancelAnswer]:
+        """Ask for the end of every open order of the account; errors as `TradingRepository.cancel_all_orders`."""
+        return await self._repository.cancel_all_orders(call)
 
     async def get(self, call: CallContext, venue_order_id: str) -> VenueOrder:
         """One order with its legs; raises OrderNotFound."""

@@ -12,6 +12,7 @@ from typing import Any
 from gateway.application.cancellations import Cancellations
 from gateway.application.commands import Submitted
 from gateway.application.key_desk import KeyDesk
+from gateway.application.kill_switch import KillSwitch
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.order_updates import OrderUpdates
@@ -22,16 +23,19 @@ from gateway.application.replacements import Replacements
 from gateway.application.risk_manager import RiskManager
 from gateway.application.submissions import Submissions
 from gateway.application.trading_engine import TradingEngine
+from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
 from gateway.application.workflows import TradingWorkflow
 from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import Order, OrderChanges, OrderRef, OrderRequest, OrderSpec, VenueOrder
+from gateway.domain.models.risk import CancelAnswer
 from gateway.domain.types import NANOS_PER_SECOND, CallContext, Caller, DataFeed
 from gateway.emulator.exchange import ExchangeConfig, SimulatedExchange, make_assets
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.in_process import InProcessVenue
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
+from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
@@ -123,6 +127,8 @@ class Trouble:
         self.posts: list[str] = []
         self.patches: list[tuple[str, OrderChanges]] = []
         self.deletes: list[str] = []
+        self.cancel_alls = 0
+        self.cancel_all_errors: list[BaseException] = []
         self.lookups = 0
 
     async def submit_order(self, context: CallContext, venue_client_order_id: str, spec: OrderSpec) -> VenueOrder:
@@ -147,6 +153,13 @@ class Trouble:
         self.deletes.append(venue_order_id)
         self._raise(self.before)
         await self._inner.cancel_order(context, venue_order_id)
+
+    async def cancel_all_orders(self, context: CallContext) -> list[CancelAnswer]:
+        self.cancel_alls += 1
+        await settle()  # the venue is never as fast as the journal
+        if self.cancel_all_errors:
+            raise self.cancel_all_errors.pop(0)
+        return await self._inner.cancel_all_orders(context)  # type: ignore[no-any-return]
 
     async def find_order(self, context: CallContext, venue_client_order_id: str) -> VenueOrder | None:
         self.lookups += 1
@@ -180,10 +193,17 @@ class Gateway:
 
     def __init__(self, venue: InProcessVenue, trading: Any, prices: Prices, clock: Clock, **settings: Any) -> None:
         wall, monotonic, sleep = clock.wall, clock.monotonic, clock.sleep
+        self.settings = settings
         self.journal: OrderJournal = settings.get("journal") or MemoryJournal()
         errors = ErrorService(wall, monotonic, sleep)
         cache = CacheService(monotonic)
         self.tasks = OwnedTasks()
+        self.states = TradingStates(
+            settings.get("state_store") or MemoryTradingStates(),
+            self.tasks,
+            wall,
+            lambda: settings.get("kill_file", False),
+        )
         self.orders = OrderManager(self.journal, wall, settings.get("orders_max", 10_000))
         self.feed = OrderFeed(self.orders, wall)
         self.assets = AssetService(venue.market_data, cache, errors, monotonic)
@@ -198,21 +218,24 @@ class Gateway:
         calendar = MarketCalendarService(venue.market_data, cache, errors)
         submissions = Submissions(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
-            calls, wall, monotonic,
+            self.states, calls, wall, monotonic,
         )  # fmt: skip
-        cancellations = Cancellations(self.orders, service, self.resolver, calls, self.tasks, wall, sleep)
+        cancellations = Cancellations(self.orders, service, self.resolver, self.states, calls, self.tasks, wall, sleep)
         replacements = Replacements(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
-            cancellations, calls, self.tasks, wall, monotonic, sleep,
+            cancellations, self.states, calls, self.tasks, wall, monotonic, sleep,
         )  # fmt: skip
         self.reconciler = Reconciler(
             self.orders, self.feed, service, self.positions, self.balances, cancellations, calls,
             wall, monotonic, sleep,
         )  # fmt: skip
         self.updates = OrderUpdates(self.orders, self.feed, wall)
+        self.kill = KillSwitch(
+            self.states, self.orders, service, cancellations, self.reconciler, calls, self.tasks, sleep
+        )
         self.engine = TradingEngine(
             self.orders, self.desk, submissions, replacements, cancellations, self.resolver, self.feed,
-            self.reconciler, self.updates, venue.streaming, self.tasks, wall, monotonic,
+            self.reconciler, self.updates, self.states, self.kill, venue.streaming, self.tasks, wall, monotonic,
         )  # fmt: skip
         self.workflow = TradingWorkflow(
             self.engine, self.desk, self.orders, self.positions, self.assets, calendar, wall, monotonic

@@ -51,7 +51,13 @@ class OpenGate:
     def admit(self, lane: BudgetLane) -> None:
         pass
 
+    def permit(self, context: CallContext) -> None:
+        pass
+
     def observe(self, limit: int, remaining: int, reset_s: int) -> None:
+        pass
+
+    def throttled(self, retry_after_ms: int) -> None:
         pass
 
 

@@ -11,6 +11,7 @@ import pytest
 from gateway.servicers.account import AccountServicer
 from gateway.servicers.permissions import METHODS, MethodRule
 from gateway.servicers.reference import ReferenceDataServicer
+from gateway.servicers.risk import RiskServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
@@ -28,6 +29,7 @@ def servicers_over(rooms: Rooms, control: FakeControl | None = None) -> Servicer
         market_data=SilentMarketData(rooms.frames),
         account=AccountServicer(rooms.accounts, rooms.positions, rooms.assets),
         reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),
+        risk=RiskServicer(rooms.states, rooms.kill),
         simulation=SimulationServicer(control or FakeControl()),
     )
 

@@ -12,13 +12,17 @@ from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from gateway.application.commands import Canceled, CanceledMany, CancelResult, CloseResult, Preview, Submitted
+from gateway.application.kill_switch import Killed
 from gateway.application.order_updates import Book, Step, StreamStart
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.trading_state import TradingStates
 from gateway.domain.errors import OrderNotFound, PositionNotFound
 from gateway.domain.models.account import Account, Position
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import Order, OrderRef, OrderRequest, OrderSpec
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
 from gateway.domain.types import AssetClass, CallContext, OrderSide, OrderState, OrderType, TimeInForce, Venue
+from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.services.trading import PositionsRead
 from trading_gateway.v1 import market_data_pb2_grpc
 
@@ -242,6 +246,18 @@ class SilentMarketData(market_data_pb2_grpc.MarketDataServiceServicer):
             yield frame
 
 
+class FakeKill:
+    """A kill that is as far as `killed` says; notes how long it was waited for."""
+
+    def __init__(self) -> None:
+        self.killed = Killed((), all_gone=True)
+        self.waited_s: list[float] = []
+
+    async def progress(self, wait_s: float) -> Killed:
+        self.waited_s.append(wait_s)
+        return self.killed
+
+
 class Rooms:
     """Everything behind the servicers."""
 
@@ -254,6 +270,8 @@ class Rooms:
         self.positions: Any = FakePositions()
         self.assets: Any = FakeAssets()
         self.calendar: Any = FakeCalendar()
+        self.states = TradingStates(MemoryTradingStates(), OwnedTasks(), lambda: NOW_NS)
+        self.kill: Any = FakeKill()
         self.frame = b""
         self.frame_count = 1
 

@@ -27,7 +27,14 @@ Code = grpc.StatusCode
 SERVING, NOT_SERVING = health_pb2.HealthCheckResponse.SERVING, health_pb2.HealthCheckResponse.NOT_SERVING
 SERVICES = [
     f"trading_gateway.v1.{name}"
-    for name in ("TradingService", "MarketDataService", "AccountService", "ReferenceDataService", "SimulationService")
+    for name in (
+        "TradingService",
+        "MarketDataService",
+        "AccountService",
+        "ReferenceDataService",
+        "RiskService",
+        "SimulationService",
+    )
 ]
 SUBMIT = pb.SubmitOrderRequest(
     client_order_id="key-9",

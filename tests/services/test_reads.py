@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any
 
@@ -23,7 +24,7 @@ from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetFilter, AssetService, MarketCalendarService
-from gateway.services.request_budget import RequestBudget
+from gateway.services.request_budget import CANCELS_BEYOND_MAX, RequestBudget
 from gateway.services.trading import PortfolioService, PositionService
 
 CALL = CallContext(Caller(), deadline=1_000.0)
@@ -179,8 +180,46 @@ class TestRetries:
 class TestBudget:
     def test_lanes_leave_reserves(self, world: World) -> None:
         budget = RequestBudget(100, world.wall, world.monotonic)
-        spent = {lane: self.spend(budget, lane) for lane in reversed(BudgetLane)}
-        assert spent == {BudgetLane.READ: 50, BudgetLane.ORDER: 20, BudgetLane.LOOKUP: 20, BudgetLane.CANCEL: 10}
+        lanes = (BudgetLane.READ, BudgetLane.ORDER, BudgetLane.LOOKUP, BudgetLane.CANCEL)
+        spent = [self.spend(budget, lane) for lane in lanes]
+        assert spent == [50, 10, 20, 20 + CANCELS_BEYOND_MAX], "a fifth is the lookups', another one the cancels'"
+        for _ in range(1_000):
+            budget.admit(BudgetLane.KILL)
+
+    def test_new_orders_never_take_more_than_their_part_of_a_minute(self, world: World) -> None:
+        budget = RequestBudget(100, world.wall, world.monotonic)
+        sent: list[float] = []
+        for _ in range(600):
+            world.now += 0.5
+            with suppress(VenueRateLimited):
+                budget.admit(BudgetLane.ORDER)
+                sent.append(world.now)
+        assert max(sum(moment - 60 < other <= moment for other in sent) for moment in sent) == 60
+        assert len(sent) == 300, "and they get it in every minute"
+
+    def test_after_a_429_only_cancels_are_tried(self, world: World) -> None:
+        budget = RequestBudget(200, world.wall, world.monotonic)
+        budget.observe(200, 0, int(world.now) + 30)
+        budget.throttled(30_000)
+        budget.admit(BudgetLane.CANCEL)
+        for lane in (BudgetLane.LOOKUP, BudgetLane.ORDER, BudgetLane.READ):
+            with pytest.raises(VenueRateLimited) as caught:
+                budget.admit(lane)
+            assert caught.value.retry_after_ms is not None
+            assert 29_000 <= caught.value.retry_after_ms <= 30_001
+        world.now += 31
+        budget.admit(BudgetLane.ORDER)
+
+    def test_a_429_without_a_reset_leaves_what_is_reserved(self, world: World) -> None:
+        budget = RequestBudget(100, world.wall, world.monotonic)
+        budget.throttled(1_000)
+        assert self.spend(budget, BudgetLane.CANCEL) == 40 + CANCELS_BEYOND_MAX
+        budget = RequestBudget(0, world.wall, world.monotonic)
+        budget.throttled(1_000)
+        with pytest.raises(VenueRateLimited):
+            budget.admit(BudgetLane.ORDER)
+        world.now += 1.001
+        budget.admit(BudgetLane.ORDER)
 
     def test_it_refills(self, world: World) -> None:
         budget = RequestBudget(60, world.wall, world.monotonic)
@@ -194,11 +233,9 @@ class TestBudget:
     def test_the_venues_own_count_corrects_it(self, world: World) -> None:
         budget = RequestBudget(200, world.wall, world.monotonic)
         budget.observe(200, 1, int(world.now) + 30)
-        budget.admit(BudgetLane.CANCEL)
-        with pytest.raises(VenueRateLimited):
-            budget.admit(BudgetLane.CANCEL)
+        assert self.spend(budget, BudgetLane.CANCEL) == 1 + CANCELS_BEYOND_MAX
         world.now += 31
-        assert self.spend(budget, BudgetLane.CANCEL) == 200
+        assert self.spend(budget, BudgetLane.CANCEL) == 200 + CANCELS_BEYOND_MAX
 
     def test_an_answer_that_was_overtaken_says_nothing(self, world: World) -> None:
         budget = RequestBudget(200, world.wall, world.monotonic)

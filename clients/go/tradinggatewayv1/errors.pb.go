@@ -128,6 +128,10 @@ const (
 	ErrorReason_ERROR_REASON_PAGE_TOKEN_MISMATCH ErrorReason = 55
 	// RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls.
 	ErrorReason_ERROR_REASON_TOO_MANY_CALLS ErrorReason = 56
+	// FAILED_PRECONDITION, key free. Trading is HALTED or KILLED; cancels pass.
+	ErrorReason_ERROR_REASON_TRADING_HALTED ErrorReason = 60
+	// FAILED_PRECONDITION, key free. Only orders that reduce a position pass.
+	ErrorReason_ERROR_REASON_TRADING_REDUCING ErrorReason = 61
 	// FAILED_PRECONDITION, key free. No price could be had to check the order against.
 	ErrorReason_ERROR_REASON_PRICE_UNAVAILABLE ErrorReason = 62
 	// FAILED_PRECONDITION, key free. The market for this symbol is closed, and the call needs it open.
@@ -182,6 +186,8 @@ var (
 		54:  "ERROR_REASON_TOO_MANY_STREAMS",
 		55:  "ERROR_REASON_PAGE_TOKEN_MISMATCH",
 		56:  "ERROR_REASON_TOO_MANY_CALLS",
+		60:  "ERROR_REASON_TRADING_HALTED",
+		61:  "ERROR_REASON_TRADING_REDUCING",
 		62:  "ERROR_REASON_PRICE_UNAVAILABLE",
 		63:  "ERROR_REASON_MARKET_CLOSED",
 		100: "ERROR_REASON_RISK_BUYING_POWER",
@@ -225,6 +231,8 @@ var (
 		"ERROR_REASON_TOO_MANY_STREAMS":       54,
 		"ERROR_REASON_PAGE_TOKEN_MISMATCH":    55,
 		"ERROR_REASON_TOO_MANY_CALLS":         56,
+		"ERROR_REASON_TRADING_HALTED":         60,
+		"ERROR_REASON_TRADING_REDUCING":       61,
 		"ERROR_REASON_PRICE_UNAVAILABLE":      62,
 		"ERROR_REASON_MARKET_CLOSED":          63,
 		"ERROR_REASON_RISK_BUYING_POWER":      100,
@@ -266,7 +274,7 @@ var File_trading_gateway_v1_errors_proto protoreflect.FileDescriptor
 
 const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\x9f\v\n" +
+	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\xe3\v\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_FIELD_INVALID\x10\x01\x12\x1e\n" +
@@ -302,7 +310,9 @@ const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\x1aERROR_REASON_SLOW_CONSUMER\x105\x12!\n" +
 	"\x1dERROR_REASON_TOO_MANY_STREAMS\x106\x12$\n" +
 	" ERROR_REASON_PAGE_TOKEN_MISMATCH\x107\x12\x1f\n" +
-	"\x1bERROR_REASON_TOO_MANY_CALLS\x108\x12\"\n" +
+	"\x1bERROR_REASON_TOO_MANY_CALLS\x108\x12\x1f\n" +
+	"\x1bERROR_REASON_TRADING_HALTED\x10<\x12!\n" +
+	"\x1dERROR_REASON_TRADING_REDUCING\x10=\x12\"\n" +
 	"\x1eERROR_REASON_PRICE_UNAVAILABLE\x10>\x12\x1e\n" +
 	"\x1aERROR_REASON_MARKET_CLOSED\x10?\x12\"\n" +
 	"\x1eERROR_REASON_RISK_BUYING_POWER\x10d\x12\"\n" +

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from gateway.domain.interfaces import RequestGate
 from gateway.domain.types import DataFeed, Venue
-from gateway.infrastructure.alpaca.http import RestClient, RestLimits, RestRoad
+from gateway.infrastructure.alpaca.http import KILL_THREADS, RestClient, RestLimits, RestRoad
 from gateway.infrastructure.alpaca.secret import Secret
 from gateway.infrastructure.alpaca.transport import SecretHeaders, Transport
 
@@ -30,7 +30,7 @@ DATA_STREAM_URL: Final = "wss://stream.data.alpaca.markets"
 EMULATOR_CREDENTIAL: Final = "emulator"
 """What an emulator is given for a key and a secret when the user has none: it takes any."""
 
-THREADS_MIN: Final = 3
+THREADS_MIN: Final = 4
 """One for each part of the work, whatever is configured."""
 
 DATA_STREAM_PATHS: Final[Mapping[DataFeed, str]] = {
@@ -190,7 +190,7 @@ class ClientFactory:
         self._transport = Transport(
             headers,
             tuple(secret for secret in (config.key.reveal(), config.secret.reveal()) if secret != EMULATOR_CREDENTIAL),
-            connections_max=max(config.threads, THREADS_MIN),
+            connections_max=max(config.threads, THREADS_MIN) + KILL_THREADS,
             response_bytes_max=config.response_bytes_max,
         )
         threads = max(config.threads, THREADS_MIN)

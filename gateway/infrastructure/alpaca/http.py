@@ -23,12 +23,12 @@ from urllib.parse import urlencode
 import orjson
 import structlog
 
-from gateway.domain.errors import OutcomeUnknown, VenueUnreachable
+from gateway.domain.errors import OutcomeUnknown, TradingStopped, VenueUnreachable
 from gateway.domain.interfaces import RequestGate
 from gateway.domain.types import BudgetLane, CallContext
-from gateway.infrastructure.alpaca.converters.errors import change_error, rate_limit_of, read_error
+from gateway.infrastructure.alpaca.converters.errors import change_error, rate_limit_of, read_error, retry_after_ms
 from gateway.infrastructure.alpaca.converters.fields import Unreadable
-from gateway.infrastructure.alpaca.transport import Answer, AnswerLost, Call, NothingSent, Transport
+from gateway.infrastructure.alpaca.transport import Answer, AnswerLost, Call, Forbidden, NothingSent, Transport
 
 READ_TOTAL_MAX_S: Final = 60.0
 """A read is given up after this long even if its caller would wait longer."""
@@ -38,6 +38,10 @@ POSTS_PER_ID_MAX: Final = 8
 """Requests with one order id that may leave, beyond which the last hop refuses: somebody above runs away."""
 POSTED_IDS_KEPT_MAX: Final = 65_536
 """Ids that are remembered for that, the newest."""
+
+KILL_THREADS: Final = 2
+"""Beside all others, for the kill switch alone: one asks for cancels, one reads what is left."""
+TOO_MANY_REQUESTS: Final = 429
 
 T = TypeVar("T")
 JsonBody = Mapping[str, Any]
@@ -103,8 +107,8 @@ class RestLimits:
     """How long and how much; times in milliseconds.
 
     Attributes:
-        threads: Requests at once, at least 3: a quarter for cancels and look-ups, a quarter for orders, the rest
-            for reads. So reads that hang keep no order, and orders that hang keep no cancel, from leaving.
+        threads: Requests at once, at least 4: an eighth for cancels, an eighth for look-ups, a quarter for orders,
+            the rest for reads; and KILL_THREADS more. So nothing that hangs keeps what is more urgent from leaving.
         queue_max: Requests that may wait for a thread, in each part.
     """
 
@@ -204,10 +208,15 @@ class RestRoad:
         self._connect_s = limits.connect_timeout_ms / 1_000
         self._read_s = limits.read_timeout_ms / 1_000
         self._clock_s = clock_s
-        quarter = max(1, limits.threads // 4)
-        self._urgent = _Threads("alpaca-urgent", quarter, limits.queue_max)
-        self._orders = _Threads("alpaca-orders", quarter, limits.queue_max)
-        self._reads = _Threads("alpaca-reads", max(1, limits.threads - 2 * quarter), limits.queue_max)
+        eighth, quarter = max(1, limits.threads // 8), max(1, limits.threads // 4)
+        sizes = {
+            BudgetLane.KILL: KILL_THREADS,
+            BudgetLane.CANCEL: eighth,
+            BudgetLane.LOOKUP: eighth,
+            BudgetLane.ORDER: quarter,
+            BudgetLane.READ: max(1, limits.threads - 2 * eighth - quarter),
+        }
+        self._threads = {lane: _Threads(f"alpaca-{lane}", size, limits.queue_max) for lane, size in sizes.items()}
         self._guard = RunawayGuard()
         self._closed = False
 
@@ -229,7 +238,7 @@ class RestRoad:
             VenueAuthentication: The venue refuses the credentials.
         """
         remaining_s = min(context.deadline - time.monotonic(), READ_TOTAL_MAX_S)
-        threads = self._threads_of(context.lane)
+        threads = self._threads[context.lane]
         self._check(threads, remaining_s)
         call = Call(min(self._connect_s, remaining_s), min(self._read_s, remaining_s), time.monotonic() + remaining_s)
         future = self._start(context, threads, call, lambda: client.get(path, params), convert)
@@ -267,19 +276,22 @@ class RestRoad:
         Raises:
             OutcomeUnknown: It left, and there is no proof either way.
             VenueUnreachable: Certainly nothing was sent.
+            TradingStopped: Nothing was sent: trading was stopped while it waited to leave.
             VenueRateLimited: The gate or the venue says: not now; it had no effect.
             VenueAuthentication: The venue refuses the credentials; it had no effect.
             OrderRejected: The venue refused; it had no effect.
         """
         unsent_s = min(context.deadline - time.monotonic(), self._connect_s + self._read_s)
-        threads = self._threads_of(context.lane)
+        threads = self._threads[context.lane]
         self._check(threads, unsent_s)
-        call = Call(min(self._connect_s, unsent_s), self._read_s, None)
+        call = Call(min(self._connect_s, unsent_s), self._read_s, None, lambda: self._permit(context))
         if guarded_id:
             send = self._guard.guarded(guarded_id, call, send)
         future = self._start(context, threads, call, send, convert)
         try:
             return await self._answer_of(call, future, unsent_s)
+        except Forbidden as error:
+            raise error.reason from error
         except NothingSent as error:
             raise VenueUnreachable(f"nothing was sent: {error}") from error
         except (AnswerLost, Unreadable) as error:
@@ -290,8 +302,7 @@ class RestRoad:
         self._closed = True
         with suppress(TimeoutError):
             async with asyncio.timeout(CLOSE_WAIT_MAX_S):
-                parts = (self._urgent, self._orders, self._reads)
-                await asyncio.gather(*(asyncio.to_thread(threads.close) for threads in parts))
+                await asyncio.gather(*(asyncio.to_thread(threads.close) for threads in self._threads.values()))
 
     async def _answer_of(self, call: Call, future: asyncio.Future[T], unsent_s: float) -> T:
         # `wait`, unlike `wait_for`, leaves the request alone when its time is over or its caller goes away.
@@ -305,14 +316,11 @@ class RestRoad:
             raise AnswerLost("no whole answer in time")
         return future.result()
 
-    def _threads_of(self, lane: BudgetLane) -> _Threads:
-        match lane:
-            case BudgetLane.CANCEL | BudgetLane.LOOKUP:
-                return self._urgent
-            case BudgetLane.ORDER:
-                return self._orders
-            case BudgetLane.READ:
-                return self._reads
+    def _permit(self, context: CallContext) -> None:
+        try:
+            self._gate.permit(context)
+        except TradingStopped as error:
+            raise Forbidden(error) from error
 
     def _check(self, threads: _Threads, remaining_s: float) -> None:
         if self._closed:
@@ -344,8 +352,12 @@ class RestRoad:
         def done(future: asyncio.Future[T]) -> None:
             if not future.cancelled():
                 future.exception()  # seen, whether or not anybody still waits for it
-            if seen and (count := rate_limit_of(seen[0].headers)) is not None:
+            if not seen:
+                return
+            if (count := rate_limit_of(seen[0].headers)) is not None:
                 self._gate.observe(*count)
+            if seen[0].status == TOO_MANY_REQUESTS:
+                self._gate.throttled(retry_after_ms(seen[0].headers, self._clock_s()))
 
         future = threads.submit(work)
         future.add_done_callback(done)

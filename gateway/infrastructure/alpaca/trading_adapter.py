@@ -11,6 +11,7 @@ from typing import Final
 from gateway.domain.errors import OrderNotFound, OrderRejected, OutcomeUnknown, SymbolUnknown
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import OrderChanges, OrderSpec, VenueOrder
+from gateway.domain.models.risk import CancelAnswer
 from gateway.domain.types import CallContext, TwoWay, is_symbol
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.errors import cancel_error, is_not_found
@@ -86,6 +87,13 @@ class TradingAdapter:
         except OrderRejected as error:
             raise cancel_error(error) from error
 
+    async def cancel_all_orders(self, context: CallContext) -> list[CancelAnswer]:
+        """DELETE /v2/orders: 207 with one entry for each open order."""
+        client = self._factory.trading()
+        return await self._road.change(
+            context, lambda: client.delete("/orders"), self._road.changing(_cancel_answers_of)
+        )
+
     async def get_order(self, context: CallContext, venue_order_id: str) -> VenueOrder:
         """GET /v2/orders/{id}, legs nested."""
         order_id = _checked_id(venue_order_id)
@@ -146,6 +154,18 @@ def _orders_of(answer: Answer) -> list[VenueOrder]:
     if len(orders) > ORDERS_PER_PAGE_MAX:
         raise Unreadable("more orders than a page holds")
     return [order_from_alpaca(order, venue_request_id=answer.request_id) for order in orders]
+
+
+def _cancel_answers_of(answer: Answer) -> list[CancelAnswer]:
+    """The entries that can be read. None of them decides anything: who asked looks at what is still open."""
+    if not answer.body:
+        return []
+    found = []
+    for entry in as_list(exact_json(answer.body), "orders"):
+        order_id, status = (entry.get("id"), entry.get("status")) if isinstance(entry, dict) else (None, None)
+        if isinstance(order_id, str) and uuid_or_none(order_id) is not None and type(status) is int:
+            found.append(CancelAnswer(order_id, status))
+    return found
 
 
 def _own_order(answer: Answer, venue_client_order_id: str) -> VenueOrder:

@@ -33,6 +33,14 @@ class NothingSent(Exception):
     """Certainly not one byte of the request left; it had no effect and will have none."""
 
 
+class Forbidden(NothingSent):
+    """It was about to leave and may not any more; `reason` says why, in the domain's words."""
+
+    def __init__(self, reason: Exception) -> None:
+        super().__init__("it may not leave any more")
+        self.reason = reason
+
+
 class AnswerLost(Exception):
     """The request, or a part of it, left, and its answer did not arrive whole: the venue may have acted."""
 
@@ -62,15 +70,29 @@ class Call:
         read_s: Longest silence while waiting for the answer, seconds.
         deadline: `time.monotonic()` seconds after which reading the answer is given up; None: `read_s` after
             the first byte left, which is how changes wait.
+        permit: Asked right before the first byte leaves; it raises `Forbidden` when that must not leave.
     """
 
-    __slots__ = ("_abandoned", "_connection", "_lock", "_taken", "connect_s", "deadline", "read_s", "written")
+    __slots__ = (
+        "_abandoned",
+        "_connection",
+        "_lock",
+        "_permit",
+        "_taken",
+        "connect_s",
+        "deadline",
+        "read_s",
+        "written",
+    )
 
-    def __init__(self, connect_s: float, read_s: float, deadline: float | None) -> None:
+    def __init__(
+        self, connect_s: float, read_s: float, deadline: float | None, permit: Callable[[], None] = lambda: None
+    ) -> None:
         self.connect_s = connect_s
         self.read_s = read_s
         self.deadline = deadline
         self.written = False
+        self._permit = permit
         self._lock = threading.Lock()
         self._taken = False
         self._abandoned = False
@@ -90,10 +112,16 @@ class Call:
             self._taken = True
 
     def begin_writing(self, connection: HTTPConnection) -> None:
-        """The first byte is about to leave on this connection."""
+        """The first byte is about to leave on this connection.
+
+        Raises:
+            NothingSent: It was given up.
+            Forbidden: It may not leave any more.
+        """
         with self._lock:
             if self._abandoned:
                 raise NothingSent("given up before it was sent")
+            self._permit()
             if self.deadline is None:
                 self.deadline = time.monotonic() + self.read_s
             self._connection = connection

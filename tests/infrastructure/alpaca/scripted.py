@@ -16,7 +16,7 @@ import msgpack
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from gateway.domain.errors import VenueRateLimited
+from gateway.domain.errors import TradingStopped, VenueRateLimited
 from gateway.domain.types import BudgetLane, CallContext, Caller, DataFeed
 from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
 
@@ -189,11 +189,17 @@ class ScriptedSocket:
 
 
 class Gate:
-    """A RequestGate that notes everything; `refuse_after` lets that many pass."""
+    """A RequestGate that notes everything; `refuse_after` lets that many pass.
+
+    Attributes:
+        forbids: Raised for new orders that are about to leave.
+    """
 
     def __init__(self, refuse_after: int = 1_000_000) -> None:
         self.admitted: list[BudgetLane] = []
         self.observed: list[tuple[int, int, int]] = []
+        self.throttled_ms: list[int] = []
+        self.forbids: TradingStopped | None = None
         self._refuse_after = refuse_after
 
     def admit(self, lane: BudgetLane) -> None:
@@ -201,8 +207,15 @@ class Gate:
             raise VenueRateLimited("the budget is used up", retry_after_ms=250)
         self.admitted.append(lane)
 
+    def permit(self, context: CallContext) -> None:
+        if context.lane is BudgetLane.ORDER and self.forbids is not None:
+            raise self.forbids
+
     def observe(self, limit: int, remaining: int, reset_s: int) -> None:
         self.observed.append((limit, remaining, reset_s))
+
+    def throttled(self, retry_after_ms: int) -> None:
+        self.throttled_ms.append(retry_after_ms)
 
 
 def context(wait_s: float = 5.0, lane: BudgetLane = BudgetLane.READ) -> CallContext:

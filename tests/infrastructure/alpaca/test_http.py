@@ -258,7 +258,7 @@ async def test_a_caller_that_goes_away_cancels_no_change() -> None:
 async def test_waiting_requests_are_bounded_and_a_full_queue_sends_nothing(gate: Gate) -> None:
     async with (
         ScriptedHttp(Hang()) as venue,
-        factory_at(venue.url, gate, threads=4, queue_max=3, read_ms=1_000) as factory,
+        factory_at(venue.url, gate, threads=5, queue_max=3, read_ms=1_000) as factory,
     ):
         waiting = [asyncio.create_task(get(factory, wait_s)) for wait_s in (0.5, 0.5, 0.2, 0.2, 0.2)]
         await asyncio.sleep(0.05)

@@ -134,6 +134,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """INVALID_ARGUMENT. The page token belongs to another request."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 56
     """RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls."""
+    ERROR_REASON_TRADING_HALTED: _ErrorReason.ValueType  # 60
+    """FAILED_PRECONDITION, key free. Trading is HALTED or KILLED; cancels pass."""
+    ERROR_REASON_TRADING_REDUCING: _ErrorReason.ValueType  # 61
+    """FAILED_PRECONDITION, key free. Only orders that reduce a position pass."""
     ERROR_REASON_PRICE_UNAVAILABLE: _ErrorReason.ValueType  # 62
     """FAILED_PRECONDITION, key free. No price could be had to check the order against."""
     ERROR_REASON_MARKET_CLOSED: _ErrorReason.ValueType  # 63
@@ -246,6 +250,10 @@ ERROR_REASON_PAGE_TOKEN_MISMATCH: ErrorReason.ValueType  # 55
 """INVALID_ARGUMENT. The page token belongs to another request."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 56
 """RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls."""
+ERROR_REASON_TRADING_HALTED: ErrorReason.ValueType  # 60
+"""FAILED_PRECONDITION, key free. Trading is HALTED or KILLED; cancels pass."""
+ERROR_REASON_TRADING_REDUCING: ErrorReason.ValueType  # 61
+"""FAILED_PRECONDITION, key free. Only orders that reduce a position pass."""
 ERROR_REASON_PRICE_UNAVAILABLE: ErrorReason.ValueType  # 62
 """FAILED_PRECONDITION, key free. No price could be had to check the order against."""
 ERROR_REASON_MARKET_CLOSED: ErrorReason.ValueType  # 63
