@@ -62,7 +62,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
         opened: list[Client] = []
 
         def open_blocking(target: str, **options: Any) -> Client:
-            opened.append(Client(target, retry=QUICK, **options))
+            opened.append(Client(target, **{"retry": QUICK, **options}))
             return opened[-1]
 
         yield open_blocking
@@ -74,7 +74,7 @@ def connect(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
         faces: list[Awaited] = []
 
         async def made(target: str, options: dict[str, Any]) -> AsyncClient:
-            return AsyncClient(target, retry=QUICK, **options)
+            return AsyncClient(target, **{"retry": QUICK, **options})
 
         def open_asyncio(target: str, **options: Any) -> Awaited:
             faces.append(Awaited(runner, runner.run(made(target, options))))

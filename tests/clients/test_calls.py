@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from typing import Any
@@ -11,7 +12,8 @@ import pytest
 from google.rpc import error_details_pb2
 
 from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
-from trading_gateway import GatewayError, KeyFate, OrderRef
+from trading_gateway import GatewayError, KeyFate, OrderRef, RetryPolicy
+from trading_gateway.errors import AMBIGUOUS
 from trading_gateway.v1 import market_data_pb2, trading_pb2, trading_pb2 as pb
 
 ORDER = pb.Order(order_id="o-1", client_order_id="k-1", state=pb.ORDER_STATE_WORKING, version=1)
@@ -177,6 +179,100 @@ def test_the_pause_that_an_error_asks_for_is_kept_or_the_call_ends(connect: Any,
     assert len(requests) == 1
 
 
+def test_a_key_that_is_free_is_tried_again_after_the_pause_asked_for(client: Any, scripted: ScriptedGateway) -> None:
+    busy = Refusal(grpc.StatusCode.UNAVAILABLE, "JOURNAL_UNAVAILABLE", {"key": "free"}, retry_after_ms=40)
+    requests = scripted.script("SubmitOrder", busy, pb.SubmitOrderResponse(order=ORDER))
+    began = time.monotonic()
+    assert client.submit_order(client_order_id="k-1", **MARKET_BUY).order == ORDER
+    assert time.monotonic() - began >= 0.04
+    assert requests[0] == requests[1]
+
+
+@pytest.mark.parametrize(("timeout_s", "valid_s"), [(0.5, 5), (20, 20), (300, 55)])
+def test_every_try_of_a_command_ends_at_the_same_instant(
+    connect: Any, scripted: ScriptedGateway, timeout_s: float, valid_s: float
+) -> None:
+    """Counted from this machine's clock, once: a try that arrives late cannot be sent."""
+    client = connect(scripted.target, timeout_s=timeout_s)
+    submits = scripted.script("SubmitOrder", LOST, LOST, pb.SubmitOrderResponse(order=ORDER))
+    replaces = scripted.script("ReplaceOrder", LOST, pb.ReplaceOrderResponse(order=ORDER))
+    closes = scripted.script("ClosePosition", LOST, pb.ClosePositionResponse(order=ORDER))
+    before_ns = time.time_ns()
+    client.submit_order(client_order_id="k-1", **MARKET_BUY)
+    client.replace_order(ORDER, client_order_id="k-2", quantity=2)
+    client.close_position("AAPL", client_order_id="k-3")
+    after_ns = time.time_ns()
+    for requests in (submits, replaces, closes):
+        instants = {request.valid_until.ToNanoseconds() for request in requests}
+        assert len(instants) == 1
+        assert before_ns <= instants.pop() - valid_s * 1_000_000_000 <= after_ns
+
+
+def test_a_try_without_an_answer_is_lost_and_asked_again(connect: Any, scripted: ScriptedGateway) -> None:
+    """Long before the whole timeout: the gateway answers a command within seconds, whatever the venue does."""
+    quick = RetryPolicy(try_timeout_s=0.05, backoff_initial_s=0.001)
+    client = connect(scripted.target, timeout_s=20, retry=quick)
+    requests = scripted.script("SubmitOrder", OPEN, OPEN, pb.SubmitOrderResponse(order=ORDER, replayed=True))
+    assert client.submit_order(client_order_id="k-1", **MARKET_BUY).replayed
+    assert len(requests) == 3
+    assert requests[0] == requests[2]
+
+
+def test_what_was_asked_to_wait_is_waited_for(connect: Any, scripted: ScriptedGateway) -> None:
+    client = connect(scripted.target, timeout_s=0.2, retry=RetryPolicy(try_timeout_s=0.05, attempts_max=1))
+    scripted.script("CancelOrder", OPEN)
+    began = time.monotonic()
+    with pytest.raises(GatewayError, match="DEADLINE_EXCEEDED"):
+        client.cancel_order(ORDER, wait_for_terminal_s=0.25)
+    assert time.monotonic() - began >= 0.3
+
+
+@pytest.mark.parametrize(
+    ("second", "unknown", "may_arrive"),
+    [
+        (Refusal(grpc.StatusCode.PERMISSION_DENIED), True, True),
+        (Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {"key": "free"}), False, True),
+        (Refusal(grpc.StatusCode.FAILED_PRECONDITION, "NOT_SENT", {"key": "spent"}), False, False),
+        (Refusal(grpc.StatusCode.ALREADY_EXISTS, "CLIENT_ORDER_ID_REUSED", {"key": "taken"}), False, False),
+    ],
+)
+def test_an_error_says_how_long_an_earlier_try_may_still_arrive(
+    client: Any, scripted: ScriptedGateway, second: Refusal, unknown: bool, may_arrive: bool
+) -> None:
+    """A key that is free now is taken by a try that a broken network delivers: a new key would be a second order."""
+    requests = scripted.script("SubmitOrder", LOST, second)
+    with pytest.raises(GatewayError) as caught:
+        client.submit_order(client_order_id="k-1", **MARKET_BUY)
+    error = caught.value
+    assert error.outcome_unknown is unknown
+    if not may_arrive:
+        assert error.may_arrive_until is None
+    else:
+        assert 0 <= (error.may_arrive_until - requests[0].valid_until.ToDatetime(UTC)).total_seconds() <= 1e-6
+
+
+def test_an_answered_try_is_not_on_its_way(client: Any, scripted: ScriptedGateway) -> None:
+    scripted.script("SubmitOrder", Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", {"key": "free"}))
+    with pytest.raises(GatewayError) as caught:
+        client.submit_order(client_order_id="k-1", **MARKET_BUY)
+    assert caught.value.may_arrive_until is None
+
+
+@pytest.mark.parametrize("code", sorted(AMBIGUOUS, key=lambda code: code.name))
+def test_every_ambiguous_code_is_asked_again(client: Any, scripted: ScriptedGateway, code: grpc.StatusCode) -> None:
+    requests = scripted.script("SubmitOrder", Refusal(code), pb.SubmitOrderResponse(order=ORDER))
+    assert client.submit_order(client_order_id="k-1", **MARKET_BUY).order == ORDER
+    assert [one.client_order_id for one in requests] == ["k-1", "k-1"]
+
+
+@pytest.mark.parametrize("code", sorted(set(grpc.StatusCode) - AMBIGUOUS - {grpc.StatusCode.OK}, key=lambda c: c.name))
+def test_no_definite_code_is_asked_again(client: Any, scripted: ScriptedGateway, code: grpc.StatusCode) -> None:
+    requests = scripted.script("SubmitOrder", Refusal(code))
+    with pytest.raises(GatewayError, match=code.name):
+        client.submit_order(client_order_id="k-1", **MARKET_BUY)
+    assert len(requests) == 1
+
+
 def test_the_timeout_bounds_a_call_without_an_answer(client: Any, scripted: ScriptedGateway) -> None:
     requests = scripted.script("GetOrder", OPEN)
     with pytest.raises(GatewayError) as caught:
@@ -223,6 +319,23 @@ def test_lists_fetch_their_pages(client: Any, scripted: ScriptedGateway) -> None
     assert [one.page_token for one in requests] == ["", "t", "t"]
     assert list(requests[0].states) == [pb.ORDER_STATE_WORKING, pb.ORDER_STATE_FILLED]
     assert requests[1].states == requests[0].states
+
+
+def test_fills_and_the_story_of_an_order(client: Any, scripted: ScriptedGateway) -> None:
+    pages = [
+        pb.ListFillsResponse(fills=[pb.Fill(fill_id="2")], next_page_token="t"),
+        pb.ListFillsResponse(fills=[pb.Fill(fill_id="1")]),
+    ]
+    fills = scripted.script("ListFills", *pages)
+    assert [fill.fill_id for fill in client.list_fills(symbols="AAPL", oldest_first=True)] == ["2", "1"]
+    assert [(list(one.symbols), one.oldest_first, one.page_token) for one in fills] == [
+        (["AAPL"], True, ""),
+        (["AAPL"], True, "t"),
+    ]
+    timeline = pb.OrderTimeline(order=ORDER, entries=[pb.OrderTimeline.Entry(sequence=3)])
+    asked = scripted.script("GetOrderTimeline", pb.GetOrderTimelineResponse(timeline=timeline))
+    assert client.get_order_timeline("o-1") == timeline
+    assert asked[0].order == OrderRef(order_id="o-1")
 
 
 def test_market_data_questions(client: Any, scripted: ScriptedGateway) -> None:
@@ -272,7 +385,7 @@ def test_every_rpc_is_a_method_of_both_clients() -> None:
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert len(rpcs) == 25
+    assert len(rpcs) == 27
     for kind in (Client, AsyncClient):
         assert rpcs - set(vars(kind)) == set()
         assert all(getattr(kind, rpc).__doc__ for rpc in rpcs)

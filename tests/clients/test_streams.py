@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import copy
 import threading
 import time
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
 
 from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
-from trading_gateway import Client, GatewayError, SequenceGap, lag_s
+from trading_gateway import (
+    Bookmark,
+    Client,
+    FileTokenStore,
+    GatewayError,
+    Interrupted,
+    SequenceGap,
+    StartedOver,
+    lag_s,
+)
+from trading_gateway.order_updates import SNAPSHOT_OVERLAP_S, SNAPSHOT_REACH_S, OrderUpdates
 from trading_gateway.streams import GATEWAY_FEED, MarketDataStream
 from trading_gateway.v1 import market_data_pb2 as md, trading_pb2 as pb
 
 LOST = Refusal(grpc.StatusCode.UNAVAILABLE)
 EPOCH_CHANGED = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "EPOCH_CHANGED")
+SECOND = 1_000_000_000
 BEGIN, END = "begin", "end"
 
 
-def update(sequence: int, what: str = "event", **order: Any) -> pb.StreamOrderUpdatesResponse:
+def update(
+    sequence: int, what: str = "event", recorded_ns: int = 0, sent_ns: int = 0, **order: Any
+) -> pb.StreamOrderUpdatesResponse:
     """One message of an order stream; its token names its sequence."""
     message = pb.StreamOrderUpdatesResponse(sequence=sequence, resume_token=f"t-{sequence}")
+    message.server_time.FromNanoseconds(sent_ns)
     if what == BEGIN:
         message.snapshot_begin.count = 1
     elif what == END:
@@ -30,8 +47,11 @@ def update(sequence: int, what: str = "event", **order: Any) -> pb.StreamOrderUp
         message.snapshot_order.CopyFrom(pb.Order(**order))
     elif what == "heartbeat":
         message.heartbeat.upstream_connected = True
+    elif what == "feed":
+        message.feed_status.feed = "orders"
     else:
         message.event.kind = pb.OrderEvent.KIND_WORKING
+        message.event.record_time.FromNanoseconds(recorded_ns)
         message.event.order.CopyFrom(pb.Order(**order))
     return message
 
@@ -96,6 +116,161 @@ def test_another_life_of_the_gateway_begins_with_a_snapshot(client: Any, scripte
         (4, "event"),
     ]
     assert [one.resume_token for one in requests] == ["t-40", "t-41", ""]
+
+
+def test_what_befell_the_stream_is_told_in_the_order_of_its_messages(client: Any, scripted: ScriptedGateway) -> None:
+    """One break, however many tries it takes; another life, with a snapshot of what ended since the last message."""
+    drained = Refusal(grpc.StatusCode.UNAVAILABLE, "DRAINING", {"resume_token": "t-99"})
+    requests = scripted.script(
+        "StreamOrderUpdates",
+        [update(41, recorded_ns=400 * SECOND), drained],
+        [LOST],
+        [update(42, recorded_ns=500 * SECOND), LOST],
+        [EPOCH_CHANGED],
+        [update(3, BEGIN), update(3, "snapshot_order"), LOST],
+        [update(3, BEGIN), update(3, END), update(4), LOST],
+        [update(5), OPEN],
+    )
+    told: list[Any] = []
+    stream = client.stream_order_updates(resume_token="t-40", on_notice=told.append)
+    for message in stream:
+        told.append((message.sequence, message.WhichOneof("payload")))
+        if message.sequence == 5:
+            break
+    stream.close()
+    notices = [one for one in told if not isinstance(one, tuple)]
+    assert [one if isinstance(one, tuple) else type(one) for one in told] == [
+        (41, "event"),
+        Interrupted,
+        (42, "event"),
+        Interrupted,
+        StartedOver,
+        (3, "snapshot_begin"),
+        (3, "snapshot_order"),
+        Interrupted,
+        (3, "snapshot_begin"),
+        (3, "snapshot_end"),
+        (4, "event"),
+        Interrupted,
+        (5, "event"),
+    ]
+    assert (notices[0].error.reason, notices[0].last_sequence) == ("DRAINING", 41)
+    over = notices[2]
+    since = datetime.fromtimestamp(500 - SNAPSHOT_OVERLAP_S, UTC)
+    assert (over.reason, over.last_sequence, over.closed_since) == ("EPOCH_CHANGED", 42, since)
+    assert [one.resume_token for one in requests] == ["t-40", "t-41", "t-41", "t-42", "", "", "t-4"]
+    reaching = [request.include_closed_since.ToDatetime(UTC) for request in requests[4:6]]
+    assert reaching == [since, since]
+    assert not any(one.HasField("include_closed_since") for one in (*requests[:4], requests[6]))
+
+
+@pytest.mark.parametrize("reason", ["EPOCH_CHANGED", "RESUME_TOKEN_COMPACTED"])
+def test_a_token_alone_that_is_lost_reaches_back_as_far_as_was_said(
+    client: Any, scripted: ScriptedGateway, reason: str
+) -> None:
+    since = datetime(2026, 1, 2, tzinfo=UTC)
+    requests = scripted.script(
+        "StreamOrderUpdates",
+        [Refusal(grpc.StatusCode.OUT_OF_RANGE, reason)],
+        [update(7, BEGIN), update(7, END), OPEN],
+    )
+    notices: list[Any] = []
+    options = {"resume_token": "t-3", "include_closed_since": since, "on_notice": notices.append}
+    take(client.stream_order_updates(**options), 2)
+    assert [(one.reason, one.last_sequence, one.closed_since) for one in notices] == [(reason, None, since)]
+    assert requests[1].include_closed_since.ToDatetime(UTC) == since
+
+
+def test_a_token_alone_reaches_back_a_day() -> None:
+    notices: list[Any] = []
+    day_ns = SNAPSHOT_REACH_S * SECOND
+    stream = OrderUpdates(
+        pb.StreamOrderUpdatesRequest(), Bookmark("t-3", -1), on_notice=notices.append, now_ns=lambda: day_ns + SECOND
+    )
+    stream.broken(GatewayError.from_status(EPOCH_CHANGED.status()))
+    assert notices[0].closed_since == datetime.fromtimestamp(1, UTC)
+    assert stream.request().include_closed_since.seconds == 1
+
+
+def test_no_end_of_an_order_falls_between_a_heartbeat_a_snapshot_and_what_reaches_back() -> None:
+    """An event vouches for what was recorded before it, not for what was recorded before it was sent."""
+    stream = OrderUpdates(pb.StreamOrderUpdatesRequest(), Bookmark("t-7", 7))
+    vouched = []
+    for message in (
+        update(8, recorded_ns=1_000 * SECOND, sent_ns=5_000 * SECOND),
+        update(8, "feed", sent_ns=6_000 * SECOND),
+        update(8, "heartbeat", sent_ns=6_500 * SECOND),
+        update(8, BEGIN, sent_ns=7_000 * SECOND),
+        update(8, END, sent_ns=8_000 * SECOND),
+    ):
+        stream.accept(message)
+        reading = copy.copy(stream)
+        reading.broken(GatewayError.from_status(EPOCH_CHANGED.status()))
+        vouched.append(reading.request().include_closed_since.seconds + SNAPSHOT_OVERLAP_S)
+    assert vouched == [1_000, 1_000, 6_500, 6_500, 7_000]
+
+
+def test_an_epoch_that_changes_without_a_token_is_an_error(client: Any, scripted: ScriptedGateway) -> None:
+    """Nothing can be asked for instead: trying again would be a loop."""
+    requests = scripted.script("StreamOrderUpdates", [EPOCH_CHANGED])
+    with pytest.raises(GatewayError, match="EPOCH_CHANGED"):
+        next(client.stream_order_updates())
+    assert len(requests) == 1
+
+
+def test_a_kept_token_is_continued_and_what_was_handled_is_kept(
+    client: Any, scripted: ScriptedGateway, tmp_path: Path
+) -> None:
+    """A message counts when the next one is asked for: the one that was being handled comes again."""
+    tokens = FileTokenStore(tmp_path / "token.json")
+    requests = scripted.script(
+        "StreamOrderUpdates",
+        [update(7, BEGIN), update(7, "snapshot_order"), update(7, END), update(8), update(9), OPEN],
+        [update(9), update(10), OPEN],
+    )
+    taken = take(client.stream_order_updates(tokens=tokens), 3)
+    assert tokens.load() is None
+    taken = take(client.stream_order_updates(tokens=tokens, live_only=True), 2)
+    assert [message.sequence for message in taken] == [9, 10]
+    assert [(one.WhichOneof("start"), one.resume_token) for one in requests] == [(None, ""), ("live_only", "")]
+    kept = tokens.load()
+    assert kept is not None
+    assert (kept.resume_token, kept.sequence) == ("t-9", 9)
+
+    scripted.script("StreamOrderUpdates", [update(11), OPEN])
+    with pytest.raises(SequenceGap) as caught:
+        next(client.stream_order_updates(tokens=tokens))
+    assert (caught.value.expected, caught.value.received, caught.value.resume_token) == (10, 11, "t-9")
+
+
+@pytest.mark.parametrize(
+    "starts",
+    [
+        {"resume_token": "t", "live_only": True},
+        {"resume_token": "t", "start_time": datetime(2026, 1, 2, tzinfo=UTC)},
+        {"live_only": True, "start_time": datetime(2026, 1, 2, tzinfo=UTC)},
+    ],
+)
+def test_only_one_argument_says_where_to_begin(client: Any, starts: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="only one"):
+        client.stream_order_updates(**starts)
+
+
+def test_a_stream_begins_at_an_instant_and_resumes_at_its_token(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script("StreamOrderUpdates", [LOST], [update(5), LOST], [update(6), OPEN])
+    begin = datetime(2026, 1, 2, tzinfo=UTC)
+    assert [one.sequence for one in take(client.stream_order_updates(start_time=begin), 2)] == [5, 6]
+    assert [one.WhichOneof("start") for one in requests] == ["start_time", "start_time", "resume_token"]
+    assert requests[0].start_time.ToDatetime(UTC) == begin
+
+
+def test_a_live_reader_to_whom_nothing_came_goes_on_where_the_gateway_says(
+    client: Any, scripted: ScriptedGateway
+) -> None:
+    drained = Refusal(grpc.StatusCode.UNAVAILABLE, "DRAINING", {"resume_token": "t-4"})
+    requests = scripted.script("StreamOrderUpdates", [drained], [update(5), OPEN])
+    assert take(client.stream_order_updates(live_only=True), 1)[0].sequence == 5
+    assert [one.resume_token for one in requests] == ["", "t-4"]
 
 
 def test_a_reader_told_that_it_is_slow_resumes(client: Any, scripted: ScriptedGateway) -> None:

@@ -15,25 +15,33 @@ contract's messages; one that wraps a single noun gives the noun, lists and stre
 """
 
 from trading_gateway.aio import AsyncClient
+from trading_gateway.bookmarks import Bookmark, FileTokenStore, TokenStore
 from trading_gateway.client import Client
 from trading_gateway.errors import FailedCheck, FieldViolation, GatewayError, KeyFate, SequenceGap
-from trading_gateway.order_updates import is_terminal
+from trading_gateway.order_updates import Interrupted, StartedOver, StreamNotice
 from trading_gateway.retry import RetryPolicy
 from trading_gateway.streams import lag_s
 from trading_gateway.trading import describe, order_ref
 from trading_gateway.v1.trading_pb2 import OrderRef
 from trading_gateway.values import new_key, number, word
+from trading_gateway.waiting import is_terminal
 
 __all__ = [
     "AsyncClient",
+    "Bookmark",
     "Client",
     "FailedCheck",
     "FieldViolation",
+    "FileTokenStore",
     "GatewayError",
+    "Interrupted",
     "KeyFate",
     "OrderRef",
     "RetryPolicy",
     "SequenceGap",
+    "StartedOver",
+    "StreamNotice",
+    "TokenStore",
     "describe",
     "is_terminal",
     "lag_s",

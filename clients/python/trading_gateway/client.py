@@ -18,11 +18,11 @@ import grpc
 from trading_gateway import account, market_data, order_updates, reference, trading
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
-from trading_gateway.order_updates import OrderWait, is_terminal
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
 from trading_gateway.streams import Stream, stream_ended
 from trading_gateway.transport import CHANNEL_OPTIONS, DEFAULT_TIMEOUT_S, Connection, resolve_target
 from trading_gateway.v1 import trading_pb2
+from trading_gateway.waiting import OrderWait, is_terminal
 
 T = TypeVar("T")
 P = ParamSpec("P")
@@ -77,6 +77,8 @@ class Client:
     cancel_orders = _calling(trading.cancel_orders)
     get_order = _calling(trading.get_order)
     list_orders = _listing(trading.list_orders)
+    list_fills = _listing(trading.list_fills)
+    get_order_timeline = _calling(trading.get_order_timeline)
     close_position = _calling(trading.close_position)
     close_positions = _calling(trading.close_positions)
     stream_order_updates = _following(order_updates.stream_order_updates)
@@ -139,12 +141,13 @@ class Client:
             GatewayError: The last failure.
         """
         timeout_s = self._timeout_s + call.wait_s
-        attempts = Attempts(self._retry, repeatable=call.repeatable, timeout_s=timeout_s)
+        call = call.dated(time.time_ns(), timeout_s)
+        attempts = Attempts(self._retry, call, timeout_s=timeout_s)
         while True:
             try:
-                return call.pick(self._connection.unary(call)(call.request, timeout=attempts.remaining_s))
+                return call.pick(self._connection.unary(call)(call.request, timeout=attempts.try_s))
             except grpc.RpcError as error:
-                pause_s = attempts.pause_after(GatewayError.from_call(error), call.path)
+                pause_s = attempts.pause_after(GatewayError.from_call(error))
             time.sleep(pause_s)
 
     def wait_for(
@@ -192,6 +195,8 @@ class Client:
                     reconnects.received()
                     if stream.accept(message):
                         yield message
+                        if (work := stream.handled(message)) is not None:
+                            work()
             except grpc.RpcError as error:
                 failure = GatewayError.from_call(error)
             finally:

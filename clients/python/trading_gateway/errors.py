@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, TypeVar
 
@@ -91,6 +92,8 @@ class GatewayError(Exception):
         retry_after_s: When trying again may help, in seconds; None when the error does not say.
         request_id: To find the call in the gateway's log; empty when there was no answer.
         outcome_unknown: The call may have had an effect: ask again with the same key.
+        may_arrive_until: A try that was not answered may still arrive, and act, until then (its valid_until, UTC):
+            before that instant only the same key is safe, whatever `key` says. None: no try is on its way.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str, details: Iterable[Any] = (), request_id: str = "") -> None:
@@ -115,6 +118,7 @@ class GatewayError(Exception):
         self.retry_after_s: float | None = delays[0].ToNanoseconds() / 1e9 if delays else None
         self.request_id = request_id
         self.outcome_unknown = code in AMBIGUOUS and self.key is None
+        self.may_arrive_until: datetime | None = None
         super().__init__(f"{code.name} {self.reason}: {message}" if self.reason else f"{code.name}: {message}")
 
     @property
@@ -145,12 +149,14 @@ class SequenceGap(Exception):
     Args:
         expected: The number that had to come.
         received: The one that came.
+        resume_token: Of an order stream: reads the missing event, for it continues after the last one that came.
     """
 
-    def __init__(self, expected: int, received: int) -> None:
+    def __init__(self, expected: int, received: int, resume_token: str = "") -> None:
         super().__init__(f"sequence {expected} was to come, and {received} came")
         self.expected = expected
         self.received = received
+        self.resume_token = resume_token
 
 
 def _key_fate(metadata: Mapping[str, str]) -> KeyFate | None:

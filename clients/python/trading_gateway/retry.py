@@ -1,7 +1,8 @@
 """When to try again, and when to stop: no I/O, and time is an argument.
 
 Only ambiguous codes are tried again, and only calls that may be repeated: reads, and commands under their
-own client_order_id. Definite errors are the caller's to judge.
+own client_order_id. Every try is the same request, key and valid_until included. Definite errors are the
+caller's to judge.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
-from trading_gateway.errors import GatewayError
+from trading_gateway.call import Call
+from trading_gateway.errors import GatewayError, KeyFate
+from trading_gateway.values import not_before
 
 _log = logging.getLogger(__name__)
 
@@ -24,12 +28,15 @@ class RetryPolicy:
 
     Attributes:
         attempts_max: Tries of one call, the first included; all within the call's own timeout.
+        try_timeout_s: Seconds for one try of a command that the gateway answers promptly: after it the same is asked
+            again. A read may use up the whole timeout.
         reconnects_max: Tries to reopen a stream without a message in between.
         backoff_initial_s: The first pause, in seconds; it doubles, and a random half of it is waited less.
         backoff_max_s: The longest pause, in seconds.
     """
 
     attempts_max: int = 4
+    try_timeout_s: float = 4.0
     reconnects_max: int = 20
     backoff_initial_s: float = 0.1
     backoff_max_s: float = 5.0
@@ -46,7 +53,7 @@ class Attempts:
 
     Args:
         policy: How often.
-        repeatable: Whether the call may be repeated at all.
+        call: What is tried.
         timeout_s: Seconds for all tries together.
         now_s: A monotonic clock, in seconds.
         chance: Random numbers in [0, 1).
@@ -55,14 +62,14 @@ class Attempts:
     def __init__(
         self,
         policy: RetryPolicy,
+        call: Call[Any],
         *,
-        repeatable: bool,
         timeout_s: float,
         now_s: Callable[[], float] = time.monotonic,
         chance: Callable[[], float] = random.random,
     ) -> None:
         self._policy = policy
-        self._repeatable = repeatable
+        self._call = call
         self._now_s = now_s
         self._chance = chance
         self._end_s = now_s() + timeout_s
@@ -70,31 +77,40 @@ class Attempts:
         self._may_have_arrived = False
 
     @property
-    def remaining_s(self) -> float:
-        """Seconds left: the deadline of the next try."""
-        return max(0.0, self._end_s - self._now_s())
+    def try_s(self) -> float:
+        """Seconds for the next try."""
+        left_s = max(0.0, self._end_s - self._now_s())
+        prompt = self._call.prompt and self._call.repeatable
+        return min(left_s, self._policy.try_timeout_s + self._call.wait_s) if prompt else left_s
 
-    def pause_after(self, error: GatewayError, what: str) -> float:
+    def pause_after(self, error: GatewayError) -> float:
         """Seconds to wait before the next try.
 
         Args:
             error: How this one failed.
-            what: The call, for the log.
 
         Raises:
             GatewayError: The same one, when there is no next try. Its outcome is unknown as well when an
-                earlier try may have arrived and this error says nothing about the key.
+                earlier try may have arrived and this error says nothing about the key. `may_arrive_until` says
+                how long an unanswered try may still be on its way.
         """
         self._failures += 1
-        error.outcome_unknown = error.key is None and (error.outcome_unknown or self._may_have_arrived)
-        self._may_have_arrived = self._may_have_arrived or error.outcome_unknown
-        if not (self._repeatable and error.ambiguous) or self._failures >= self._policy.attempts_max:
+        self._judge(error)
+        if not (self._call.repeatable and error.ambiguous) or self._failures >= self._policy.attempts_max:
             raise error
         pause_s = self._policy.pause_s(self._failures, error, self._chance)
-        if pause_s >= self.remaining_s:
+        if pause_s >= self._end_s - self._now_s():
             raise error
-        _log.info("%s is repeated in %.2f s: %s", what, pause_s, error)
+        _log.info("%s is repeated in %.2f s: %s", self._call.path, pause_s, error)
         return pause_s
+
+    def _judge(self, error: GatewayError) -> None:
+        """Add to an error what it cannot know: that there were other tries."""
+        error.outcome_unknown = error.key is None and (error.outcome_unknown or self._may_have_arrived)
+        self._may_have_arrived = self._may_have_arrived or error.outcome_unknown
+        is_settled = error.key in (KeyFate.SPENT, KeyFate.TAKEN)  # for ever, whatever arrives
+        if self._may_have_arrived and not is_settled and self._call.valid_until_ns is not None:
+            error.may_arrive_until = not_before(self._call.valid_until_ns)
 
 
 class Reconnects:

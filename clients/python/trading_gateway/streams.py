@@ -45,6 +45,9 @@ class Stream(Protocol[M_co]):
     def accept(self, message: Any) -> bool:
         """Take note of a message; False: the caller has seen it already."""
 
+    def handled(self, message: Any) -> Callable[[], None] | None:
+        """What to do when the caller comes back for the message after this one; it may block. None: nothing."""
+
     def broken(self, error: GatewayError) -> None:
         """Prepare to go on after an error, or raise it when there is no going on."""
 
@@ -98,6 +101,9 @@ class MarketDataStream(Generic[Batch]):
             for value in self._values(message):
                 value.stale = True
         return True
+
+    def handled(self, message: Any) -> None:
+        """Nothing: quotes are not resumed."""
 
     def broken(self, error: GatewayError) -> None:
         """Subscribe again after a lost connection, or after this reader was too slow."""

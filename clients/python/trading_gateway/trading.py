@@ -36,6 +36,9 @@ AnyOrder: TypeAlias = pb.Order | pb.OrderRef | str
 
 _DECIMALS: Final = ("quantity", "notional", "limit_price", "stop_price", "trail_price", "trail_percent")
 
+_CANCELS_WAIT_S: Final = 5.0
+"""So long the gateway waits for cancels that have to come first."""
+
 
 class SpecFields(TypedDict, total=False):
     """What to trade, as OrderSpec in trading.proto says it; decimals are Decimal, str or int; None: left out."""
@@ -105,13 +108,14 @@ def submit_order(
 ) -> Call[pb.SubmitOrderResponse]:
     """Submit an order; see SubmitOrder in trading.proto.
 
-    Repeated under the same key after ambiguous errors, so that it is sent at most once. The answer's
-    `order.state` says where it stands; it never waits for a fill: `wait_for` does.
+    Repeated under the same key, and with the same valid_until, after ambiguous errors: it is sent at most once.
+    The answer's `order.state` says where it stands; it never waits for a fill: `wait_for` does.
 
     Args:
         client_order_id: The idempotency key, unique per strategy for ever; `new_key()` makes one.
         strategy_id: Whose order it is; empty: the caller's own.
-        valid_until: The order is never sent after this instant; default: 5 s after the gateway has it.
+        valid_until: The order is never sent after this instant, also not by a try that arrives late; default: when the
+            call's timeout ends, by this machine's clock, but 5 s to 55 s from now.
         labels: Notes kept with the order.
         spec: What to trade; quantity or notional, prices as Decimal, str or int.
 
@@ -157,7 +161,7 @@ def replace_order(
         trail: US dollars or percent, as the order has it.
         time_in_force: UNSPECIFIED keeps it.
         expected_version: Refused (VERSION_MISMATCH) when the order has another one.
-        valid_until: The replace is never sent after this instant.
+        valid_until: The replace is never sent after this instant; default as in `submit_order`.
     """
     request = pb.ReplaceOrderRequest(
         order=order_ref(order),
@@ -189,6 +193,7 @@ def cancel_order(order: AnyOrder, *, wait_for_terminal_s: float = 0.0) -> Call[p
         whole,
         repeatable=True,
         wait_s=wait_for_terminal_s,
+        prompt=True,
     )
 
 
@@ -263,6 +268,47 @@ def list_orders(
     return Pages("TradingService/ListOrders", request, pb.ListOrdersResponse, lambda page: page.orders)
 
 
+def list_fills(
+    *,
+    strategy_id: str = "",
+    all_strategies: bool = False,
+    symbols: str | Iterable[str] = (),
+    start_time: Instant | None = None,
+    end_time: Instant | None = None,
+    oldest_first: bool = False,
+    page_size: int = 0,
+) -> Pages[pb.Fill]:
+    """Executions, newest first, page after page as they are taken; as far back as the journal keeps events.
+
+    Args:
+        strategy_id: Whose; empty: the caller's own.
+        all_strategies: Every strategy's, and fills of orders from outside the gateway.
+        symbols: Only these.
+        start_time: Traded at or after.
+        end_time: Traded at or before.
+        oldest_first: Turn the order round.
+        page_size: Fills fetched at once; 0: 100, at most 1000.
+    """
+    request = pb.ListFillsRequest(
+        strategy_id=strategy_id,
+        all_strategies=all_strategies,
+        symbols=symbol_list(symbols),
+        start_time=timestamp("start_time", start_time),
+        end_time=timestamp("end_time", end_time),
+        oldest_first=oldest_first,
+        page_size=page_size,
+    )
+    return Pages("TradingService/ListFills", request, pb.ListFillsResponse, lambda page: page.fills)
+
+
+def get_order_timeline(order: AnyOrder) -> Call[pb.OrderTimeline]:
+    """Everything that happened to an order, step by step, with latencies and the venue's request ids."""
+    request = pb.GetOrderTimelineRequest(order=order_ref(order))
+    return read(
+        "TradingService/GetOrderTimeline", request, pb.GetOrderTimelineResponse, lambda response: response.timeline
+    )
+
+
 def close_position(
     symbol: str,
     *,
@@ -282,7 +328,7 @@ def close_position(
         quantity: How much; neither this nor percentage: all of it.
         percentage: More than 0, at most 100.
         cancel_orders: First cancel open orders that hold the position.
-        valid_until: The order is never sent after this instant.
+        valid_until: The order is never sent after this instant; default as in `submit_order`.
     """
     _exclusive(quantity=quantity, percentage=percentage)
     request = pb.ClosePositionRequest(
@@ -296,7 +342,8 @@ def close_position(
         request.quantity = decimal_text("quantity", quantity)
     if percentage is not None:
         request.percentage = decimal_text("percentage", percentage)
-    return keyed("TradingService/ClosePosition", request, pb.ClosePositionResponse)
+    wait_s = _CANCELS_WAIT_S if cancel_orders else 0.0
+    return keyed("TradingService/ClosePosition", request, pb.ClosePositionResponse, wait_s=wait_s)
 
 
 def close_positions(
@@ -312,7 +359,7 @@ def close_positions(
     request = pb.ClosePositionsRequest(
         strategy_id=strategy_id, client_order_id_prefix=client_order_id_prefix, cancel_orders=cancel_orders
     )
-    return keyed("TradingService/ClosePositions", request, pb.ClosePositionsResponse)
+    return keyed("TradingService/ClosePositions", request, pb.ClosePositionsResponse, prompt=False)
 
 
 def describe(order: pb.Order) -> str:

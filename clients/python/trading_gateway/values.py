@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterable, Mapping
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final, TypeAlias
 
@@ -25,6 +25,9 @@ Instant: TypeAlias = datetime | Timestamp
 
 AnyEnum: TypeAlias = Any
 """An enum of the contract, as OrderSide. Its type says class and its value is a wrapper, so neither is named."""
+
+NANOS_PER_SECOND: Final = 1_000_000_000
+_UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
 
@@ -80,12 +83,17 @@ def timestamp(name: str, value: Instant | None) -> Timestamp | None:
     return result
 
 
+def not_before(time_ns: int) -> datetime:
+    """The first UTC datetime, in its microseconds, that is not before so many nanoseconds since the Unix epoch."""
+    return _UNIX_EPOCH + timedelta(microseconds=-(-time_ns // 1_000))
+
+
 def duration(seconds: float | None) -> Duration | None:
     """The Duration of seconds, to the nanosecond; None stays absent, which is not the same as 0."""
     if seconds is None:
         return None
     result = Duration()
-    result.FromNanoseconds(round(seconds * 1_000_000_000))
+    result.FromNanoseconds(round(seconds * NANOS_PER_SECOND))
     return result
 
 
