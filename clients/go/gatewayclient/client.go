@@ -1,8 +1,8 @@
 // Package gatewayclient opens connections to the trading gateway, reads its errors, and follows its order
 // stream across connections. The contract itself is package tradinggatewayv1, generated from the protos.
 //
-// Calls are repeated after ambiguous errors by gRPC itself, with the same request and so under the same
-// client_order_id: see serviceConfig. A key is never made up by this package; NewKey makes one to keep.
+// Calls are repeated after ambiguous errors with the same request, and so under the same client_order_id: see
+// repeat. A key is never made up by this package; NewKey makes one to keep.
 package gatewayclient
 
 import (
@@ -33,47 +33,6 @@ const (
 	keepaliveInterval = 20 * time.Second
 	keepaliveTimeout  = 10 * time.Second
 )
-
-// Calls end after 10 s unless their context ends them earlier, CancelOrder after 40 s because it may be asked
-// to wait for 30. Reads and commands under a key are repeated after ambiguous codes. CancelOrders is not: a
-// second call would also take the orders submitted in between.
-const serviceConfig = `{
-  "methodConfig": [
-    {
-      "name": [
-        {"service": "trading_gateway.v1.TradingService"},
-        {"service": "trading_gateway.v1.MarketDataService"},
-        {"service": "trading_gateway.v1.AccountService"},
-        {"service": "trading_gateway.v1.ReferenceDataService"}
-      ],
-      "timeout": "10s",
-      "retryPolicy": {
-        "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "5s", "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE", "INTERNAL", "UNKNOWN", "DATA_LOSS"]
-      }
-    },
-    {
-      "name": [{"service": "trading_gateway.v1.TradingService", "method": "CancelOrder"}],
-      "timeout": "40s",
-      "retryPolicy": {
-        "maxAttempts": 4, "initialBackoff": "0.1s", "maxBackoff": "5s", "backoffMultiplier": 2,
-        "retryableStatusCodes": ["UNAVAILABLE", "INTERNAL", "UNKNOWN", "DATA_LOSS"]
-      }
-    },
-    {
-      "name": [{"service": "trading_gateway.v1.TradingService", "method": "CancelOrders"}],
-      "timeout": "10s"
-    },
-    {
-      "name": [
-        {"service": "trading_gateway.v1.TradingService", "method": "StreamOrderUpdates"},
-        {"service": "trading_gateway.v1.MarketDataService", "method": "StreamQuotes"},
-        {"service": "trading_gateway.v1.MarketDataService", "method": "StreamTrades"},
-        {"service": "trading_gateway.v1.MarketDataService", "method": "StreamBars"}
-      ]
-    }
-  ]
-}`
 
 // Client is a connection to the gateway with the services on it. It may be used by many goroutines.
 type Client struct {
@@ -111,7 +70,8 @@ func dialOptions() []grpc.DialOption {
 	return []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithStaticStreamWindowSize(windowBytes),
-		grpc.WithDefaultServiceConfig(serviceConfig),
+		grpc.WithChainUnaryInterceptor(repeat),
+		grpc.WithDisableServiceConfig(), // nobody but repeat decides what is tried again
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
 		// Orders do not travel through a proxy that an environment variable happens to name.
 		grpc.WithNoProxy(),

@@ -12,8 +12,10 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "trading-gateway/clients/go/tradinggatewayv1"
 )
@@ -21,7 +23,10 @@ import (
 // scripted answers each call with the next step; the last one is repeated.
 type scripted struct {
 	pb.UnimplementedTradingServiceServer
-	submits  []error
+	pb.UnimplementedMarketDataServiceServer
+	submits  []error // nil answers, errSilent never does
+	sent     []*pb.SubmitOrderRequest
+	quotes   [][]any // *pb.StreamQuotesResponse or error
 	streams  [][]any // *pb.StreamOrderUpdatesResponse or error; nil keeps the stream open
 	order    *pb.Order
 	keys     []string
@@ -29,9 +34,15 @@ type scripted struct {
 	requests []*pb.StreamOrderUpdatesRequest
 }
 
-func (s *scripted) SubmitOrder(_ context.Context, request *pb.SubmitOrderRequest) (*pb.SubmitOrderResponse, error) {
+func (s *scripted) SubmitOrder(ctx context.Context, request *pb.SubmitOrderRequest) (*pb.SubmitOrderResponse, error) {
 	s.keys = append(s.keys, request.GetClientOrderId())
-	if failure := next(&s.submits); failure != nil {
+	s.sent = append(s.sent, request)
+	switch failure := next(&s.submits); failure {
+	case nil:
+	case errSilent:
+		<-ctx.Done()
+		return nil, ctx.Err()
+	default:
 		return nil, failure
 	}
 	return &pb.SubmitOrderResponse{Order: s.order}, nil
@@ -64,6 +75,23 @@ func (s *scripted) StreamOrderUpdates(
 	return nil
 }
 
+func (s *scripted) StreamQuotes(
+	_ *pb.StreamQuotesRequest, stream grpc.ServerStreamingServer[pb.StreamQuotesResponse],
+) error {
+	for _, step := range next(&s.quotes) {
+		switch step := step.(type) {
+		case *pb.StreamQuotesResponse:
+			if err := stream.Send(step); err != nil {
+				return err
+			}
+		case error:
+			return step
+		}
+	}
+	<-stream.Context().Done()
+	return nil
+}
+
 func next[T any](steps *[]T) T {
 	step := (*steps)[0]
 	if len(*steps) > 1 {
@@ -80,6 +108,7 @@ func serve(t *testing.T, service *scripted) (*Client, context.Context) {
 	}
 	server := grpc.NewServer()
 	pb.RegisterTradingServiceServer(server, service)
+	pb.RegisterMarketDataServiceServer(server, service)
 	go func() { _ = server.Serve(listener) }()
 	t.Cleanup(server.Stop)
 	client, err := Dial(listener.Addr().String())
@@ -92,7 +121,10 @@ func serve(t *testing.T, service *scripted) (*Client, context.Context) {
 	return client, ctx
 }
 
-var errLost = status.Error(codes.Unavailable, "lost")
+var (
+	errLost   = status.Error(codes.Unavailable, "lost")
+	errSilent = errors.New("no answer")
+)
 
 func refusal(code codes.Code, details ...protoadapt.MessageV1) error {
 	state, err := status.New(code, "scripted").WithDetails(details...)
@@ -103,7 +135,9 @@ func refusal(code codes.Code, details ...protoadapt.MessageV1) error {
 }
 
 func event(sequence uint64, order *pb.Order) *pb.StreamOrderUpdatesResponse {
-	payload := &pb.StreamOrderUpdatesResponse_Event{Event: &pb.OrderEvent{Order: order}}
+	payload := &pb.StreamOrderUpdatesResponse_Event{
+		Event: &pb.OrderEvent{Order: order, RecordTime: timestamppb.New(recorded(sequence))},
+	}
 	return &pb.StreamOrderUpdatesResponse{Sequence: sequence, ResumeToken: token(sequence), Payload: payload}
 }
 
@@ -122,8 +156,10 @@ func token(sequence uint64) string {
 }
 
 // take reads so many updates, then leaves; fewer when an error comes.
-func take(ctx context.Context, client *Client, count int) (sequences []uint64, failure error) {
-	for update, err := range client.OrderUpdates(ctx, &pb.StreamOrderUpdatesRequest{}) {
+func take(
+	ctx context.Context, client *Client, count int, observers ...func(StartedOver),
+) (sequences []uint64, failure error) {
+	for update, err := range client.OrderUpdates(ctx, &pb.StreamOrderUpdatesRequest{}, observers...) {
 		if err != nil {
 			return sequences, err
 		}
@@ -143,6 +179,82 @@ func TestAnAmbiguousErrorIsRepeatedUnderTheSameKey(t *testing.T) {
 	}
 	if !slices.Equal(service.keys, []string{"k-1", "k-1", "k-1"}) {
 		t.Fatal(service.keys)
+	}
+	end := service.sent[0].GetValidUntil()
+	if left := time.Until(end.AsTime()); left < validForMin/2 || left > callTimeout || !proto.Equal(service.sent[0], service.sent[2]) {
+		t.Fatal(left, service.sent)
+	}
+}
+
+func TestEveryAmbiguousCodeAndNoOtherIsAskedAgain(t *testing.T) {
+	for code := codes.Canceled; code <= codes.Unauthenticated; code++ {
+		t.Run(code.String(), func(t *testing.T) {
+			t.Parallel()
+			service := &scripted{submits: []error{status.Error(code, "scripted"), nil}, order: &pb.Order{}}
+			client, ctx := serve(t, service)
+			_, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{ClientOrderId: "k-1"})
+			if again := (&Error{Code: code}).Ambiguous(); again != (err == nil) || again != (len(service.keys) == 2) {
+				t.Fatal(err, service.keys)
+			}
+		})
+	}
+}
+
+func TestATryWithoutAnAnswerIsLostAndAskedAgain(t *testing.T) {
+	service := &scripted{submits: []error{errSilent, nil}, order: &pb.Order{OrderId: "o"}}
+	client, ctx := serve(t, service)
+	answer, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{ClientOrderId: "k-1"})
+	if err != nil || answer.GetOrder().GetOrderId() != "o" || len(service.keys) != 2 {
+		t.Fatal(answer, err, service.keys)
+	}
+}
+
+func TestTheGatewaysPauseIsKeptAndAKeyThatIsFreeIsTriedAgain(t *testing.T) {
+	busy := refusal(codes.Unavailable,
+		&errdetails.ErrorInfo{Reason: "DRAINING", Domain: errorDomain, Metadata: map[string]string{"key": "free"}},
+		&errdetails.RetryInfo{RetryDelay: durationpb.New(300 * time.Millisecond)})
+	service := &scripted{submits: []error{busy, nil}, order: &pb.Order{}}
+	client, ctx := serve(t, service)
+	began := time.Now()
+	if _, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{ClientOrderId: "k-1"}); err != nil {
+		t.Fatal(err)
+	}
+	if took := time.Since(began); took < 300*time.Millisecond {
+		t.Fatal(took)
+	}
+}
+
+func TestAnErrorSaysHowLongAnEarlierTryMayStillArrive(t *testing.T) {
+	word := func(key string) error {
+		return refusal(codes.FailedPrecondition,
+			&errdetails.ErrorInfo{Reason: "SCRIPTED", Domain: errorDomain, Metadata: map[string]string{"key": key}})
+	}
+	for name, wanted := range map[string]struct {
+		submits            []error
+		unknown, mayArrive bool
+	}{
+		"lost, then refused by a proxy": {[]error{errLost, status.Error(codes.PermissionDenied, "no")}, true, true},
+		"lost, then free":               {[]error{errLost, word(KeyFree)}, false, true},
+		"lost, then spent":              {[]error{errLost, word(KeySpent)}, false, false},
+		"lost, then taken":              {[]error{errLost, word(KeyTaken)}, false, false},
+		"free at once":                  {[]error{word(KeyFree)}, false, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			service := &scripted{submits: wanted.submits}
+			client, ctx := serve(t, service)
+			_, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{ClientOrderId: "k-1"})
+			failure := Decode(err)
+			if failure.OutcomeUnknown != wanted.unknown || failure.MayArriveUntil.IsZero() == wanted.mayArrive {
+				t.Fatalf("%+v", failure)
+			}
+			if wanted.mayArrive && !failure.MayArriveUntil.Equal(service.sent[0].GetValidUntil().AsTime()) {
+				t.Fatal(failure.MayArriveUntil, service.sent[0])
+			}
+			if status.Code(err) != failure.Code {
+				t.Fatal("package status reads another code", err)
+			}
+		})
 	}
 }
 
@@ -197,10 +309,70 @@ func TestAnotherLifeOfTheGatewayBeginsWithASnapshot(t *testing.T) {
 		{event(20, nil), errLost}, {epoch}, {snapshotBegin(3), snapshotEnd(3), event(4, nil), nil},
 	}}
 	client, ctx := serve(t, service)
-	sequences, err := take(ctx, client, 4)
+	var told []StartedOver
+	sequences, err := take(ctx, client, 4, func(notice StartedOver) { told = append(told, notice) })
 	if err != nil || !slices.Equal(sequences, []uint64{20, 3, 3, 4}) {
 		t.Fatal(sequences, err)
 	}
+	since := recorded(20).Add(-snapshotOverlap)
+	if !slices.Equal(told, []StartedOver{{"EPOCH_CHANGED", 20, since}}) {
+		t.Fatal(told)
+	}
+	asked := service.requests[2]
+	if asked.GetStart() != nil || !asked.GetIncludeClosedSince().AsTime().Equal(since) {
+		t.Fatal(asked)
+	}
+}
+
+func TestAnEpochThatChangesWithoutATokenIsAnError(t *testing.T) {
+	epoch := refusal(codes.FailedPrecondition, &errdetails.ErrorInfo{Reason: "EPOCH_CHANGED", Domain: errorDomain})
+	service := &scripted{streams: [][]any{{epoch}}}
+	client, ctx := serve(t, service)
+	if _, err := take(ctx, client, 1); Decode(err).Reason != "EPOCH_CHANGED" || len(service.requests) != 1 {
+		t.Fatal(err, len(service.requests))
+	}
+}
+
+func TestQuotesAreSubscribedAgainAndTheHoleIsTold(t *testing.T) {
+	service := &scripted{quotes: [][]any{{batch(1, 10), batch(2, 20), errLost}, {batch(1, 90), batch(2, 95)}}}
+	client, ctx := serve(t, service)
+	gaps := []int{}
+	for got, err := range client.Quotes(ctx, &pb.StreamQuotesRequest{Symbols: []string{"AAPL"}}) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		gaps = append(gaps, len(got.GetStatus().GetGaps()))
+		if hole := got.GetStatus().GetGaps(); len(hole) == 1 && (hole[0].GetFeed() != GatewayFeed ||
+			hole[0].GetFromTime().GetSeconds() != 20 || hole[0].GetToTime().GetSeconds() != 90) {
+			t.Fatal(hole)
+		}
+		if len(gaps) == 4 {
+			break
+		}
+	}
+	if !slices.Equal(gaps, []int{0, 0, 1, 0}) {
+		t.Fatal(gaps)
+	}
+}
+
+func TestAMissingBatchIsNeverPassedOver(t *testing.T) {
+	client, ctx := serve(t, &scripted{quotes: [][]any{{batch(1, 1), batch(3, 3)}}})
+	var last error
+	for _, err := range client.Quotes(ctx, &pb.StreamQuotesRequest{}) {
+		last = err
+	}
+	if !errors.Is(last, ErrSequenceGap) {
+		t.Fatal(last)
+	}
+}
+
+func batch(sequence uint64, second int64) *pb.StreamQuotesResponse {
+	return &pb.StreamQuotesResponse{BatchSequence: sequence, SendTime: &timestamppb.Timestamp{Seconds: second}}
+}
+
+// recorded is when the event with this sequence was.
+func recorded(sequence uint64) time.Time {
+	return time.Unix(1_000*int64(sequence), 0).UTC()
 }
 
 func TestAMissingEventIsNeverPassedOver(t *testing.T) {

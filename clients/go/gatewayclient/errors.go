@@ -1,6 +1,7 @@
 package gatewayclient
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -35,6 +36,11 @@ type Error struct {
 	Violations []string
 	// RetryAfter is when trying again may help; 0 when the error does not say.
 	RetryAfter time.Duration
+	// OutcomeUnknown: the call may have had an effect: ask again with the same key.
+	OutcomeUnknown bool
+	// MayArriveUntil: a try that was not answered may still arrive, and act, until then (its valid_until): before that
+	// instant only the same key is safe, whatever Key says. Zero: no try is on its way.
+	MayArriveUntil time.Time
 
 	cause error
 }
@@ -43,6 +49,10 @@ type Error struct {
 func Decode(err error) *Error {
 	if err == nil {
 		return nil
+	}
+	var known *Error
+	if errors.As(err, &known) {
+		return known
 	}
 	state, _ := status.FromError(err)
 	result := &Error{Code: state.Code(), Message: state.Message(), cause: err}
@@ -61,6 +71,7 @@ func Decode(err error) *Error {
 			result.RetryAfter = detail.GetRetryDelay().AsDuration()
 		}
 	}
+	result.OutcomeUnknown = result.Ambiguous() && result.Key == ""
 	return result
 }
 
@@ -72,6 +83,12 @@ func (e *Error) Error() string {
 // Unwrap is the error as gRPC gave it.
 func (e *Error) Unwrap() error {
 	return e.cause
+}
+
+// GRPCStatus is the status as gRPC gave it: package status reads this error like any other.
+func (e *Error) GRPCStatus() *status.Status {
+	state, _ := status.FromError(e.cause)
+	return state
 }
 
 // Ambiguous tells that the code does not say whether the call had an effect: ask again with the same key.

@@ -7,36 +7,50 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"math/rand/v2"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	pb "trading-gateway/clients/go/tradinggatewayv1"
 )
 
 const (
 	// reconnectsMax bounds the tries to reopen a stream without a message in between.
-	reconnectsMax  = 20
-	backoffInitial = 100 * time.Millisecond
-	backoffMax     = 5 * time.Second
+	reconnectsMax = 20
+	// snapshotOverlap: a snapshot that stands in for lost events also has the orders that ended up to so long before
+	// the last event seen, for another life of the gateway may have another clock.
+	snapshotOverlap = time.Minute
+	// snapshotReach is how far back it reaches when nothing says where this reader stood: a token alone.
+	snapshotReach = 24 * time.Hour
 )
 
-// ErrSequenceGap: an order stream skipped an event, which the contract excludes.
-var ErrSequenceGap = errors.New("an order event is missing")
+// ErrSequenceGap: a stream skipped a number, which the contract excludes.
+var ErrSequenceGap = errors.New("a message of the stream is missing")
+
+// StartedOver tells that the events after the last one cannot be had: a snapshot follows, and sequences begin anew with
+// it. It has the orders that are open, and those that ended since ClosedSince.
+type StartedOver struct {
+	// Reason is EPOCH_CHANGED, another life of the journal, or RESUME_TOKEN_COMPACTED, the events are no longer kept.
+	Reason string
+	// LastSequence is that of the last event before, in the old count; 0: there was none.
+	LastSequence uint64
+	ClosedSince  time.Time
+}
 
 // OrderUpdates follows a book of orders until the context ends: in order, none lost, none twice. A lost
-// connection is resumed with the newest token. A SnapshotBegin that comes later than first means that the
-// gateway began a new life, or forgot the events after the token: what ended in between has to be listed.
-// The error, if one comes, is the last item.
+// connection is resumed with the newest token. Keep the newest ResumeToken, once SnapshotEnd has come, to continue
+// after your own restart: give it in the request. Where the gateway has no events after a token any more, a snapshot
+// follows, and the observers are told StartedOver before it. IncludeClosedSince of a request with a token says how far
+// back that snapshot reaches. The error, if one comes, is the last item.
 func (c *Client) OrderUpdates(
-	ctx context.Context, request *pb.StreamOrderUpdatesRequest,
+	ctx context.Context, request *pb.StreamOrderUpdatesRequest, observers ...func(StartedOver),
 ) iter.Seq2[*pb.StreamOrderUpdatesResponse, error] {
 	return func(yield func(*pb.StreamOrderUpdatesResponse, error) bool) {
-		book := &book{request: proto.CloneOf(request)}
+		book := newBook(request, observers)
 		for failures := 0; ; failures++ {
 			err := c.follow(ctx, book, func(update *pb.StreamOrderUpdatesResponse) bool {
 				failures = 0
@@ -45,7 +59,7 @@ func (c *Client) OrderUpdates(
 			if err == nil { // the caller has left
 				return
 			}
-			if !book.survives(err) || failures >= reconnectsMax || !pause(ctx, failures, err) {
+			if !book.survives(err) || failures >= reconnectsMax || !pause(ctx, failures, Decode(err)) {
 				yield(nil, err)
 				return
 			}
@@ -120,7 +134,7 @@ func (c *Client) follow(
 ) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	stream, err := c.Trading.StreamOrderUpdates(ctx, book.request)
+	stream, err := c.Trading.StreamOrderUpdates(ctx, book.next())
 	if err != nil {
 		return err
 	}
@@ -145,24 +159,45 @@ func (c *Client) follow(
 // book is where a reader stands in a book of orders.
 type book struct {
 	request      *pb.StreamOrderUpdatesRequest
+	observers    []func(StartedOver)
+	closedSince  *timestamppb.Timestamp
+	seenUntil    time.Time // everything recorded before was told
+	snapshotTime time.Time
 	sequence     uint64
 	counting     bool
 	snapshotOpen bool
 }
 
+func newBook(request *pb.StreamOrderUpdatesRequest, observers []func(StartedOver)) *book {
+	return &book{request: proto.CloneOf(request), observers: observers, closedSince: request.GetIncludeClosedSince()}
+}
+
+// next is the subscription from the newest token on.
+func (b *book) next() *pb.StreamOrderUpdatesRequest {
+	b.request.IncludeClosedSince = nil
+	if b.request.Start == nil { // a snapshot
+		b.request.IncludeClosedSince = b.closedSince
+	}
+	return b.request
+}
+
 // accept takes note of an update; false when it came before the break already.
 func (b *book) accept(update *pb.StreamOrderUpdatesResponse) (bool, error) {
 	var step uint64
-	switch update.GetPayload().(type) {
+	var seenUntil time.Time
+	switch payload := update.GetPayload().(type) {
 	case *pb.StreamOrderUpdatesResponse_SnapshotBegin:
-		b.snapshotOpen = true
+		b.snapshotOpen, b.snapshotTime = true, instant(update.GetServerTime())
 	case *pb.StreamOrderUpdatesResponse_SnapshotEnd:
 		b.snapshotOpen, b.counting, b.sequence = false, true, update.GetSequence()
+		seenUntil = b.snapshotTime
+	case *pb.StreamOrderUpdatesResponse_Heartbeat:
+		seenUntil = instant(update.GetServerTime())
 	case *pb.StreamOrderUpdatesResponse_Event:
 		if b.counting && update.GetSequence() <= b.sequence {
 			return false, nil
 		}
-		step = 1
+		step, seenUntil = 1, instant(payload.Event.GetRecordTime())
 	}
 	if b.snapshotOpen { // its tokens would resume after orders that were not delivered yet
 		return true, nil
@@ -171,6 +206,9 @@ func (b *book) accept(update *pb.StreamOrderUpdatesResponse) (bool, error) {
 		return false, fmt.Errorf("%w: %d was to come, and %d came", ErrSequenceGap, b.sequence+1, update.GetSequence())
 	}
 	b.counting, b.sequence = true, max(b.sequence, update.GetSequence())
+	if seenUntil.After(b.seenUntil) {
+		b.seenUntil = seenUntil
+	}
 	if token := update.GetResumeToken(); token != "" {
 		b.request.Start = &pb.StreamOrderUpdatesRequest_ResumeToken{ResumeToken: token}
 	}
@@ -186,7 +224,10 @@ func (b *book) survives(err error) bool {
 	failure := Decode(err)
 	switch failure.Reason {
 	case "EPOCH_CHANGED", "RESUME_TOKEN_COMPACTED":
-		b.request.Start, b.counting, b.sequence = nil, false, 0
+		if b.request.GetResumeToken() == "" {
+			return false // nothing else could be asked for
+		}
+		b.startOver(failure.Reason)
 		return true
 	case "SLOW_CONSUMER":
 		return true
@@ -195,14 +236,25 @@ func (b *book) survives(err error) bool {
 	}
 }
 
-// pause waits before a stream is opened again; false when the context ends first.
-func pause(ctx context.Context, failures int, err error) bool {
-	ceiling := min(backoffMax, backoffInitial<<min(failures, 10))
-	wait := max(ceiling/2+rand.N(ceiling/2), Decode(err).RetryAfter)
-	select {
-	case <-ctx.Done():
-		return false
-	case <-time.After(wait):
-		return true
+// startOver asks for a snapshot that reaches back to what this reader has seen.
+func (b *book) startOver(reason string) {
+	switch {
+	case !b.seenUntil.IsZero():
+		b.closedSince = timestamppb.New(b.seenUntil.Add(-snapshotOverlap))
+	case b.closedSince == nil:
+		b.closedSince = timestamppb.New(time.Now().Add(-snapshotReach))
 	}
+	last := b.sequence
+	b.request.Start, b.counting, b.sequence = nil, false, 0
+	for _, tell := range b.observers {
+		tell(StartedOver{Reason: reason, LastSequence: last, ClosedSince: b.closedSince.AsTime()})
+	}
+}
+
+// instant is the time of a timestamp; none when there is none, not 1970.
+func instant(timestamp *timestamppb.Timestamp) time.Time {
+	if timestamp == nil {
+		return time.Time{}
+	}
+	return timestamp.AsTime()
 }
