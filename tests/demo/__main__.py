@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import urllib.request
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any, Final
@@ -17,15 +16,16 @@ from typing import Any, Final
 from rich.console import Console
 from rich.table import Table
 
+from tests.demo import killed
+from tests.demo.venue import lose_answers, lost_at, orders_at
+
 QUOTE_SECONDS: Final = 6.0
-LOST_ANSWERS: Final = 4
-"""alpaca-py asks four times in all: every answer is lost, none of the orders."""
+CASH_USD: Final = 10_000_000
+"""The third story's order is a large one."""
 PROGRAM_TIMEOUT_S: Final = 60.0
 START_TIMEOUT_S: Final = 30.0
 EMULATOR_READY: Final = "emulator ready at "
 GATEWAY_READY: Final = "serving on "
-KEYS: Final = {"APCA-API-KEY-ID": "demo-key", "APCA-API-SECRET-KEY": "demo-secret"}
-"""Any will do: these emulators know no others."""
 
 
 @asynccontextmanager
@@ -60,26 +60,6 @@ async def program(*arguments: str) -> dict[str, Any]:
         return {"crashed": child.returncode}
     result: dict[str, Any] = json.loads(output)
     return result
-
-
-def orders_at(venue: str) -> int:
-    """How many orders the venue itself has, whatever the programs believe."""
-    request = urllib.request.Request(f"{venue}/v2/orders?status=all", headers=KEYS)
-    with urllib.request.urlopen(request, timeout=5) as response:
-        return len(json.load(response))
-
-
-def lose_answers(venue: str) -> None:
-    """Let the venue accept the next orders and answer 504."""
-    fault = {"fault": "http_504_accepted", "route": "POST /v2/orders", "count": LOST_ANSWERS}
-    request = urllib.request.Request(f"{venue}/emulator/v1/faults", json.dumps(fault).encode(), method="POST")
-    urllib.request.urlopen(request, timeout=5).close()
-
-
-def lost_at(venue: str) -> int:
-    """How many answers the venue really lost."""
-    with urllib.request.urlopen(f"{venue}/emulator/v1/faults", timeout=5) as response:
-        return sum(fault["fired"] for fault in json.load(response))
 
 
 async def quotes_story(left_venue: str, target: str) -> tuple[list[str], list[str], bool]:
@@ -127,7 +107,7 @@ async def main() -> int:
     console = Console(width=118, highlight=False)
     table = Table("", "alpaca-py alone", "through the gateway", header_style="bold", show_lines=True)
     async with AsyncExitStack() as stack:
-        emulator = ("emulator", "--listen", "127.0.0.1:0")
+        emulator = ("emulator", "--listen", "127.0.0.1:0", "--cash", str(CASH_USD))
         left_venue, right_venue = await asyncio.gather(
             stack.enter_async_context(server(EMULATOR_READY, *emulator)),
             stack.enter_async_context(server(EMULATOR_READY, *emulator)),
@@ -135,15 +115,17 @@ async def main() -> int:
         target = await stack.enter_async_context(
             server(GATEWAY_READY, "serve", "--listen", "127.0.0.1:0", "--venue-url", right_venue)
         )
-        stories = (
-            ("two programs\nfollow AAPL", quotes_story(left_venue, target)),
-            ("the answer to\nan order is lost", order_story(left_venue, right_venue, target)),
+        quotes, order = await asyncio.gather(
+            quotes_story(left_venue, target), order_story(left_venue, right_venue, target)
         )
-        all_right = True
-        for title, story in stories:
-            left, right, is_right = await story
-            all_right = all_right and is_right
+        stories = (
+            ("two programs\nfollow AAPL", quotes),
+            ("the answer to\nan order is lost", order),
+            ("the program is\nkilled while its\norder fills", await killed.tell(left_venue, right_venue, target)),
+        )
+        for title, (left, right, _) in stories:
             table.add_row(title, "\n".join(left), "\n".join(right))
+        all_right = all(is_right for _, (_, _, is_right) in stories)
     console.print(table)
     if not all_right:
         console.print("The right side is wrong: this is a bug.")

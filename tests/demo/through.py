@@ -2,6 +2,7 @@
 
 python -m tests.demo.through quotes TARGET SECONDS
 python -m tests.demo.through order TARGET
+python -m tests.demo.through fills TARGET NOTEBOOK
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import sys
 import time
 from typing import Any
 
-from trading_gateway import Client, GatewayError, new_key, word
+from tests.demo.killed import QUANTITY, SYMBOL
+from tests.demo.notebook import Notebook
+from trading_gateway import Client, GatewayError, is_terminal, new_key, word
 from trading_gateway.v1 import trading_pb2
 
 
@@ -49,5 +52,39 @@ def order(target: str) -> dict[str, Any]:
     }
 
 
+def fills(target: str, path: str) -> dict[str, Any]:
+    """Buy, and note every event until the order is done; run again, go on after the last line, with the same key.
+
+    An event and the token that continues after it are one line: however this program dies, the line is there with
+    both or with neither.
+    """
+    notebook = Notebook(path)
+    noted = notebook.lines()
+    key = next((line["key"] for line in noted if "key" in line), "")
+    if not key:
+        key = new_key("demo")
+        notebook.note({"key": key})  # before the call: it is how the order is asked for
+    token = next((line["token"] for line in reversed(noted) if "token" in line), "")
+    with Client(target) as client:
+        updates = client.stream_order_updates(resume_token=token, live_only=not token)
+        if not token:
+            first = next(updates)
+            notebook.note({"token": first.resume_token})
+        order = client.submit_order(
+            client_order_id=key, symbol=SYMBOL, side="buy", quantity=QUANTITY, order_type="market", time_in_force="day"
+        ).order
+        for update in updates:
+            if update.WhichOneof("payload") != "event":
+                continue
+            event = update.event
+            line = {"sequence": update.sequence, "token": update.resume_token, "event": event.kind}
+            if event.HasField("fill"):
+                line |= {"id": event.fill.fill_id, "quantity": event.fill.quantity}
+            notebook.note(line)
+            if event.order.order_id == order.order_id and is_terminal(event.order):
+                return {}
+    return {}
+
+
 if __name__ == "__main__":
-    print(json.dumps({"quotes": quotes, "order": order}[sys.argv[1]](*sys.argv[2:])))
+    print(json.dumps({"quotes": quotes, "order": order, "fills": fills}[sys.argv[1]](*sys.argv[2:])))
