@@ -30,6 +30,8 @@ _BEFORE_THE_OWNER: Final = frozenset(
     }
 )
 """Codes that a proxy, the transport or authentication may answer with, saying nothing about the key."""
+_UNSURE: Final = "JOURNAL_UNAVAILABLE"
+"""A journal that failed while it took the key's answer leaves the owner itself not knowing, until it is read anew."""
 _NO_KEY: Final = frozenset({"INTERNAL", "UNAUTHENTICATED", "PERMISSION_DENIED"})
 
 
@@ -253,7 +255,8 @@ def errors_say_what_the_key_is(records: Records) -> Finding:
     for call in records.clients.calls.values():
         if call.rpc not in KEYED or not call.code or call.is_ok or call.code in _NO_KEY:
             continue
-        if not call.reason and call.code in _BEFORE_THE_OWNER:
+        is_unsure = call.reason == _UNSURE and call.code == "UNAVAILABLE" and not call.fate
+        if is_unsure or (not call.reason and call.code in _BEFORE_THE_OWNER):
             continue
         found.expect(call.fate in _FATES, call.key, f"{call.code} {call.reason} says nothing about the key")
     return found

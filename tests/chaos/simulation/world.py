@@ -68,6 +68,8 @@ QUOTE_S: Final = 0.2
 HEAL_S: Final = 45.0
 """After it no request is under way any more that was late."""
 FEES_PAGE: Final = 100
+RESERVED_DECIMALS: Final = 9
+"""Sums and differences of quotients leave a rest behind the 24th."""
 SETTLE_MS: Final = 60_000
 QUIET_S: Final = 95.0
 """The settle window and 30 s more."""
@@ -368,7 +370,8 @@ class World:
                 for fee in _fees(exchange)
             ],
         }
-        held = {"open_orders": gateway.orders.open_count, "reserved_usd": str(self._balances.reserved)}
+        reserved = round(self._balances.reserved, RESERVED_DECIMALS)
+        held = {"open_orders": gateway.orders.open_count, "reserved_usd": str(reserved)}
         self._notes.act("quiescent", time_ns=now_ns, venue=venue, gateway=held)
 
     async def _read_account(self) -> None:
