@@ -19,7 +19,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from trading_gateway.errors import DOMAIN
-from trading_gateway.v1 import market_data_pb2, trading_pb2
+from trading_gateway.v1 import market_data_pb2, risk_pb2, simulation_pb2, trading_pb2
 
 OPEN: Final = "open"
 """The last step of a stream that stays open without a word until the client leaves."""
@@ -91,7 +91,7 @@ class ScriptedGateway:
 
     async def _start(self) -> grpc.aio.Server:
         server = grpc.aio.server()
-        for module in (trading_pb2, market_data_pb2):
+        for module in (trading_pb2, market_data_pb2, risk_pb2, simulation_pb2):
             for service in module.DESCRIPTOR.services_by_name.values():
                 server.add_generic_rpc_handlers((self._handlers(service),))
         self.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"

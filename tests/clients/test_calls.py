@@ -14,7 +14,7 @@ from google.rpc import error_details_pb2
 from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
 from trading_gateway import GatewayError, KeyFate, OrderRef, RetryPolicy
 from trading_gateway.errors import AMBIGUOUS
-from trading_gateway.v1 import market_data_pb2, trading_pb2, trading_pb2 as pb
+from trading_gateway.v1 import market_data_pb2, risk_pb2, simulation_pb2, trading_pb2, trading_pb2 as pb
 
 ORDER = pb.Order(order_id="o-1", client_order_id="k-1", state=pb.ORDER_STATE_WORKING, version=1)
 MARKET_BUY: Any = {"symbol": "AAPL", "side": "buy", "quantity": "1", "order_type": "market", "time_in_force": "day"}
@@ -338,6 +338,38 @@ def test_fills_and_the_story_of_an_order(client: Any, scripted: ScriptedGateway)
     assert asked[0].order == OrderRef(order_id="o-1")
 
 
+def test_a_stop_is_asked_for_until_it_is_heard_and_loosening_once(client: Any, scripted: ScriptedGateway) -> None:
+    state = risk_pb2.TradingState(mode=risk_pb2.TRADING_MODE_KILLED, version=4)
+    requests = scripted.script("SetTradingState", LOST, risk_pb2.SetTradingStateResponse(trading_state=state))
+    assert client.set_trading_state("killed", reason="too fast").trading_state == state
+    assert [(one.mode, one.reason, one.HasField("expected_version")) for one in requests] == [
+        (risk_pb2.TRADING_MODE_KILLED, "too fast", False)
+    ] * 2
+    scripted.script("GetTradingState", risk_pb2.GetTradingStateResponse(trading_state=state))
+    assert client.get_trading_state() == state
+    scripted.script("SetTradingState", LOST)
+    with pytest.raises(GatewayError, match="UNAVAILABLE"):
+        client.set_trading_state("active", reason="looked into", expected_version=4)
+    assert [one.expected_version for one in requests[2:]] == [4]
+
+
+def test_a_fault_is_ordered_once(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script("InjectFault", LOST)
+    with pytest.raises(GatewayError):
+        client.inject_fault("http_504_accepted", route="POST /v2/orders", count=-1, delay_s=0.5)
+    fault = simulation_pb2.InjectFaultRequest(
+        fault=simulation_pb2.FAULT_HTTP_504_ACCEPTED, route="POST /v2/orders", count=-1
+    )
+    fault.delay.FromMilliseconds(500)
+    assert requests == [fault]
+    with pytest.raises(ValueError, match="no 'bad_luck'"):
+        client.inject_fault("bad_luck")
+    entries = [simulation_pb2.LedgerEntry(sequence=1), simulation_pb2.LedgerEntry(sequence=2)]
+    asked = scripted.script("ListLedger", simulation_pb2.ListLedgerResponse(entries=entries))
+    assert list(client.list_ledger(kinds=["execution"])) == entries
+    assert list(asked[0].kinds) == [simulation_pb2.LedgerEntry.KIND_EXECUTION]
+
+
 def test_market_data_questions(client: Any, scripted: ScriptedGateway) -> None:
     quotes = scripted.script("GetLatestQuotes", market_data_pb2.GetLatestQuotesResponse(missing_symbols=["ZZZ"]))
     bars = scripted.script("ListBars", market_data_pb2.ListBarsResponse(bars=[market_data_pb2.Bar(symbol="AAPL")]))
@@ -378,14 +410,14 @@ def test_every_rpc_is_a_method_of_both_clients() -> None:
     from trading_gateway import AsyncClient, Client
     from trading_gateway.v1 import account_pb2, reference_pb2
 
-    modules = (trading_pb2, market_data_pb2, account_pb2, reference_pb2)
+    modules = (trading_pb2, market_data_pb2, account_pb2, reference_pb2, risk_pb2, simulation_pb2)
     rpcs = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
         for module in modules
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert len(rpcs) == 27
+    assert len(rpcs) == 34
     for kind in (Client, AsyncClient):
         assert rpcs - set(vars(kind)) == set()
         assert all(getattr(kind, rpc).__doc__ for rpc in rpcs)

@@ -40,6 +40,9 @@ type Client struct {
 	MarketData pb.MarketDataServiceClient
 	Account    pb.AccountServiceClient
 	Reference  pb.ReferenceDataServiceClient
+	Risk       pb.RiskServiceClient
+	// Simulation is not there when the venue is paper or live.
+	Simulation pb.SimulationServiceClient
 
 	connection *grpc.ClientConn
 }
@@ -57,6 +60,8 @@ func Dial(target string, options ...grpc.DialOption) (*Client, error) {
 		MarketData: pb.NewMarketDataServiceClient(connection),
 		Account:    pb.NewAccountServiceClient(connection),
 		Reference:  pb.NewReferenceDataServiceClient(connection),
+		Risk:       pb.NewRiskServiceClient(connection),
+		Simulation: pb.NewSimulationServiceClient(connection),
 		connection: connection,
 	}, nil
 }

@@ -28,7 +28,7 @@ const (
 	// A command may take effect for at least validForMin, for clocks differ; the gateway takes 60 s by its own.
 	validForMin = 5 * time.Second
 	validForMax = 55 * time.Second
-	// cancelsWait is how long the gateway waits for cancels that have to come before a close.
+	// cancelsWait is how long the gateway waits for cancels that have to come before a close, or that a kill orders.
 	cancelsWait = 5 * time.Second
 )
 
@@ -56,7 +56,7 @@ func repeat(
 		if mayHaveArrived && failure.Key != KeySpent && failure.Key != KeyTaken {
 			failure.MayArriveUntil = validUntil
 		}
-		if !failure.Ambiguous() || !isRepeatable(method) || attempt == attemptsMax || !pause(ctx, attempt-1, failure) {
+		if !failure.Ambiguous() || !isRepeatable(method, request) || attempt == attemptsMax || !pause(ctx, attempt-1, failure) {
 			return failure
 		}
 	}
@@ -72,10 +72,10 @@ func try(ctx context.Context, method string, wait time.Duration, invoke func(con
 	return invoke(ctx)
 }
 
-// isCommand: a command that the gateway does once, however often it is asked, and answers promptly.
+// isCommand: a command that the gateway answers promptly.
 func isCommand(method string) bool {
 	switch path.Base(method) {
-	case "SubmitOrder", "ReplaceOrder", "CancelOrder", "ClosePosition":
+	case "SubmitOrder", "ReplaceOrder", "CancelOrder", "ClosePosition", "SetTradingState":
 		return true
 	default:
 		return false
@@ -83,10 +83,13 @@ func isCommand(method string) bool {
 }
 
 // isRepeatable: asking twice does nothing twice. CancelOrders is not: a second call would also take the orders that
-// were submitted in between.
-func isRepeatable(method string) bool {
+// were submitted in between. To stop trading may be said twice, to loosen it not.
+func isRepeatable(method string, request any) bool {
+	if change, ok := request.(*pb.SetTradingStateRequest); ok {
+		return change.ExpectedVersion == nil
+	}
 	name := path.Base(method)
-	return isCommand(method) || name == "ClosePositions" || name == "PreviewOrder" ||
+	return isCommand(method) || name == "ClosePositions" || name == "PreviewOrder" || name == "ClearFaults" ||
 		strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List")
 }
 
@@ -97,6 +100,10 @@ func asked(request any) time.Duration {
 		return request.GetWaitForTerminal().AsDuration()
 	case *pb.ClosePositionRequest:
 		if request.GetCancelOrders() {
+			return cancelsWait
+		}
+	case *pb.SetTradingStateRequest:
+		if request.GetMode() == pb.TradingMode_TRADING_MODE_KILLED {
 			return cancelsWait
 		}
 	}

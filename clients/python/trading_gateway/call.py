@@ -1,6 +1,6 @@
 """One call, told as data: what is asked, and what of the answer the caller gets.
 
-`trading.py`, `market_data.py`, `account.py` and `reference.py` have one function per rpc that builds a
+`trading.py`, `market_data.py` and their like, one a service, have one function per rpc that builds a
 `Call`, `Pages` or a stream; `Client` and `AsyncClient` only carry them out. So each rpc is written once.
 """
 

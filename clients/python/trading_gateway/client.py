@@ -1,5 +1,5 @@
 """The blocking client. What each method asks and answers is written once, beside its rpc's name in
-`trading`, `market_data`, `account` and `reference`; `aio.AsyncClient` has the same methods to await.
+the module of its service, as `trading`; `aio.AsyncClient` has the same methods to await.
 
 A `Client` may be used by several threads; an iterator belongs to one.
 """
@@ -15,7 +15,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
-from trading_gateway import account, market_data, order_updates, reference, trading
+from trading_gateway import account, market_data, order_updates, reference, risk, simulation, trading
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
@@ -100,6 +100,15 @@ class Client:
     list_assets = _listing(reference.list_assets)
     get_market_clock = _calling(reference.get_market_clock)
     list_market_days = _calling(reference.list_market_days)
+
+    get_trading_state = _calling(risk.get_trading_state)
+    set_trading_state = _calling(risk.set_trading_state)
+
+    get_simulation = _calling(simulation.get_simulation)
+    inject_fault = _calling(simulation.inject_fault)
+    list_faults = _calling(simulation.list_faults)
+    clear_faults = _calling(simulation.clear_faults)
+    list_ledger = _listing(simulation.list_ledger)
 
     def __init__(
         self,
