@@ -1,0 +1,155 @@
+"""The gateway against every fault of the emulator: real sockets, real alpaca-py, ordered over gRPC as a strategy would.
+
+What must come out is one order or a definite error, and never a guess. How an unknown outcome ends after the settle
+window is the resolver's own test: here it must be known to be unknown, and not be sent again under the same key.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+import grpc
+import pytest
+
+from tests.bad_requests import spec
+from tests.gateway_host import GatewayHost
+from tests.servicers.fakes import read_error
+from tests.stage import Stage
+from trading_gateway.v1 import simulation_pb2 as sim, simulation_pb2_grpc, trading_pb2 as pb
+
+WAIT_S_MAX = 10.0
+MARKET = spec(order_type=pb.ORDER_TYPE_MARKET)
+
+
+class Rehearsal:
+    """A gateway, its emulator's other side, and one intent."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.simulation = simulation_pb2_grpc.SimulationServiceStub(stage.wire.channel)
+
+    def order_fault(self, fault: int, *, delay_ms: int = 0, **fields: object) -> None:
+        """Over gRPC."""
+        request = sim.InjectFaultRequest(fault=fault, **fields)
+        if delay_ms:
+            request.delay.FromMilliseconds(delay_ms)
+        self.simulation.InjectFault(request)
+
+    def fired(self) -> list[int]:
+        """How often each fault did."""
+        return [fault.fired for fault in self.simulation.ListFaults(sim.ListFaultsRequest()).injected_faults]
+
+    def submit(self) -> pb.Order:
+        """The one intent: always the same key."""
+        return self.stage.submit("intent", MARKET)
+
+    def orders_there(self) -> int:
+        """What the venue's own record says: orders that it took, when nothing is late any more."""
+        give_up_at = time.monotonic() + WAIT_S_MAX
+        while (now := self.simulation.GetSimulation(sim.GetSimulationRequest()).simulation).late_arrival_count:
+            assert time.monotonic() < give_up_at
+            time.sleep(0.02)
+        asked = sim.ListLedgerRequest(kinds=[sim.LedgerEntry.KIND_ORDER], page_size=10_000)
+        entries = self.simulation.ListLedger(asked).entries
+        assert len({entry.venue_order_id for entry in entries}) == now.order_count
+        return now.order_count
+
+    def asked(self) -> int:
+        """How many orders the gateway sent."""
+        return self.stage.asked()["POST /v2/orders"]
+
+
+@pytest.fixture
+def rehearsal(start_gateway: GatewayHost) -> Iterator[Rehearsal]:
+    """A fresh one."""
+    stage = Stage(start_gateway(drain_timeout_ms=0))
+    yield Rehearsal(stage)
+    stage.close()
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "ANSWER_LOST", "ANSWER_RESET", "HTTP_500_ACCEPTED", "HTTP_504_ACCEPTED", "BODY_TRUNCATED", "BODY_EMPTY",
+        "STATUS_UNKNOWN", "EVENT_DROPPED", "EVENT_DUPLICATED", "EVENTS_REORDERED", "EVENT_EMPTY", "EVENT_UNKNOWN",
+        "FRAME_TRUNCATED",
+    ],
+)  # fmt: skip
+def test_an_order_that_was_taken_is_one_order_and_its_end_is_known(rehearsal: Rehearsal, fault: str) -> None:
+    rehearsal.order_fault(sim.Fault.Value(f"FAULT_{fault}"))
+    order = rehearsal.submit()
+    filled = rehearsal.stage.until(order, pb.ORDER_STATE_FILLED)
+    assert filled.filled_quantity == MARKET.quantity
+    assert rehearsal.submit().order_id == order.order_id
+    assert (rehearsal.fired(), rehearsal.orders_there(), rehearsal.asked()) == ([1], 1, 1)
+
+
+@pytest.mark.parametrize("fault", ["REQUEST_LOST", "HTTP_500", "HTTP_502_HTML", "HTTP_504_NOT_ACCEPTED"])
+def test_an_order_that_may_have_been_taken_is_unknown_and_not_sent_again(rehearsal: Rehearsal, fault: str) -> None:
+    rehearsal.order_fault(sim.Fault.Value(f"FAULT_{fault}"))
+    order = rehearsal.submit()
+    assert order.state == pb.ORDER_STATE_OUTCOME_UNKNOWN
+    again = rehearsal.submit()
+    assert (again.order_id, again.state) == (order.order_id, pb.ORDER_STATE_OUTCOME_UNKNOWN)
+    assert (rehearsal.fired(), rehearsal.orders_there(), rehearsal.asked()) == ([1], 0, 1)
+
+
+def test_an_order_that_arrives_late_is_found_when_it_does(rehearsal: Rehearsal) -> None:
+    rehearsal.order_fault(sim.FAULT_ARRIVES_LATE, delay_ms=700)
+    order = rehearsal.submit()
+    assert order.state == pb.ORDER_STATE_OUTCOME_UNKNOWN
+    assert rehearsal.submit().order_id == order.order_id
+    rehearsal.stage.until(order, pb.ORDER_STATE_FILLED)
+    assert (rehearsal.fired(), rehearsal.orders_there(), rehearsal.asked()) == ([1], 1, 1)
+
+
+def test_a_lookup_that_finds_nothing_yet_proves_nothing(rehearsal: Rehearsal) -> None:
+    """The answer is lost, the event is lost, and for a second lookups say that there is no such order."""
+    rehearsal.order_fault(sim.FAULT_ANSWER_LOST)
+    rehearsal.order_fault(sim.FAULT_EVENT_DROPPED, count=-1)
+    rehearsal.order_fault(sim.FAULT_LOOKUP_ABSENT, delay_ms=1_000)
+    order = rehearsal.submit()
+    assert order.state == pb.ORDER_STATE_OUTCOME_UNKNOWN
+    rehearsal.stage.until(order, pb.ORDER_STATE_FILLED)
+    assert rehearsal.fired()[2] == 1
+    assert (rehearsal.orders_there(), rehearsal.asked()) == (1, 1)
+
+
+def test_too_many_requests_is_definite_and_may_be_tried_again(rehearsal: Rehearsal) -> None:
+    rehearsal.order_fault(sim.FAULT_HTTP_429)
+    order = rehearsal.submit()
+    rehearsal.stage.until(order, pb.ORDER_STATE_FILLED)
+    assert (rehearsal.fired(), rehearsal.orders_there(), rehearsal.asked()) == ([1], 1, 2)
+
+
+@pytest.mark.parametrize("fault", ["FEED_DISCONNECTED", "SLOW_CLIENT", "CONNECTION_LIMIT"])
+def test_a_feed_that_is_lost_refuses_new_risk_until_it_is_back(rehearsal: Rehearsal, fault: str) -> None:
+    rehearsal.order_fault(sim.Fault.Value(f"FAULT_{fault}"))
+    if fault == "CONNECTION_LIMIT":
+        rehearsal.order_fault(sim.FAULT_FEED_DISCONNECTED)
+    order, reasons = None, set()
+    give_up_at = time.monotonic() + 2 * WAIT_S_MAX
+    while order is None:
+        assert time.monotonic() < give_up_at
+        try:
+            order = rehearsal.submit()
+        except grpc.RpcError as error:
+            refused = read_error(error)
+            assert refused.metadata["key"] == "free", "the same key may be tried again"
+            reasons.add(refused.reason)
+            assert rehearsal.asked() == 0
+            time.sleep(0.02)
+    rehearsal.stage.until(order, pb.ORDER_STATE_FILLED)
+    assert "ORDER_FEED_BLIND" in reasons
+    assert all(rehearsal.fired())
+    assert (rehearsal.orders_there(), rehearsal.asked()) == (1, 1)
+
+
+def test_a_halted_symbol_leaves_the_order_working(rehearsal: Rehearsal) -> None:
+    rehearsal.order_fault(sim.FAULT_SYMBOL_HALTED, symbol=MARKET.symbol)
+    order = rehearsal.submit()
+    rehearsal.stage.until(order, pb.ORDER_STATE_WORKING)
+    rehearsal.simulation.ClearFaults(sim.ClearFaultsRequest())
+    rehearsal.stage.until(order, pb.ORDER_STATE_FILLED)
+    assert rehearsal.orders_there() == 1
