@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.domain.types import DataFeed, Venue
+from gateway.domain.types import DataFeed, OnZombie, Venue
 
 
 class Settings(BaseSettings):
@@ -26,7 +26,7 @@ class Settings(BaseSettings):
     venue_url: str = ""
     """Base address of an emulator that runs by itself, as http://127.0.0.1:8700; empty starts one as a child."""
     data_dir: Path | None = None
-    """Where the emulator's ledger and the locks live; none: a temporary folder, gone at exit."""
+    """Where the journal, the emulator's ledger and the lock live; none: a temporary folder, gone at exit."""
     stock_feed: DataFeed = DataFeed.IEX
     """The feed that "the best that the account has" means for stocks: stocks:iex is the free one."""
 
@@ -51,6 +51,8 @@ class Settings(BaseSettings):
     """How old a cached read may be when the caller does not say."""
     settle_window_ms: int = Field(default=60_000, ge=30_000, le=600_000)
     """How long an order without an answer is looked for before it may be called absent."""
+    on_zombie: OnZombie = OnZombie.CANCEL
+    """What is done with an order that lives although it was given up: `cancel`, or `adopt` (kept, and told)."""
     venue_connect_timeout_ms: int = Field(default=2_000, ge=1, le=30_000)
     """To open a connection to the venue."""
     venue_read_timeout_ms: int = Field(default=5_000, ge=1, le=60_000)
@@ -64,11 +66,18 @@ class Settings(BaseSettings):
     """Between looks for the file KILL in the data directory."""
 
     orders_max: int = Field(default=200_000, ge=1)
-    """Orders kept in memory; at the limit new ones are refused (JOURNAL_UNAVAILABLE), never old ones dropped."""
+    """Orders in memory, some 3 KB each; beyond it those that ended first go to the archive on disk, which answers for
+    their ids and keys. Only open orders can fill it up: then new ones are refused (JOURNAL_UNAVAILABLE)."""
     journal_events_max: int = Field(default=1_000_000, ge=1)
-    """Events kept for resuming readers; older ones are compacted."""
+    """Events that a stream can resume from, at most; older ones go."""
+    journal_events_days: int = Field(default=7, ge=1, le=3_650)
+    """Days that a stream can resume from, at most; older events go, those of open orders never."""
+    archive_days: int = Field(default=400, ge=30, le=36_500)
+    """Days for which the archive answers for an order that has ended: its key is refused for another order so long."""
     streams_max: int = Field(default=1_000, ge=1)
     """Open streams, all clients together."""
+    stream_write_blocked_ms: int = Field(default=30_000, ge=1_000, le=600_000)
+    """A stream whose reader takes nothing for so long is ended (SLOW_CONSUMER); order streams say where to resume."""
     symbols_per_stream_max: int = Field(default=500, ge=1, le=10_000)
     """Symbols in one subscription."""
     unread_values_max: int = Field(default=65_536, ge=1_024)

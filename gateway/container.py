@@ -14,6 +14,8 @@ from importlib import metadata
 
 from injector import Binder, Injector, Module, provider, singleton
 
+from gateway.application.account_guard import AccountGuard
+from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
 from gateway.application.fill_log import FillLog
 from gateway.application.key_desk import KeyDesk
@@ -21,10 +23,12 @@ from gateway.application.kill_switch import KillSwitch
 from gateway.application.kill_watch import KillWatch
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
+from gateway.application.order_retention import OrderRetention, Retention
 from gateway.application.order_timeline import OrderTimelines
 from gateway.application.order_updates import OrderUpdates
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.position_check import PositionCheck
 from gateway.application.reconciler import Reconciler
 from gateway.application.replacements import Replacements
 from gateway.application.risk_manager import RiskManager
@@ -33,12 +37,15 @@ from gateway.application.trading_engine import TradingEngine
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
 from gateway.application.venue_gate import VenueGate
+from gateway.application.venue_readings import VenueReadings
 from gateway.application.workflows import TradingWorkflow
+from gateway.application.zombie_watch import ZombieWatch
 from gateway.config import Settings
 from gateway.domain.interfaces import (
     AccountRepository,
     MarketDataRepository,
     OrderJournal,
+    PositionBaselineStore,
     RequestGate,
     StreamingRepository,
     TradingRepository,
@@ -52,10 +59,9 @@ from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
 from gateway.infrastructure.alpaca.market_data_adapter import MarketDataAdapter
 from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
 from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
-from gateway.infrastructure.kill_file import KillFile
 from gateway.infrastructure.emulator_control import EmulatorControl
-from gateway.infrastructure.persistence.memory_journal import MemoryJournal
-from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
+from gateway.infrastructure.kill_file import KillFile
+from gateway.infrastructure.persistence.stores import Stores, open_stores
 from gateway.servicers.account import AccountServicer
 from gateway.servicers.frames import FrameEncoder
 from gateway.servicers.market_data import MarketDataServicer
@@ -166,9 +172,21 @@ class VenueModule(Module):
 
     @provider
     @singleton
-    def journal(self, settings: Settings) -> OrderJournal:
-        """In memory, until it is durable."""
-        return MemoryJournal(settings.journal_events_max)
+    def stores(self, settings: Settings, clocks: Clocks) -> Stores:
+        """What the data directory keeps."""
+        return open_stores(settings.data_dir, clocks.wall(), settings.journal_events_max)
+
+    @provider
+    @singleton
+    def journal(self, stores: Stores) -> OrderJournal:
+        """What happened to orders."""
+        return stores.journal
+
+    @provider
+    @singleton
+    def position_baselines(self, stores: Stores) -> PositionBaselineStore:
+        """What the account held when its fills began to be counted."""
+        return stores.position_baselines
 
     @provider
     @singleton
@@ -178,9 +196,9 @@ class VenueModule(Module):
 
     @provider
     @singleton
-    def trading_state_store(self) -> TradingStateStore:
-        """In memory, until it is durable."""
-        return MemoryTradingStates()
+    def trading_state_store(self, stores: Stores) -> TradingStateStore:
+        """The account's modes."""
+        return stores.trading_states
 
 
 class ServiceModule(Module):
@@ -380,15 +398,36 @@ class ApplicationModule(Module):
 
     @provider
     @singleton
-    def order_feed(self, orders: OrderManager, clocks: Clocks) -> OrderFeed:
-        """What the venue says of orders."""
-        return OrderFeed(orders, clocks.wall)
+    def account_guard(
+        self, stores: Stores, repository: AccountRepository, calls: VenueCalls, settings: Settings, clocks: Clocks
+    ) -> AccountGuard:
+        """Whose account this is."""
+        return AccountGuard(stores.pins, repository, settings.venue, calls, stores.latch, clocks.sleep)
 
     @provider
     @singleton
-    def order_updates(self, orders: OrderManager, feed: OrderFeed, clocks: Clocks) -> OrderUpdates:
+    def order_retention(
+        self, orders: OrderManager, journal: OrderJournal, settings: Settings, clocks: Clocks
+    ) -> OrderRetention:
+        """What leaves memory."""
+        retention = Retention(settings.journal_events_days, settings.journal_events_max, settings.archive_days)
+        return OrderRetention(orders, journal, clocks.wall, clocks.sleep, retention)
+
+    @provider
+    @singleton
+    def order_feed(self, orders: OrderManager, clocks: Clocks) -> OrderFeed:
+        """What the venue says of orders."""
+        return OrderFeed(orders, clocks.wall, clocks.sleep)
+
+    @provider
+    @singleton
+    def order_updates(
+        self, orders: OrderManager, feed: OrderFeed, telemetry: Telemetry, clocks: Clocks
+    ) -> OrderUpdates:
         """The readers of the journal."""
-        return OrderUpdates(orders, feed, clocks.wall)
+        updates = OrderUpdates(orders, feed, clocks.wall)
+        telemetry.observe_order_lags(updates.lags)
+        return updates
 
     @provider
     @singleton
@@ -429,6 +468,7 @@ class ApplicationModule(Module):
         orders: OrderManager,
         feed: OrderFeed,
         venue: OrderService,
+        alarms: Alarms,
         calls: VenueCalls,
         tasks: OwnedTasks,
         settings: Settings,
@@ -439,6 +479,7 @@ class ApplicationModule(Module):
             orders,
             feed,
             venue,
+            alarms,
             calls,
             tasks,
             clocks.wall,
@@ -461,6 +502,7 @@ class ApplicationModule(Module):
         errors: ErrorService,
         resolver: OutcomeResolver,
         states: TradingStates,
+        alarms: Alarms,
         calls: VenueCalls,
         settings: Settings,
         clocks: Clocks,
@@ -477,6 +519,7 @@ class ApplicationModule(Module):
             errors,
             resolver,
             states,
+            alarms,
             calls,
             clocks.wall,
             clocks.monotonic,
@@ -541,20 +584,71 @@ class ApplicationModule(Module):
 
     @provider
     @singleton
+    def alarms(self, states: TradingStates, tasks: OwnedTasks) -> Alarms:
+        """What an operator must see."""
+        return Alarms(states, tasks)
+
+    @provider
+    @singleton
+    def readings(self, venue: OrderService, calls: VenueCalls) -> VenueReadings:
+        """What the venue says when it is asked."""
+        return VenueReadings(venue, calls)
+
+    @provider
+    @singleton
+    def position_check(
+        self, journal: OrderJournal, store: PositionBaselineStore, alarms: Alarms, clocks: Clocks
+    ) -> PositionCheck:
+        """What must be held."""
+        return PositionCheck(journal, store, alarms, clocks.monotonic)
+
+    @provider
+    @singleton
+    def zombie_watch(
+        self,
+        orders: OrderManager,
+        cancellations: Cancellations,
+        alarms: Alarms,
+        tasks: OwnedTasks,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> ZombieWatch:
+        """What must not live."""
+        return ZombieWatch(orders, cancellations, alarms, tasks, clocks.monotonic, settings.on_zombie)
+
+    @provider
+    @singleton
     def reconciler(
         self,
         orders: OrderManager,
         feed: OrderFeed,
-        venue: OrderService,
+        readings: VenueReadings,
         positions: PositionService,
         balances: BalanceService,
         cancellations: Cancellations,
+        holdings: PositionCheck,
+        zombies: ZombieWatch,
+        alarms: Alarms,
         calls: VenueCalls,
+        settings: Settings,
         clocks: Clocks,
     ) -> Reconciler:
         """The venue's truth against ours."""
         return Reconciler(
-            orders, feed, venue, positions, balances, cancellations, calls, clocks.wall, clocks.monotonic, clocks.sleep
+            orders,
+            feed,
+            readings,
+            positions,
+            balances,
+            cancellations,
+            holdings,
+            zombies,
+            alarms,
+            calls,
+            clocks.wall,
+            clocks.monotonic,
+            clocks.sleep,
+            is_journal_kept=settings.data_dir is not None,
         )
 
     @provider
@@ -572,6 +666,7 @@ class ApplicationModule(Module):
         updates: OrderUpdates,
         states: TradingStates,
         kill: KillSwitch,
+        alarms: Alarms,
         streaming: StreamingRepository,
         tasks: OwnedTasks,
         clocks: Clocks,
@@ -589,6 +684,7 @@ class ApplicationModule(Module):
             updates,
             states,
             kill,
+            alarms,
             streaming,
             tasks,
             clocks.wall,
@@ -676,6 +772,7 @@ class ServerModule(Module):
             concurrent_rpcs_max=settings.concurrent_rpcs_max,
             streams_max=settings.streams_max,
             deadline_ms=settings.deadline_default_ms,
+            write_blocked_ms=settings.stream_write_blocked_ms,
         )
         return GatewayServer(
             options,

@@ -13,13 +13,14 @@ from __future__ import annotations
 import logging
 import re
 import sys
-from collections.abc import Iterable, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
 import structlog
 from opentelemetry import context as otel_context, metrics, trace
+from opentelemetry.metrics import CallbackOptions, Observation
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
@@ -35,6 +36,10 @@ CALL_DURATION: Final = "rpc.server.call.duration"
 STREAMS_OPEN: Final = "trading_gateway.streams.open"
 """Up-down counter: streams being served now, by method."""
 
+ORDER_STREAM_LAG: Final = "trading_gateway.order_streams.lag"
+"""Gauge, events: what the slowest reader of a book has not been handed yet, by book; "account" is the account's."""
+
+BOOK: Final = "trading_gateway.book"
 SPAN_METHOD: Final = "rpc.method"
 SPAN_SERVICE: Final = "rpc.service"
 SPAN_SYSTEM: Final = "rpc.system"
@@ -98,6 +103,19 @@ class Telemetry:
     def method(self, path: str, *, is_stream: bool) -> MethodTelemetry:
         """The instruments of one method; `path` is "/package.Service/Method"."""
         return MethodTelemetry(self, path, is_stream=is_stream)
+
+    def observe_order_lags(self, lags: Callable[[], Mapping[str, int]]) -> None:
+        """Measure how far behind readers of order streams are.
+
+        Args:
+            lags: Book → events; "" is the account's. Called on the exporter's thread.
+        """
+
+        def observe(_: CallbackOptions) -> Iterator[Observation]:
+            for book, lag in lags().items():
+                yield Observation(lag, {BOOK: book or "account"})
+
+        self.meter.create_observable_gauge(ORDER_STREAM_LAG, [observe], unit="{event}")
 
     def shutdown(self) -> None:
         """Send what is left and stop. Blocks for a few seconds at most, so call it off the event loop."""

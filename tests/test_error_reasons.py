@@ -15,14 +15,17 @@ import pytest
 from google.rpc import error_details_pb2
 from injector import Module, provider, singleton
 
+from gateway.application.alarms import Alarms
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.venue_calls import VenueCalls
+from gateway.application.venue_readings import VenueReadings
 from gateway.cli import process
 from gateway.container import Clocks
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import GatewayError, VenueUnreachable
+from gateway.domain.models.orders import VenueOrder
 from gateway.servicers.account import AccountServicer
 from gateway.services.account import AccountService
 from gateway.services.reference import AssetService
@@ -37,7 +40,14 @@ from tests.gateway_host import GatewayHost
 from tests.refusals import CALL_S_MAX, REASONS, meet, noted, produces
 from tests.servicers.fakes import Refused
 from tests.stage import Stage
-from trading_gateway.v1 import account_pb2 as account, market_data_pb2 as data, trading_pb2 as pb
+from trading_gateway.v1 import (
+    account_pb2 as account,
+    common_pb2 as common,
+    errors_pb2 as errors,
+    market_data_pb2 as data,
+    risk_pb2 as risk,
+    trading_pb2 as pb,
+)
 
 Staging = Callable[..., Stage]
 FRESH = account.GetAccountRequest()
@@ -202,6 +212,38 @@ def test_no_price_is_to_be_had(stage_of: Staging, tmp_path: Path) -> None:
     assert stage.emulator.requests("POST /v2/orders") == 0
 
 
+class Unread(Module):
+    """A venue whose open orders cannot be read: the books are never compared."""
+
+    @provider
+    @singleton
+    def readings(self, venue: OrderService, calls: VenueCalls) -> VenueReadings:
+        """Fails."""
+
+        class Failing(VenueReadings):
+            async def open_orders(self) -> list[VenueOrder]:
+                raise VenueUnreachable("down")
+
+        return Failing(venue, calls)
+
+
+@produces("RECONCILING")
+def test_a_gateway_that_has_not_compared_its_books_takes_no_risk(stage_of: Staging) -> None:
+    """New risk is refused; reads and cancels are served, and it is healthy."""
+    stage = stage_of(modules=[Unread()])
+    refusal = stage.wire.refusal("SubmitOrder", submit())
+    assert said(refusal) == (Code.UNAVAILABLE, "RECONCILING", "free")
+    assert refusal.retry_s
+    assert stage.is_healthy()
+    assert stage.emulator.requests("POST /v2/orders") == 0
+    first = next(
+        update
+        for update in stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
+        if update.HasField("feed_status")
+    )
+    assert first.feed_status.state == common.FEED_STATE_RECONCILING
+
+
 @produces("ORDER_FEED_BLIND")
 def test_a_blind_gateway_takes_no_risk(stage_of: Staging) -> None:
     """New risk is refused; what reduces a position passes, and a known key is a read."""
@@ -221,6 +263,56 @@ def test_a_blind_gateway_takes_no_risk(stage_of: Staging) -> None:
     assert (again.replayed, again.order.order_id) == (True, held.order_id)
     selling = spec(side=pb.ORDER_SIDE_SELL, quantity="1", order_type=pb.ORDER_TYPE_MARKET, reduce_only=True)
     assert stage.submit("less", selling).order_id
+
+
+def set_mode(mode: risk.TradingMode.ValueType, **fields: Any) -> risk.SetTradingStateRequest:
+    """A request for a mode."""
+    return risk.SetTradingStateRequest(mode=mode, **fields)
+
+
+@produces("TRADING_HALTED", "TRADING_REDUCING")
+def test_a_stopped_gateway_takes_no_orders(stage_of: Staging) -> None:
+    """The key stays free, a known key is a read, cancels pass, health stays, and a dry run says so."""
+    stage = stage_of()
+    held = stage.bought("held", "AAPL", "2")
+    resting = stage.submit("resting", spec(limit_price="1"))
+    for mode, reason in (
+        (risk.TRADING_MODE_REDUCING, "TRADING_REDUCING"),
+        (risk.TRADING_MODE_HALTED, "TRADING_HALTED"),
+    ):
+        stage.wire.call("SetTradingState", set_mode(mode))
+        assert said(stage.wire.refusal("SubmitOrder", submit())) == (Code.FAILED_PRECONDITION, reason, "free")
+        preview = stage.wire.call("PreviewOrder", pb.PreviewOrderRequest(spec=spec()))
+        failed = [errors.ErrorReason.Name(check.reason) for check in preview.checks if not check.passed]
+        assert (preview.would_be_accepted, failed) == (False, [f"ERROR_REASON_{reason}"])
+        if mode == risk.TRADING_MODE_REDUCING:
+            selling = spec(side=pb.ORDER_SIDE_SELL, quantity="1", order_type=pb.ORDER_TYPE_MARKET)
+            assert stage.submit("less", selling).order_id
+    assert said(stage.wire.refusal("ReplaceOrder", replace_of(resting, limit_price="2")))[1] == "TRADING_HALTED"
+    assert said(stage.wire.refusal("ClosePosition", close()))[1] == "TRADING_HALTED"
+    wanted = spec(quantity="2", order_type=pb.ORDER_TYPE_MARKET)
+    again = stage.wire.call("SubmitOrder", pb.SubmitOrderRequest(client_order_id="held", spec=wanted))
+    assert (again.replayed, again.order.order_id) == (True, held.order_id)
+    assert stage.is_healthy()
+    assert stage.ended(resting).state == pb.ORDER_STATE_CANCELED
+
+
+@produces("VERSION_MISMATCH", "FIELD_INVALID")
+def test_stopping_is_easy_and_going_on_is_not(stage_of: Staging) -> None:
+    stage = stage_of()
+    stage.submit("resting", spec(limit_price="1"))
+    first = stage.wire.call("SetTradingState", set_mode(risk.TRADING_MODE_KILLED))
+    assert first.all_gone
+    assert [result.state for result in first.canceled] == [pb.ORDER_STATE_CANCELED]
+    assert stage.wire.call("SetTradingState", set_mode(risk.TRADING_MODE_KILLED)) == first
+    for looser in (risk.TRADING_MODE_HALTED, risk.TRADING_MODE_ACTIVE):
+        wrong = stage.wire.refusal("SetTradingState", set_mode(looser, reason="why", expected_version=7))
+        assert (wrong.code, wrong.reason) == (Code.ABORTED, "VERSION_MISMATCH")
+        blind = stage.wire.refusal("SetTradingState", set_mode(looser, expected_version=1))
+        assert (blind.code, blind.reason, blind.fields) == (Code.INVALID_ARGUMENT, "FIELD_INVALID", ("reason",))
+    going_on = set_mode(risk.TRADING_MODE_ACTIVE, reason="looked into", expected_version=1)
+    assert stage.wire.call("SetTradingState", going_on).trading_state.version == 2
+    stage.submit("again", spec(limit_price="1"))
 
 
 # --- an order's way
@@ -303,6 +395,7 @@ class Impatient(Module):
         orders: OrderManager,
         feed: OrderFeed,
         venue: OrderService,
+        alarms: Alarms,
         calls: VenueCalls,
         tasks: OwnedTasks,
         clocks: Clocks,
@@ -312,7 +405,7 @@ class Impatient(Module):
         async def sleep(seconds: float) -> None:
             await clocks.sleep(seconds / 10)
 
-        return OutcomeResolver(orders, feed, venue, calls, tasks, clocks.wall, clocks.monotonic, sleep, 200)
+        return OutcomeResolver(orders, feed, venue, alarms, calls, tasks, clocks.wall, clocks.monotonic, sleep, 200)
 
 
 @produces("ABSENT")

@@ -19,7 +19,7 @@ from gateway.domain.interfaces import AccountPinStore, AccountRepository
 from gateway.domain.models.account import AccountPin
 from gateway.domain.types import BudgetLane, Venue
 
-VERIFY_TIMEOUT_S: Final = 3.0
+VERIFY_TIMEOUT_S: Final = 10.0
 """How long a start waits for the account; it serves anyway, and sends nothing until the account is read."""
 RETRY_EVERY_S: Final = 1.0
 RETRY_AFTER_MS: Final = 1_000

@@ -19,8 +19,9 @@ from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.pauses import pause
 from gateway.application.trading_state import TradingStates
+from gateway.application.unrecorded_cancels import UnrecordedCancels
 from gateway.application.venue_calls import VenueCalls
-from gateway.domain.errors import GatewayError, OrderNotFound, OrderRejected, OutcomeUnknown
+from gateway.domain.errors import GatewayError, JournalUnavailable, OrderNotFound, OrderRejected, OutcomeUnknown
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind
 from gateway.domain.types import BudgetLane, OrderState
 from gateway.services.trading import OrderService
@@ -65,6 +66,7 @@ class Cancellations:
         self._wall = wall
         self._sleep = sleep
         self._pursued: dict[str, asyncio.Event] = {}
+        self._unrecorded = UnrecordedCancels(venue, calls, wall, sleep)
         orders.add_listener(self._on_event)
 
     async def request(self, order_id: str) -> Order:
@@ -97,27 +99,32 @@ class Cancellations:
         return CancelResult(order_id, order.state)
 
     async def _request(self, order_id: str) -> Order:
+        unrecorded: JournalUnavailable | None = None
         async with self._orders.family_lock(self._orders.order(order_id)):
             order = self._orders.order(order_id)
             if not order.state.is_terminal and order.cancel_request_time_ns is None:
-                order = await self._orders.record([self._event(OrderEventKind.CANCEL_REQUESTED, order)])
+                try:
+                    order = await self._orders.record([self._event(OrderEventKind.CANCEL_REQUESTED, order)])
+                except JournalUnavailable as error:
+                    unrecorded = error
+        if unrecorded is not None:
+            if self._states.is_killed:
+                raise unrecorded  # the kill switch asks for all of them
+            return await self._unrecorded.request(order)
         if not order.state.is_terminal:
             self._resolver.nudge(order_id)
             self._pursue(order)
         return order
 
-    def _on_event(self, event: JournalEvent, order: Order) -> None:
-        """An owed cancel fires when its order is seen; a resurrected order is canceled."""
+    def _on_event(self, _event: JournalEvent, order: Order) -> None:
+        """An owed cancel fires when its order is seen."""
         if order.state.is_terminal or order.cancel_request_time_ns is None:
             settled = self._pursued.get(order.parent_order_id or order.order_id)
             if settled is not None:
                 settled.set()
         if order.state.is_terminal:
             return
-        if event.kind is OrderEventKind.RESURRECTED:
-            _log.critical("order_resurrected", order_id=order.order_id, venue_order_id=order.venue_order_id)
-            self._tasks.spawn(self._request(order.order_id))
-        elif order.cancel_request_time_ns is not None and order.state not in NOT_AT_VENUE:
+        if order.cancel_request_time_ns is not None and order.state not in NOT_AT_VENUE:
             self._pursue(order)
 
     def _pursue(self, order: Order) -> None:
@@ -126,7 +133,7 @@ class Cancellations:
             return
         if root_id not in self._pursued and order.state not in NOT_AT_VENUE:
             self._pursued[root_id] = asyncio.Event()
-            self._tasks.spawn(self._pursue_family(root_id))
+            self._tasks.spawn(self._pursue_family(root_id), lasting=True)
 
     async def _pursue_family(self, root_id: str) -> None:
         try:
@@ -134,7 +141,8 @@ class Cancellations:
                 target = self._target(root_id)
                 if target is None or self._states.is_killed:
                     return
-                await self._ask(target)
+                # A shutdown waits for the request, and not for what becomes of it: the journal knows what is owed.
+                await self._tasks.spawn(self._ask(target))
                 delay_s = RESEND_DELAYS_S[min(attempt, len(RESEND_DELAYS_S) - 1)]
                 await pause(self._pursued[root_id], delay_s, self._sleep)
             _log.error("cancel_unconfirmed", order_id=root_id, requests=REQUESTS_MAX)

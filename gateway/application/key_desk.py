@@ -15,11 +15,17 @@ import structlog
 
 from gateway.application.commands import Submitted
 from gateway.application.failures import error_of, is_final_answer
-from gateway.application.order_index import KeyEntry
 from gateway.application.order_manager import OrderManager, sent_under
 from gateway.application.owned_tasks import OwnedTasks
-from gateway.domain.errors import ClientOrderIdReused, Draining, FieldInvalid, FieldViolation, GatewayError
-from gateway.domain.models.orders import Order, OrderSpec
+from gateway.domain.errors import (
+    ClientOrderIdReused,
+    Draining,
+    FieldInvalid,
+    FieldViolation,
+    GatewayError,
+    JournalUnavailable,
+)
+from gateway.domain.models.orders import KeyEntry, Order, OrderSpec
 from gateway.domain.types import MS_PER_SECOND, CallContext, is_client_order_id, is_strategy_id
 
 SUBMIT_WAIT_MS: Final = 2_000
@@ -203,13 +209,23 @@ class KeyDesk:
             await work(command)
             command.finish()
         except Exception as error:
-            command.finish(error)  # every caller is told, whatever it is
-            if not isinstance(error, GatewayError):
+            is_recorded = bool(command.order_id) and isinstance(error, JournalUnavailable)
+            if is_recorded and command.settling and not command.answered_ok:
+                # The key's answer may be on the disk or not: only the next life can read it. Until then nobody is
+                # told anything, whoever asks: the command stays where it is.
+                command.finish(_unsure())
+            else:
+                # What is recorded may be at the venue, or will be looked for: the key is anything but free.
+                command.finish(None if is_recorded else error)  # every caller is told, whatever it is
+            if is_recorded:
+                _log.error("end_unrecorded", order_id=command.order_id)
+            elif not isinstance(error, GatewayError):
                 _log.exception("command_failed", order_id=command.order_id)
         finally:
             if not command.is_done:  # canceled at the very end of a shutdown: what is recorded may be on the wire
                 command.finish(None if command.order_id else Draining("The gateway is shutting down."))
-            del self._running[key]
+            if not isinstance(command.error, JournalUnavailable) or command.error.key is not None:
+                del self._running[key]
 
     async def _wait(self, command: Command, call: CallContext, *, replayed: bool) -> Submitted:
         while not command.is_done:
@@ -234,6 +250,13 @@ def _matches(
         return entry.fingerprint == fingerprint
     sent = sent_under(order, client_order_id)
     return sent is not None and is_alike(sent)
+
+
+def _unsure() -> JournalUnavailable:
+    """Says nothing about the key: ask again, with the same one."""
+    error = JournalUnavailable("The journal could not take the end of the order; ask again with the same key.")
+    error.key = None
+    return error
 
 
 def _release(waiter: asyncio.Future[None]) -> None:

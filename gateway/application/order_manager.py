@@ -14,18 +14,21 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 import structlog
 
-from gateway.application.order_index import KeyEntry, OrderIndex, split_venue_client_id
-from gateway.application.order_log import OrderLog
+from gateway.application.order_index import OrderIndex, split_venue_client_id
+from gateway.application.order_log import TAIL_EVENTS_MAX, OrderLog
 from gateway.domain.errors import JournalUnavailable, OrderNotFound
 from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import (
+    ArchivedOrder,
     JournalEvent,
+    KeyEntry,
     Order,
     OrderEventKind,
     OrderFilter,
@@ -33,13 +36,14 @@ from gateway.domain.models.orders import (
     OrderSpec,
     VenueOrder,
 )
-from gateway.domain.order_lifecycle import apply, leg_order_id, leg_role_of, spec_from_venue_order
+from gateway.domain.order_lifecycle import apply, leg_order_id, leg_role_of, spec_from_venue_order, venue_order_of
 from gateway.domain.types import OrderClass, venue_client_order_id
-from gateway.domain.venue_reports import Report, before_fill, interpret, same_order
+from gateway.domain.venue_reports import Report, before_fill, interpret, rewound, same_order
 
 ORDERS_MAX: Final = 200_000
 PARKED_MAX: Final = 1_024
-REPLAY_PAGE: Final = 512
+SURPLUS_PART: Final = 8
+"""Beyond `orders_max` an eighth more fits, until terminal orders are archived."""
 _ORDER_IDS: Final = b"order_id"
 
 _log = structlog.get_logger(__name__)
@@ -60,22 +64,43 @@ class OrderManager:
     Args:
         journal: Replayed when this is made.
         wall: Nanoseconds since the Unix epoch.
-        orders_max: At the limit new orders are refused; old ones are never dropped.
+        orders_max: In memory. Beyond it terminal orders belong into the archive, where `get` and `key` still find
+            them (`application.order_retention` moves them); new orders are refused while that does not help.
+        tail_events_max: The newest events, in memory for readers of books.
+
+    Attributes:
+        adopts_whole: Orders seen for the first time begin with nothing filled, and their fills are told; before the
+            journal was compared with the venue once, what is filled already is history.
+        last_record_time_ns: Of the newest event in the books; None while there is none.
+        on_adopted: Told of every order that was met at the venue without a row of ours, legs apart, and whether the
+            id it bears as ours is another order's.
     """
 
-    def __init__(self, journal: OrderJournal, wall: Callable[[], int], orders_max: int = ORDERS_MAX) -> None:
+    def __init__(
+        self,
+        journal: OrderJournal,
+        wall: Callable[[], int],
+        orders_max: int = ORDERS_MAX,
+        tail_events_max: int = TAIL_EVENTS_MAX,
+    ) -> None:
         self._journal = journal
+        self._archive = journal.archive
         self._wall = wall
-        self._orders_max = orders_max
+        self.orders_max: Final = orders_max
         self._index = OrderIndex()
+        self._ended: dict[str, int] = {}  # terminal orders and their last event, those that ended first at the front
         self._listeners: list[Listener] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._adoption = asyncio.Lock()
         self._parked: deque[Report] = deque(maxlen=PARKED_MAX)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
-        self.log = OrderLog(journal)
-        for event in _replayed(journal):
-            self._take(event)
+        self.adopts_whole = False
+        self.last_record_time_ns: int | None = None
+        self.on_adopted: Callable[[Order, VenueOrder, bool], None] = lambda *_: None
+        self.log = OrderLog(journal, tail_events_max)
+        newest = journal.read(journal.head - 1, 1) if journal.head else ()
+        self._last_record_ns = newest[0].record_time_ns if newest else 0
+        self._replay()
 
     # Questions.
 
@@ -87,18 +112,18 @@ class OrderManager:
         """
         order_id: str | None = ref.order_id
         if ref.client_order_id:
-            entry = self._index.key(ref.strategy_id, ref.client_order_id)
+            entry = self.key(ref.strategy_id, ref.client_order_id)
             order_id = entry.order_id if entry is not None else None
         elif ref.venue_order_id:
-            order_id = self._index.order_id_at_venue(ref.venue_order_id)
-        order = self._index.order(order_id) if order_id else None
+            order_id = self._id_at_venue(ref.venue_order_id)
+        order = self._known(order_id) if order_id else None
         if order is None:
             raise OrderNotFound("No such order.")
         return order
 
     def order(self, order_id: str) -> Order:
         """One order that is known to exist."""
-        order = self._index.order(order_id)
+        order = self._known(order_id)
         assert order is not None
         return order
 
@@ -106,14 +131,24 @@ class OrderManager:
         """The order that a venue order stands for; raises OrderNotFound."""
         return self.get(OrderRef(venue_order_id=venue_order_id))
 
+    def filled_at_venue(self, venue_order: VenueOrder) -> Decimal | None:
+        """How much of a venue order is known to be filled; None when it stands for no order that is known."""
+        order = self._find(venue_order)
+        if order is None:
+            return None
+        known = venue_order_of(order, venue_order.venue_order_id)
+        return known.filled_quantity if known is not None else Decimal(0)
+
     def legs(self, order: Order) -> tuple[Order, ...]:
         """Its legs, take-profit first."""
         if not order.leg_order_ids:
             return ()
-        return tuple(leg for order_id in order.leg_order_ids if (leg := self._index.order(order_id)) is not None)
+        return tuple(leg for order_id in order.leg_order_ids if (leg := self._known(order_id)) is not None)
 
     def list(self, wanted: OrderFilter, page_size: int, page_token: str) -> Page[Order]:
         """One page, newest first unless asked otherwise; `page_size` 0 is the default, above the maximum it is cut.
+
+        Of the orders in memory: archived ones are found by their names alone.
 
         Raises:
             PageTokenMismatch: The token belongs to another list.
@@ -122,7 +157,7 @@ class OrderManager:
 
     def key(self, strategy_id: str, client_order_id: str) -> KeyEntry | None:
         """What a key stands for; None when it is free."""
-        return self._index.key(strategy_id, client_order_id)
+        return self._index.key(strategy_id, client_order_id) or self._archive.key(strategy_id, client_order_id)
 
     def open_orders(self, strategy_id: str | None = None) -> Sequence[Order]:
         """Every order that may still change: of a strategy, or of the account."""
@@ -139,19 +174,57 @@ class OrderManager:
         return self._index.open_count
 
     def check_room(self) -> None:
-        """Refuse a new order when there is no room to remember it.
+        """Refuse a new order when it cannot be recorded, or there is no room to remember it.
 
         Raises:
-            JournalUnavailable: The limit is reached.
+            JournalUnavailable: Nothing was sent.
         """
-        if len(self._index) >= self._orders_max:
+        if self._journal.fault:
+            raise JournalUnavailable("The journal cannot record; nothing is sent.")
+        if len(self._index) >= self.orders_max + self.orders_max // SURPLUS_PART:
             raise JournalUnavailable("The gateway remembers as many orders as it may; nothing was sent.")
+
+    @property
+    def surplus(self) -> int:
+        """How many more orders are in memory than should be."""
+        return max(0, len(self._index) - self.orders_max)
+
+    def oldest_terminal(self, limit: int, before_sequence: int) -> Sequence[ArchivedOrder]:
+        """Orders that can change no more, as the archive takes them, those that ended first at the front.
+
+        Args:
+            limit: At most so many, whenever they ended.
+            before_sequence: Beyond them, those whose last event is older than this one.
+        """
+        found: list[ArchivedOrder] = []
+        for order_id, last_sequence in self._ended.items():
+            if len(found) >= limit and last_sequence >= before_sequence:
+                break
+            order = self.order(order_id)
+            if not order.parent_order_id or self.order(order.parent_order_id).state.is_terminal:
+                found.append(ArchivedOrder(order, self._index.keys_of(order), last_sequence))
+        return found
+
+    def let_go(self, archived: Sequence[ArchivedOrder]) -> None:
+        """Forget orders that the archive has, unless something happened to them meanwhile."""
+        gone = {
+            known.order.order_id: known
+            for known in archived
+            if self._ended.get(known.order.order_id) == known.last_sequence
+        }
+        for order_id in gone:
+            del self._ended[order_id]
+        self._index.remove([known.order for known in gone.values()])
 
     # Changes.
 
     def add_listener(self, listener: Listener) -> None:
         """Tell somebody of every event; it must neither block nor raise."""
         self._listeners.append(listener)
+
+    def add_fault_listener(self, listener: Callable[[str], None]) -> None:
+        """Tell somebody, once, when nothing can be recorded any more, and why; it must neither block nor raise."""
+        self._journal.add_fault_listener(listener)
 
     async def record(self, events: Sequence[JournalEvent]) -> Order:
         """Journal events together, then let them happen; the order after the last.
@@ -161,11 +234,21 @@ class OrderManager:
         Raises:
             JournalUnavailable: Nothing was recorded.
         """
-        order: Order | None = None
-        for event in await self._journal.append(events):
-            order = self._take(event)
-        assert order is not None
-        return order
+        taken: list[Order] = []
+        self._date(events)
+        await self._journal.append(events, lambda event: taken.append(self._take(event)))
+        return taken[-1]
+
+    async def record_all(self, events: Sequence[JournalEvent]) -> None:
+        """Journal events of several orders in one go; raises as `record`."""
+        if events:
+            self._date(events)
+            await self._journal.append(events, self._take)
+
+    def _date(self, events: Sequence[JournalEvent]) -> None:
+        """Record times never go back in the journal, whatever clocks do: readers begin at an instant."""
+        for event in events:
+            self._last_record_ns = event.record_time_ns = max(event.record_time_ns, self._last_record_ns)
 
     def family_lock(self, order: Order) -> asyncio.Lock:
         """Held while events of an order or its legs are worked out and recorded: one after the other."""
@@ -187,8 +270,8 @@ class OrderManager:
         """
         order = self._find(report.venue_order)
         if order is None:
-            if park and self._may_be_leg(report.venue_order):
-                self._parked.append(report)
+            if self._may_be_leg(report.venue_order) and (park or self._is_parent_in_doubt(report.venue_order)):
+                self._park(report)
                 return None
             async with self._adoption:
                 order = self._find(report.venue_order) or await self._adopt(report)
@@ -234,11 +317,31 @@ class OrderManager:
             if not waiters:
                 del self._waiters[order_id]
 
-    def _take(self, event: JournalEvent) -> Order:
-        before = self._index.order(event.order_id)
+    def _replay(self) -> None:
+        """The orders of an earlier life."""
+        for event in self._journal.replay():
+            order = self._apply(event)
+            self.log.note_replayed(event, order)
+        self.log.begin()
+
+    def _apply(self, event: JournalEvent) -> Order:
+        order_id = event.order_id
+        before = self._index.order(order_id)
+        if before is None and event.kind is not OrderEventKind.RECORDED:
+            before = self._revived(order_id)
         order = apply(before, event)
         self._index.put(order)
+        if order.state.is_terminal:
+            self._ended.pop(order_id, None)
+            self._ended[order_id] = event.sequence
+        elif order_id in self._ended:
+            del self._ended[order_id]
         self._note_key(event)
+        self.last_record_time_ns = event.record_time_ns
+        return order
+
+    def _take(self, event: JournalEvent) -> Order:
+        order = self._apply(event)
         self.log.note(event, order)
         for listener in self._listeners:
             listener(event, order)
@@ -246,6 +349,25 @@ class OrderManager:
             if not future.done():
                 future.set_result(None)
         return order
+
+    def _revived(self, order_id: str) -> Order | None:
+        """An order of the archive to which something happened after all; its keys come back with it."""
+        order = self._archive.order(order_id)
+        if order is None:
+            return None
+        sent = (split_venue_client_id(known.venue_client_order_id) for known in order.venue_orders)
+        for key in {order.client_order_id, *(named[1] for named in sent if named is not None)}:
+            entry = self._archive.key(order.strategy_id, key)
+            if entry is not None and entry.order_id == order_id:
+                self._index.set_key(order.strategy_id, key, entry)
+        return order
+
+    def _known(self, order_id: str) -> Order | None:
+        """An order in memory, or in the archive."""
+        return self._index.order(order_id) or self._archive.order(order_id)
+
+    def _id_at_venue(self, venue_order_id: str) -> str | None:
+        return self._index.order_id_at_venue(venue_order_id) or self._archive.order_id_at_venue(venue_order_id)
 
     def _note_key(self, event: JournalEvent) -> None:
         if event.kind is OrderEventKind.RECORDED:
@@ -255,23 +377,23 @@ class OrderManager:
         elif event.kind is OrderEventKind.REPLACE_REQUESTED and event.client_order_id:
             self._index.set_key(event.strategy_id, event.client_order_id, KeyEntry(event.order_id, event.fingerprint))
         elif event.kind is OrderEventKind.REPLACE_REJECTED and event.client_order_id:
-            entry = self._index.key(event.strategy_id, event.client_order_id)
+            entry = self.key(event.strategy_id, event.client_order_id)
             if entry is not None:
-                entry.failure = event.failure
+                failed = KeyEntry(entry.order_id, entry.fingerprint, event.failure)
+                self._index.set_key(event.strategy_id, event.client_order_id, failed)
 
     def _find(self, venue_order: VenueOrder) -> Order | None:
         """The order that a venue order stands for: by its id, by its chain, then by the id it was sent under."""
-        index = self._index
-        order_id = index.order_id_at_venue(venue_order.venue_order_id)
+        order_id = self._id_at_venue(venue_order.venue_order_id)
         if order_id is None and venue_order.replaces:
-            order_id = index.order_id_at_venue(venue_order.replaces)
+            order_id = self._id_at_venue(venue_order.replaces)
         if order_id is None and venue_order.replaced_by:
-            order_id = index.order_id_at_venue(venue_order.replaced_by)
+            order_id = self._id_at_venue(venue_order.replaced_by)
         if order_id is not None:
-            return index.order(order_id)
+            return self._known(order_id)
         named = split_venue_client_id(venue_order.venue_client_order_id)
-        entry = index.key(*named) if named is not None else None
-        order = index.order(entry.order_id) if entry is not None else None
+        entry = self.key(*named) if named is not None else None
+        order = self._known(entry.order_id) if entry is not None else None
         if order is None or order.pending_replace_id == venue_order.venue_client_order_id:
             return order
         is_expected = not order.venue_orders and same_order(order.spec, venue_order)
@@ -283,14 +405,27 @@ class OrderManager:
             return False
         return split_venue_client_id(venue_order.venue_client_order_id) is None
 
+    def _is_parent_in_doubt(self, venue_order: VenueOrder) -> bool:
+        """Whether an order of several legs in this symbol may be at the venue, and its answer was not seen."""
+        return any(
+            not order.venue_orders and order.spec.order_class is not OrderClass.SIMPLE
+            for order in self._index.open_in(venue_order.symbol)
+        )
+
+    def _park(self, report: Report) -> None:
+        """Keep a report; what a read says is kept once."""
+        venue_order_id = report.venue_order.venue_order_id
+        is_kept = not report.word and any(known.venue_order.venue_order_id == venue_order_id for known in self._parked)
+        if not is_kept:
+            self._parked.append(report)
+
     async def _adopt(self, report: Report) -> Order:
-        venue_order = before_fill(report)
+        venue_order = rewound(report.venue_order, Decimal(0), None) if self._has_news(report) else before_fill(report)
         named = split_venue_client_id(venue_order.venue_client_order_id)
         order_id = order_id_of(venue_order.venue_client_order_id if named else f"venue:{venue_order.venue_order_id}")
         strategy_id, key = named or ("", "")
-        if named is not None and self._index.order(order_id) is not None:
-            # The key's own order turned out not to be the one at the venue: the venue's order takes the key over.
-            _log.error("id_collision", venue_order_id=venue_order.venue_order_id)
+        is_collision = named is not None and self._known(order_id) is not None
+        if is_collision:  # the key's own order turned out not to be the one at the venue: that one takes the key over
             order_id = order_id_of(f"venue:{venue_order.venue_order_id}")
         event = JournalEvent(
             kind=OrderEventKind.RECORDED,
@@ -304,7 +439,12 @@ class OrderManager:
             venue_event_id=report.execution_id,
             backfill=not report.word,
         )
-        return await self.record([event])
+        order = await self.record([event])
+        self.on_adopted(order, report.venue_order, is_collision)
+        return order
+
+    def _has_news(self, report: Report) -> bool:
+        return self.adopts_whole and report.venue_order.filled_quantity > 0
 
     async def _observe_legs(self, parent_order_id: str, report: Report) -> None:
         parent = self.order(parent_order_id)
@@ -318,10 +458,14 @@ class OrderManager:
             )
             order_id = leg_order_id(parent.order_id, role)
             async with self.family_lock(parent):
-                known = self._index.order(order_id)
+                known = self._known(order_id)
+                if known is None and self._id_at_venue(leg.venue_order_id) is not None:
+                    _log.critical("leg_known_as_another_order", order_id=order_id, venue_order_id=leg.venue_order_id)
+                    continue
                 if known is None:
-                    await self.record([_leg_recorded(parent, order_id, leg_report)])
-                elif events := interpret(known, leg_report):
+                    begin = rewound(leg, Decimal(0), None) if self._has_news(leg_report) else leg
+                    known = await self.record([_leg_recorded(parent, order_id, replace(leg_report, venue_order=begin))])
+                if events := interpret(known, leg_report):
                     await self.record(events)
 
 
@@ -338,13 +482,6 @@ def _leg_recorded(parent: Order, order_id: str, report: Report) -> JournalEvent:
         venue_order=leg,
         backfill=report.backfill,
     )
-
-
-def _replayed(journal: OrderJournal) -> Iterator[JournalEvent]:
-    after = journal.oldest - 1
-    while events := journal.read(after, REPLAY_PAGE):
-        yield from events
-        after = events[-1].sequence
 
 
 def sent_under(order: Order, client_order_id: str) -> OrderSpec | None:

@@ -26,6 +26,7 @@ class OwnedTasks:
     def __init__(self, tasks_max: int = TASKS_MAX) -> None:
         self._tasks_max = tasks_max
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._lasting: set[asyncio.Task[Any]] = set()
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -39,17 +40,27 @@ class OwnedTasks:
         if len(self._tasks) >= self._tasks_max:
             raise TooManyCalls("The gateway is busy.", retry_after_ms=1_000)
 
-    def spawn(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Begin something that outlives its caller."""
+    def spawn(self, work: Coroutine[Any, Any, T], *, lasting: bool = False) -> asyncio.Task[T]:
+        """Begin something that outlives its caller.
+
+        Args:
+            work: What.
+            lasting: It looks for something until that is found, and a shutdown need not wait for it: the journal
+                knows what it looks for, and the next life goes on.
+        """
         task = asyncio.create_task(work)
         self._tasks.add(task)
+        if lasting:
+            self._lasting.add(task)
         task.add_done_callback(self._ended)
         return task
 
     async def drain(self, timeout_s: float) -> None:
-        """Wait for everything that runs, at most so long."""
-        if self._tasks:
-            await asyncio.wait(set(self._tasks), timeout=timeout_s)
+        """Wait for what has requests in flight, and for all that follows from them; at most so long."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + timeout_s
+        while (running := self._tasks - self._lasting) and (left_s := until - loop.time()) > 0:
+            await asyncio.wait(running, timeout=left_s)
 
     async def cancel(self) -> None:
         """End everything that still runs."""
@@ -61,6 +72,7 @@ class OwnedTasks:
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
+        self._lasting.discard(task)
         if task.cancelled():
             return
         error = task.exception()

@@ -1,57 +1,68 @@
-"""Reconciler: the venue's truth against ours: after every connect of the order feed, and while orders are open.
+"""Reconciler: the venue's truth against ours: at the start, after every connect of the order feed, and continuously.
 
 Promises: the feed is LIVE only after everything that may have been missed was read; what was missed is told on the
 order streams, flagged as back-fill, with the venue's own executions where it still has them; an order that ended
-unnoticed is noticed within one period. It reads and records; it never sends, cancels or replaces.
+unnoticed is noticed within one period, an execution within SWEEP_PERIOD_S. What is met at the venue under an id of ours
+and without a row of ours is an orphan: adopted, and an alarm. It reads and records; it never sends, cancels or
+replaces. What holdings must be is `position_check`'s, what must not live `zombie_watch`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 
 import structlog
 
+from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.pauses import pause
+from gateway.application.position_check import PositionCheck
 from gateway.application.venue_calls import VenueCalls
+from gateway.application.venue_readings import VenueReadings, by_order
+from gateway.application.zombie_watch import ZombieWatch
 from gateway.domain.errors import GatewayError, OrderNotFound
-from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.account import Activity
 from gateway.domain.models.market_data import Gap
 from gateway.domain.models.orders import JournalEvent, Order, VenueOrder
+from gateway.domain.models.risk import TradingMode
 from gateway.domain.order_lifecycle import venue_order_of
 from gateway.domain.types import NANOS_PER_SECOND, ORDER_FEED, BudgetLane, FeedState
 from gateway.domain.venue_reports import Report, rewound
 from gateway.services.account import BalanceService
-from gateway.services.trading import OrderService, PositionService
+from gateway.services.trading import PositionService
 
 OPEN_CHECK_PERIOD_S: Final = 10.0
 """Between readings of the open orders, while any is open."""
+HOLDINGS_PERIOD_S: Final = 30.0
+"""Between readings of positions and account."""
+HOLDINGS_AGAIN_S: Final = 6.0
+"""The same, after one that differs or a fill that contradicts what was counted."""
+SWEEP_PERIOD_S: Final = 300.0
+"""Between readings of all executions. With the others that is 11 requests a minute, beside open orders by the page."""
 TICK_S: Final = 0.5
 SUSPECT_AFTER_S: Final = 1.0
 """A fill that a read shows is left to the feed for so long."""
+EXPECTED_AFTER_S: Final = 3.0
+"""An order that the venue has acknowledged is looked up when the feed says nothing of it for so long."""
+SUSPECTS_PER_TICK_MAX: Final = 10
 PARKED_MAX_S: Final = 2.0
 """A report whose parent does not turn up is adopted after so long."""
 GRACE_NS: Final = 5 * NANOS_PER_SECOND
-"""An order changed more recently than this may be missing in a list without meaning anything."""
+"""What changed more recently than this may be missing in a list without meaning anything."""
 OVERLAP_NS: Final = 900 * NANOS_PER_SECOND
-"""A reading after a reconnect begins so long before the last message."""
+"""A reading begins so long before the last thing that is known."""
 ORDERS_PER_TURN: Final = 64
 """Orders of a reading that are taken in before others may run."""
-LIST_PAGE: Final = 500
 HISTORY_PAGES_MAX: Final = 4
-"""At the first connect: so many pages of orders are looked through for our own."""
-RECENT_PAGES_MAX: Final = 40
-FILLS_PAGE: Final = 100
-FILLS_PAGES_MAX: Final = 50
-CHAIN_MAX: Final = 32
-"""Replaces followed in one go; the next look goes on from there."""
+"""With a new journal: so many pages of orders are looked through for our own."""
+UNTOLD_ORDERS_MAX: Final = 100
+"""Orders looked up in one sweep because of executions that nobody told."""
 RETRY_DELAYS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 _log = structlog.get_logger(__name__)
@@ -64,39 +75,53 @@ class Reconciler:
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, as `time.monotonic`.
         sleep: Seconds, as `asyncio.sleep`.
+        is_journal_kept: The journal outlives the process: an order of ours without a row means that rows were lost.
     """
 
     def __init__(
         self,
         orders: OrderManager,
         feed: OrderFeed,
-        venue: OrderService,
+        readings: VenueReadings,
         positions: PositionService,
         balances: BalanceService,
         cancellations: Cancellations,
+        holdings: PositionCheck,
+        zombies: ZombieWatch,
+        alarms: Alarms,
         calls: VenueCalls,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
+        is_journal_kept: bool = False,
     ) -> None:
         self._orders = orders
         self._feed = feed
-        self._venue = venue
+        self._readings = readings
         self._positions = positions
         self._balances = balances
         self._cancellations = cancellations
+        self._holdings = holdings
+        self._zombies = zombies
+        self._alarms = alarms
         self._calls = calls
         self._wall = wall
         self._monotonic = monotonic
         self._sleep = sleep
+        self._is_journal_kept = is_journal_kept
         self._connected = asyncio.Event()
         self._suspects: dict[str, float] = {}
         self._parked_since: float | None = None
-        self._checked_at = float("-inf")
-        self._high_water_ns: int | None = None
+        self._open_checked_at = self._held_checked_at = self._swept_at = float("-inf")
+        self._swept_ns = 0
+        self._high_water_ns: int | None = orders.last_record_time_ns
         self._fills_made_up = 0
-        feed.bind(self._on_connected, self.on_doubt)
+        self._is_first = True
+        orders.adopts_whole = self._high_water_ns is not None
+        orders.on_adopted = self._on_adopted
+        feed.bind(self._on_connected, self.on_doubt, self._close_gap)
         orders.add_listener(self._on_event)
+        orders.add_listener(holdings.on_event)
 
     def suspect(self, order_id: str) -> None:
         """A read shows more of an order than the feed has told: look again in a moment."""
@@ -121,35 +146,52 @@ class Reconciler:
         """
         order = self._orders.order(order_id)
         root = self._orders.order(order.parent_order_id) if order.parent_order_id else order
-        for known in {target.venue_order_id: target for target in (root, order)}.values():
-            if known.venue_order_id:
-                await self._take_all(await self._chain(known.venue_order_id, lane))
+        try:
+            for known in {target.venue_order_id: target for target in (root, order)}.values():
+                if known.venue_order_id:
+                    await self._take_all(await self._readings.chain(known.venue_order_id, lane))
+        except OrderNotFound:
+            if not order.state.is_terminal:
+                self._zombies.note_denied(order)
+            raise
+        self._zombies.note_known(order_id)
         return self._orders.order(order_id)
-
-    async def _chain(self, venue_order_id: str, lane: BudgetLane) -> list[VenueOrder]:
-        """One order at the venue, and those that stand for it now: replaced by somebody else, unseen."""
-        chain = [await self._venue.get(self._calls.own(lane), venue_order_id)]
-        while (following := chain[-1].replaced_by) and len(chain) < CHAIN_MAX:
-            chain.append(await self._venue.get(self._calls.own(lane), following))
-        return chain
 
     async def run(self) -> None:
         """Reconcile when the feed connects, and look after what is open in between; until canceled."""
+        await self._holdings.load()
         while True:
             if await pause(self._connected, TICK_S, self._sleep):
                 await self._reconcile()
-            await self._look_after()
+            if not self._feed.is_latched:
+                await self._look_after()
 
     def _on_connected(self) -> None:
         self._connected.set()
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
-        if order.state.is_terminal:
-            self._suspects.pop(order.order_id, None)
+        order_id = event.order_id
+        if order.state.is_terminal or event.venue_event:
+            self._suspects.pop(order_id, None)
+        elif event.venue_order is not None and not event.backfill and len(order.venue_orders) == 1:
+            self._suspects.setdefault(order_id, self._monotonic() + EXPECTED_AFTER_S)
         if event.venue_order is not None:
             self._high_water_ns = max(self._high_water_ns or 0, event.event_time_ns)
         if event.fill is not None and event.backfill:
             self._fills_made_up += 1
+
+    def _on_adopted(self, order: Order, found: VenueOrder, is_collision: bool) -> None:
+        """An order met at the venue: from outside, or an orphan of ours."""
+        facts = {"order_id": order.order_id, "venue_order_id": found.venue_order_id, "venue_status": found.venue_status}
+        if order.external:
+            _log.info("order_from_outside", **facts)
+        elif is_collision:
+            self._alarms.tell("id_collision", **facts)
+        elif self._is_journal_kept:
+            reason = "The venue has orders of this gateway that its journal does not: rows were lost."
+            self._alarms.trip("orphan_adopted", TradingMode.REDUCING, reason, **facts)
+        else:
+            self._alarms.tell("orphan_adopted", **facts)
 
     async def _reconcile(self) -> None:
         """Read everything that may have been missed; LIVE when that is done, and tried again until it is."""
@@ -175,42 +217,47 @@ class Reconciler:
 
     async def _back_fill(self) -> None:
         last_message_ns, began_ns = self._feed.last_message_ns, self._wall()
-        is_first = self._high_water_ns is None
         self._fills_made_up = 0
-        await self._feed.drained()
-        recent = await self._history() if is_first else await self._since(self._high_water_ns or 0)
-        working = await self._open_orders()
-        listed = _ids((*recent, *working))
-        await self._take_all([*recent, *working])
-        await self._take_missing(listed)
-        await self._orders.release_parked(adopt=True)
-        await self._positions.refresh(self._calls.own(BudgetLane.LOOKUP))
         await self._balances.refresh(self._calls.own(BudgetLane.LOOKUP))
+        await self._feed.drained()
+        working = await self._readings.open_orders()
+        if self._orders.adopts_whole:
+            since_ns = (self._high_water_ns or began_ns) - OVERLAP_NS
+            recent = await self._readings.orders_since(since_ns)
+            executions = by_order(await self._readings.executions_since(since_ns))
+        else:
+            recent, executions = await self._readings.newest_orders(HISTORY_PAGES_MAX), {}
+        await self._take_all([*recent, *working], executions)
+        await self._take_missing(_ids((*recent, *working)))
+        await self._take_untold(executions)
+        await self._orders.release_parked(adopt=True)
+        await self._check_holdings()
         self._cancellations.pursue_owed()
-        self._checked_at = self._monotonic()
-        if not is_first:
+        self._orders.adopts_whole = True
+        self._open_checked_at = self._swept_at = self._monotonic()
+        self._swept_ns = began_ns
+        if not self._is_first:
             self._feed.tell_gap(
                 Gap(ORDER_FEED, last_message_ns, began_ns, backfilled=True, backfilled_count=self._fills_made_up)
             )
+        self._is_first = False
 
     async def _look_after(self) -> None:
-        """Suspects, parked reports, and the open orders once in a period. A question that fails is no evidence."""
-        try:
-            await self._check_suspects()
-            await self._check_parked()
-            is_due = self._monotonic() - self._checked_at >= OPEN_CHECK_PERIOD_S
-            if is_due and self._feed.is_live and self._orders.open_count:
-                self._checked_at = self._monotonic()
-                await self._check_open()
-        except GatewayError as error:
-            _log.info("check_failed", reason=error.reason)
-        except Exception:
-            _log.exception("check_failed")
+        """What is due. A question that fails is no evidence."""
+        for step in (self._check_suspects, self._check_parked, self._check_open, self._check_held, self._sweep):
+            try:
+                await step()
+            except GatewayError as error:
+                _log.info("check_failed", reason=error.reason)
+            except Exception:
+                _log.exception("check_failed")
 
     async def _check_suspects(self) -> None:
         now = self._monotonic()
-        for order_id in [order_id for order_id, due in self._suspects.items() if due <= now]:
-            del self._suspects[order_id]
+        due = [order_id for order_id, due_at in self._suspects.items() if due_at <= now]
+        for order_id in due[:SUSPECTS_PER_TICK_MAX]:
+            if self._suspects.pop(order_id, None) is None:
+                continue  # it has ended meanwhile
             if not self._orders.order(order_id).state.is_terminal:
                 await self.refresh_order(order_id)
 
@@ -221,13 +268,17 @@ class Reconciler:
             self._parked_since = self._monotonic()
         elif self._monotonic() - self._parked_since >= PARKED_MAX_S:
             self._parked_since = None
-            await self._take_all(await self._open_orders())
+            await self._take_all(await self._readings.open_orders())
             await self._orders.release_parked(adopt=True)
 
     async def _check_open(self) -> None:
         """The open orders there against the open orders here; fills are left to the feed for a moment."""
+        is_due = self._monotonic() - self._open_checked_at >= OPEN_CHECK_PERIOD_S
+        if not (is_due and self._feed.is_live and self._orders.open_count):
+            return
+        self._open_checked_at = self._monotonic()
         asked_ns = self._wall()
-        working = await self._open_orders()
+        working = await self._readings.open_orders()
         for index, found in enumerate(working):
             if index % ORDERS_PER_TURN == 0:
                 await asyncio.sleep(0)
@@ -236,6 +287,54 @@ class Reconciler:
                 self.suspect(order.order_id)
         await self._take_missing(_ids(working), changed_before_ns=asked_ns - GRACE_NS)
         self._cancellations.pursue_owed()
+
+    async def _check_held(self) -> None:
+        period_s = HOLDINGS_AGAIN_S if self._holdings.is_suspicious else HOLDINGS_PERIOD_S
+        if self._feed.is_live and self._monotonic() - self._held_checked_at >= period_s:
+            self._held_checked_at = self._monotonic()
+            await self._balances.refresh(self._calls.own(BudgetLane.LOOKUP))
+            await self._check_holdings()
+
+    async def _check_holdings(self) -> None:
+        """Compare what is held; a difference is looked for among the executions at once."""
+        self._held_checked_at = asked_at = self._monotonic()
+        read = await self._positions.list_positions(self._calls.own(BudgetLane.LOOKUP), max_staleness_ms=0)
+        held = {position.symbol: position.quantity for position in read.positions}
+        if not await self._holdings.compare(held, asked_at):
+            self._swept_at = float("-inf")
+
+    async def _sweep(self) -> None:
+        """Every execution of a while ago: one that nobody told belongs to an order that must be looked up."""
+        if not self._feed.is_live or self._monotonic() - self._swept_at < SWEEP_PERIOD_S:
+            return
+        self._swept_at = self._monotonic()
+        began_ns = self._wall()
+        executions = by_order(await self._readings.executions_since(self._swept_ns - OVERLAP_NS))
+        await self._take_untold(executions, before_ns=began_ns - GRACE_NS)
+        self._swept_ns = began_ns
+
+    async def _take_untold(self, executions: Mapping[str, Sequence[Activity]], before_ns: int | None = None) -> None:
+        """Look up the orders of executions that nobody told."""
+        untold = [
+            venue_order_id
+            for venue_order_id, found in executions.items()
+            if venue_order_id and self._is_untold(venue_order_id, found, before_ns)
+        ]
+        for venue_order_id in untold[:UNTOLD_ORDERS_MAX]:
+            try:
+                await self._take_all(await self._readings.chain(venue_order_id), executions)
+            except OrderNotFound:
+                _log.error("execution_of_unknown_order", venue_order_id=venue_order_id)
+
+    def _is_untold(self, venue_order_id: str, executions: Sequence[Activity], before_ns: int | None) -> bool:
+        """Whether the newest execution, if it is old enough, goes beyond what is known."""
+        settled = [found for found in executions if before_ns is None or found.time_ns < before_ns]
+        reached = max((found.cumulative_quantity or Decimal(0) for found in settled), default=Decimal(0))
+        try:
+            known = venue_order_of(self._orders.find_by_venue_id(venue_order_id), venue_order_id)
+        except OrderNotFound:
+            return bool(settled)
+        return known is not None and reached > known.filled_quantity
 
     async def _take_missing(self, listed: set[str], changed_before_ns: int | None = None) -> None:
         """Orders that are open here and not there: ask for each."""
@@ -250,78 +349,65 @@ class Reconciler:
             except OrderNotFound:
                 _log.error("acknowledged_order_unknown_to_venue", order_id=order.order_id)
 
-    async def _take_all(self, found: list[VenueOrder]) -> None:
+    async def _close_gap(self, venue_order_id: str) -> None:
+        """Fetch the executions between what is known of an order and what the feed told too early."""
+        await self._take_all(await self._readings.chain(venue_order_id))
+
+    async def _take_all(
+        self, found: list[VenueOrder], executions: Mapping[str, Sequence[Activity]] | None = None
+    ) -> None:
         """Record what a read says, executions first; oldest orders first."""
         ordered = _oldest_first(found)
         behind = [member for venue_order in ordered for member in _family(venue_order) if self._is_behind(member)]
-        executions = await self._executions(behind) if behind else {}
+        known = dict(executions or {})
+        missing = [member for member in behind if not _reaches(known.get(member.venue_order_id, ()), member)]
+        if missing:
+            known |= by_order(await self._readings.executions_since(self._untold_since_ns(missing)))
         for index, venue_order in enumerate(ordered):
             if index % ORDERS_PER_TURN == 0:
                 await asyncio.sleep(0)
-            for member in _family(venue_order):
-                for report in _fill_reports(member, executions.get(member.venue_order_id, ()), self._wall()):
-                    await self._orders.observe(report, park=False)
-            await self._orders.observe(Report(venue_order, self._wall(), backfill=True), park=False)
+            await self._take(venue_order, known)
+
+    async def _take(self, venue_order: VenueOrder, executions: Mapping[str, Sequence[Activity]]) -> None:
+        """One order: its own executions, then legs as if nothing of them were filled, then the legs' executions."""
+        await self._take_executions(venue_order, executions)
+        if any(leg.filled_quantity for leg in venue_order.legs):
+            legs = tuple(rewound(leg, Decimal(0), None) if self._is_unknown(leg) else leg for leg in venue_order.legs)
+            unfilled = tuple(leg for leg in legs if not leg.filled_quantity)
+            await self._orders.observe(
+                Report(replace(venue_order, legs=unfilled), self._wall(), backfill=True), park=False
+            )
+            for leg in venue_order.legs:
+                await self._take_executions(leg, executions)
+        await self._orders.observe(Report(venue_order, self._wall(), backfill=True), park=False)
+
+    async def _take_executions(self, member: VenueOrder, executions: Mapping[str, Sequence[Activity]]) -> None:
+        if not self._is_behind(member):
+            return
+        for report in _fill_reports(member, executions.get(member.venue_order_id, ()), self._wall()):
+            await self._orders.observe(report, park=False)
 
     def _is_behind(self, venue_order: VenueOrder) -> bool:
-        """Whether a known order has fills that were not told."""
+        """Whether an order has fills that were not told."""
+        known = self._orders.filled_at_venue(venue_order)
+        if known is None:
+            return self._orders.adopts_whole and venue_order.filled_quantity > 0
+        return venue_order.filled_quantity > known
+
+    def _is_unknown(self, venue_order: VenueOrder) -> bool:
+        return self._orders.adopts_whole and self._orders.filled_at_venue(venue_order) is None
+
+    def _untold_since_ns(self, behind: Iterable[VenueOrder]) -> int:
+        """An instant before which no execution of these orders can be missing."""
+        return min(self._last_known_ns(member) for member in behind)
+
+    def _last_known_ns(self, venue_order: VenueOrder) -> int:
+        began_ns = venue_order.submit_time_ns or 0
         try:
             order = self._orders.find_by_venue_id(venue_order.venue_order_id)
         except OrderNotFound:
-            return False
-        return venue_order.filled_quantity > _known_filled(order, venue_order)
-
-    async def _executions(self, behind: Iterable[VenueOrder]) -> dict[str, list[Activity]]:
-        """The fills of these orders as the account's activities tell them, oldest first."""
-        wanted = {venue_order.venue_order_id for venue_order in behind}
-        began = min((venue_order.submit_time_ns or 0 for venue_order in behind), default=0)
-        found: dict[str, list[Activity]] = {}
-        token = ""
-        for _ in range(FILLS_PAGES_MAX):
-            page = await self._venue.fills(self._calls.own(BudgetLane.LOOKUP), max(began - 1, 0), token, FILLS_PAGE)
-            for activity in page.items:
-                if activity.venue_order_id in wanted:
-                    found.setdefault(activity.venue_order_id, []).append(activity)
-            token = page.next_page_token
-            if not token:
-                break
-        return found
-
-    async def _open_orders(self) -> list[VenueOrder]:
-        """Every open order, nested, newest first."""
-        return await self._pages(VenueOrderFilter.OPEN, RECENT_PAGES_MAX)
-
-    async def _history(self) -> list[VenueOrder]:
-        """The newest orders, whatever became of them: an earlier life of the gateway may have sent them."""
-        return await self._pages(VenueOrderFilter.ALL, HISTORY_PAGES_MAX)
-
-    async def _pages(self, status: VenueOrderFilter, pages_max: int) -> list[VenueOrder]:
-        found: list[VenueOrder] = []
-        until_ns: int | None = None
-        for _ in range(pages_max):
-            call = self._calls.own(BudgetLane.LOOKUP)
-            page = await self._venue.list(call, status, until_ns=until_ns, limit=LIST_PAGE)
-            found += page
-            oldest = min((venue_order.submit_time_ns or 0 for venue_order in page), default=0)
-            if len(page) < LIST_PAGE or (until_ns is not None and oldest + 1 >= until_ns):
-                break
-            until_ns = oldest + 1  # bounds are exclusive, and times may tie
-        return found
-
-    async def _since(self, high_water_ns: int) -> list[VenueOrder]:
-        found: list[VenueOrder] = []
-        after_ns = high_water_ns - OVERLAP_NS
-        for _ in range(RECENT_PAGES_MAX):
-            call = self._calls.own(BudgetLane.LOOKUP)
-            page = await self._venue.list(
-                call, VenueOrderFilter.ALL, after_ns=after_ns, oldest_first=True, limit=LIST_PAGE
-            )
-            found += page
-            newest = max((venue_order.submit_time_ns or 0 for venue_order in page), default=0)
-            if len(page) < LIST_PAGE or newest - 1 <= after_ns:
-                break
-            after_ns = newest - 1
-        return found
+            return began_ns - 1
+        return max(began_ns - 1, order.update_time_ns - OVERLAP_NS)
 
 
 def _oldest_first(found: list[VenueOrder]) -> list[VenueOrder]:
@@ -348,6 +434,12 @@ def _ids(found: Iterable[VenueOrder]) -> set[str]:
 def _known_filled(order: Order, venue_order: VenueOrder) -> Decimal:
     known = venue_order_of(order, venue_order.venue_order_id)
     return known.filled_quantity if known is not None else Decimal(0)
+
+
+def _reaches(executions: Iterable[Activity], venue_order: VenueOrder) -> bool:
+    """Whether executions go as far as the order is filled."""
+    reached = max((found.cumulative_quantity or Decimal(0) for found in executions), default=Decimal(0))
+    return reached >= venue_order.filled_quantity
 
 
 def _fill_reports(final: VenueOrder, executions: Iterable[Activity], now_ns: int) -> list[Report]:

@@ -28,15 +28,15 @@ from gateway.application.outcome_resolver import (
 )
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.risk_manager import RiskManager, denial_of
-from gateway.application.submissions import BLIND_RETRY_AFTER_MS, stopped
+from gateway.application.submissions import stopped
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import (
+    ClientOrderIdReused,
     ExpiredUnsent,
     GatewayError,
     KeyFate,
     NotReplaceableYet,
-    OrderFeedBlind,
     OrderNotReplaceable,
     OrderTerminal,
     OutcomeUnknown,
@@ -47,7 +47,7 @@ from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
 from gateway.domain.models.reference import Asset
 from gateway.domain.models.risk import Clearance, TradingMode
-from gateway.domain.order_lifecycle import REPLACED, changed
+from gateway.domain.order_lifecycle import REPLACED, changed, venue_order_of
 from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderState, venue_client_order_id
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
 from gateway.services.reference import AssetService, MarketCalendarService
@@ -163,12 +163,10 @@ class Replacements:
             if not (evaluation.passed or is_fresh) and self._risk.is_stale:
                 return None
             clearance = self._states.admit(is_reduction=evaluation.is_reduction)
-            if not self._feed.is_live and not evaluation.is_reduction:
-                raise OrderFeedBlind(
-                    "The venue's order feed is down: only orders that reduce a position pass.",
-                    retry_after_ms=BLIND_RETRY_AFTER_MS,
-                )
+            if not evaluation.is_reduction:
+                self._feed.check_live()
             asked = self._asked(before, request.client_order_id, request.changes, request.fingerprint())
+            asked = replace(asked, checks=evaluation.checks)
             if not evaluation.passed:
                 command.settle()
                 failure = failure_of(denial_of(evaluation, after), KeyFate.SPENT)
@@ -189,7 +187,7 @@ class Replacements:
         """Find out what became of a replace without an answer."""
         if order_id not in self._watched:
             self._watched.add(order_id)
-            self._tasks.spawn(self._resolve(order_id))
+            self._tasks.spawn(self._resolve(order_id), lasting=True)
 
     def _check_replaceable(self, order: Order, request: ReplaceRequest) -> None:
         if order.state.is_terminal:
@@ -270,14 +268,14 @@ class Replacements:
         """Record that nothing changed, and tell it to those who were told nothing yet."""
         is_answer = command.settle()
         failure = failure_of(error, KeyFate.SPENT if is_answer else None)
-        await self._record_refusal(command.order_id, key, failure)
+        await self._record_refusal(command.order_id, key, failure, error.metadata.get("venue_request_id", ""))
         if is_answer:
             raise error_of(failure, command.order_id)
 
-    async def _record_refusal(self, order_id: str, key: str, failure: Failure) -> None:
+    async def _record_refusal(self, order_id: str, key: str, failure: Failure, request_id: str = "") -> None:
         async with self._orders.family_lock(self._orders.order(order_id)):
             order = self._orders.order(order_id)
-            await self._orders.record([self._refusal(order, key, failure)])
+            await self._orders.record([replace(self._refusal(order, key, failure), venue_request_id=request_id)])
         self._risk.release_replace(order_id)
 
     async def _resolve(self, order_id: str) -> None:
@@ -295,9 +293,8 @@ class Replacements:
                 has_settled = self._monotonic() - began >= self._settle_window_s
                 still = self._orders.order(order_id)
                 if misses >= MISSES_MIN and has_settled and self._feed.is_live and still.pending_replace is not None:
-                    key = still.pending_replace_id.partition(".")[2]
                     failure = Failure("ABSENT", "The replace was sent without an answer, and did not take effect.")
-                    await self._record_refusal(order_id, key, failure)
+                    await self._record_refusal(order_id, _key_of(still), failure)
         finally:
             self._watched.discard(order_id)
 
@@ -305,6 +302,11 @@ class Replacements:
         """One lookup under both ids; how many in a row found nothing now."""
         try:
             found = await self._venue.find(self._calls.own(BudgetLane.LOOKUP), order.pending_replace_id)
+            if found is not None and venue_order_of(order, found.replaces or "") is None:
+                self._resolver.tell_collision(order.order_id, found)  # another order stands under the replace's id
+                failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
+                await self._record_refusal(order.order_id, _key_of(order), failure)
+                return 0
             if found is not None:
                 await self._resolver.take(order.order_id, found)
                 return 0
@@ -320,14 +322,17 @@ class Replacements:
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
         """A fill that crossed a replace leaves more at work than was asked for."""
-        if event.venue_order is None or not event.venue_order.replaces:
+        is_refused = event.kind is OrderEventKind.REPLACE_REJECTED
+        if not is_refused and (event.venue_order is None or not event.venue_order.replaces):
             return
         if order.state.is_terminal or order.external or order.pending_replace is not None:
             return
         excess = _excess(order)
         if excess > 0:
             _log.warning("replace_crossed_by_fill", order_id=order.order_id, excess=str(excess))
-            self._tasks.spawn(self._correct(order.order_id))
+            # What a replace could not take back, the end of the order does.
+            work = self._cancellations.request(order.order_id) if is_refused else self._correct(order.order_id)
+            self._tasks.spawn(work)
 
     async def _correct(self, order_id: str) -> None:
         """Take the excess back: a second replace down to the total, or the end of what is left."""
@@ -350,9 +355,6 @@ class Replacements:
         command.mark_recorded(order_id)
         own = self._calls.own(BudgetLane.ORDER)
         await self._send(command, key, changes, self._wall() + CORRECTION_VALID_NS, clearance, own)
-        order = self._orders.order(order_id)
-        if self._states.mode is not TradingMode.ACTIVE and order.pending_replace is None and _excess(order) > 0:
-            await self._cancellations.request(order_id)
 
     def _asked(self, order: Order, key: str, changes: OrderChanges, fingerprint: str) -> JournalEvent:
         now_ns = self._wall()
@@ -389,6 +391,11 @@ def _excess(order: Order) -> Decimal:
     if present.venue_status == REPLACED:
         return Decimal(0)  # its successor has not been seen yet
     return order.filled_quantity + (present.quantity - present.filled_quantity) - order.spec.quantity
+
+
+def _key_of(order: Order) -> str:
+    """The key of the replace that is not settled yet."""
+    return order.pending_replace_id.partition(".")[2]
 
 
 def _last_key(order: Order) -> str:

@@ -243,7 +243,7 @@ class RiskManager:
         outstanding = self._outstanding
         return RiskView(
             account=account,
-            reserved=self._balances.reserved - self._freed(replacing),
+            reserved=self._balances.reserved - self._freed(spec, replacing),
             asset=asset,
             held=self._positions.held(spec.symbol),
             buying=outstanding.total(spec.symbol, OrderSide.BUY, without).at(bid or ask),
@@ -252,9 +252,15 @@ class RiskManager:
             ask=ask,
         )
 
-    def _freed(self, replacing: Order | None) -> Decimal:
-        """What the old order holds of the buying power, and the new one takes over."""
+    def _freed(self, spec: OrderSpec, replacing: Order | None) -> Decimal:
+        """What the old order holds of the buying power, and the new one takes over.
+
+        Nothing, where the size changes: the old one may be filled in part while the new size is on its way, and then
+        both were bought. What is sold cannot be sold twice: the venue takes no replace that sells beyond the position.
+        """
         if replacing is None or replacing.spec.side is OrderSide.SELL or replacing.leaves_quantity is None:
+            return Decimal(0)
+        if spec.quantity != replacing.leaves_quantity:
             return Decimal(0)
         return replacing.leaves_quantity * (replacing.spec.limit_price or replacing.spec.stop_price or Decimal(0))
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
 
 import structlog
 
+from gateway.application.alarms import Alarms
 from gateway.application.failures import error_of, failure_of
 from gateway.application.key_desk import ANSWER_MARGIN_MS, SUBMIT_WAIT_MS, Command
 from gateway.application.order_feed import OrderFeed
@@ -29,21 +29,18 @@ from gateway.domain.errors import (
     InsufficientTime,
     KeyFate,
     NotSent,
-    OrderFeedBlind,
     OutcomeUnknown,
     TradingStopped,
 )
 from gateway.domain.models.orders import JournalEvent, OrderEventKind, OrderRequest, OrderSpec, VenueOrder
 from gateway.domain.models.reference import Asset
-from gateway.domain.models.risk import Clearance
+from gateway.domain.models.risk import Clearance, RiskCheckResult, TradingMode
 from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderClass, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import Report, same_order
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
 from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.trading import OrderService
 from gateway.services.validation import ValidationService
-
-BLIND_RETRY_AFTER_MS: Final = 1_000
 
 _log = structlog.get_logger(__name__)
 
@@ -76,6 +73,7 @@ class Submissions:
         errors: ErrorService,
         resolver: OutcomeResolver,
         states: TradingStates,
+        alarms: Alarms,
         calls: VenueCalls,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
@@ -91,6 +89,7 @@ class Submissions:
         self._errors = errors
         self._resolver = resolver
         self._states = states
+        self._alarms = alarms
         self._calls = calls
         self._wall = wall
         self._monotonic = monotonic
@@ -137,11 +136,8 @@ class Submissions:
             request = replace(request, spec=approved.spec)
         order_id = order_id_of(venue_client_order_id(request.strategy_id, request.client_order_id))
         clearance = self._states.admit(is_reduction=approved.evaluation.is_reduction)
-        if not self._feed.is_live and not approved.evaluation.is_reduction:
-            raise OrderFeedBlind(
-                "The venue's order feed is down: only orders that reduce a position pass.",
-                retry_after_ms=BLIND_RETRY_AFTER_MS,
-            )
+        if not approved.evaluation.is_reduction:
+            self._feed.check_live()
         if not approved.evaluation.passed:
             await self._deny(command, request, fingerprint, order_id, approved.evaluation)
         if self._wall() >= request.valid_until_ns:
@@ -150,7 +146,7 @@ class Submissions:
         try:
             await self._orders.record(
                 [
-                    self._event(OrderEventKind.RECORDED, order_id, request, fingerprint=fingerprint),
+                    self._event(OrderEventKind.RECORDED, order_id, request, fingerprint, approved.evaluation.checks),
                     self._event(OrderEventKind.SUBMITTED, order_id, request, attempt=1),
                 ]
             )
@@ -168,8 +164,8 @@ class Submissions:
         denied = self._event(OrderEventKind.DENIED, order_id, request)
         await self._orders.record(
             [
-                self._event(OrderEventKind.RECORDED, order_id, request, fingerprint=fingerprint),
-                replace(denied, failure=failure),
+                self._event(OrderEventKind.RECORDED, order_id, request, fingerprint),
+                replace(denied, failure=failure, checks=evaluation.checks),
             ]
         )
         raise error_of(failure, order_id)
@@ -223,7 +219,13 @@ class Submissions:
 
     async def _accepted(self, command: Command, request: OrderRequest, venue_id: str, answer: VenueOrder) -> None:
         if answer.venue_client_order_id != venue_id or not same_order(request.spec, answer):
-            _log.critical("answer_names_another_order", order_id=command.order_id, venue_order_id=answer.venue_order_id)
+            self._alarms.trip(
+                "answer_names_another_order",
+                TradingMode.HALTED,
+                "The venue answered with another order than the one it was sent.",
+                order_id=command.order_id,
+                venue_order_id=answer.venue_order_id,
+            )
             await self._unknown(command, request)
             return
         await self._resolver.take(command.order_id, answer)
@@ -260,6 +262,7 @@ class Submissions:
         error = ClientOrderIdReused(
             "The venue holds another order under this key.", metadata={"venue_order_id": found.venue_order_id}
         )
+        self._resolver.tell_collision(command.order_id, found)
         try:
             await self._end(command, request, OrderEventKind.REJECTED, error, key=KeyFate.TAKEN)
         finally:
@@ -286,7 +289,8 @@ class Submissions:
             order = self._orders.order(command.order_id)
             if order.venue_orders:
                 return  # the feed was faster, and knows better
-            await self._orders.record([replace(event, failure=failure)])
+            request_id = error.metadata.get("venue_request_id", "")
+            await self._orders.record([replace(event, failure=failure, venue_request_id=request_id)])
         if is_answer:
             raise error_of(failure, command.order_id)
 
@@ -295,8 +299,9 @@ class Submissions:
         kind: OrderEventKind,
         order_id: str,
         request: OrderRequest,
-        *,
         fingerprint: str = "",
+        checks: tuple[RiskCheckResult, ...] = (),
+        *,
         attempt: int = 0,
     ) -> JournalEvent:
         now_ns = self._wall()
@@ -309,6 +314,7 @@ class Submissions:
             request=request if kind is OrderEventKind.RECORDED else None,
             fingerprint=fingerprint,
             attempt=attempt,
+            checks=checks,
         )
 
     async def _asset(self, spec: OrderSpec, call: CallContext) -> Asset:

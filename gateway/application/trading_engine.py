@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
 from gateway.application.commands import (
     Canceled,
@@ -55,7 +56,7 @@ from gateway.domain.models.orders import (
     OrderRequest,
     OrderSpec,
 )
-from gateway.domain.models.risk import RiskCheckResult
+from gateway.domain.models.risk import RiskCheckResult, TradingMode
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, BudgetLane, CallContext, OrderSide, OrderState
 
 SUBMIT_TIME_MIN_MS: Final = ANSWER_MARGIN_MS + 10
@@ -88,6 +89,7 @@ class TradingEngine:
         updates: OrderUpdates,
         states: TradingStates,
         kill: KillSwitch,
+        alarms: Alarms,
         streaming: StreamingRepository,
         tasks: OwnedTasks,
         wall: Callable[[], int],
@@ -104,14 +106,17 @@ class TradingEngine:
         self._updates = updates
         self._states = states
         self._kill = kill
+        self._alarms = alarms
         self._streaming = streaming
         self._tasks = tasks
         self._wall = wall
         self._monotonic = monotonic
         self._is_draining = False
+        self._doors: list[Callable[[], None]] = []
         self._connection: OrderUpdateConnection | None = None
         self._running: list[asyncio.Task[None]] = []
         resolver.on_fills_withheld = reconciler.suspect
+        orders.add_fault_listener(self._on_journal_fault)
 
     async def start(self) -> None:
         """Take up what an earlier life left open, and begin to listen to the venue's order feed; returns at once."""
@@ -226,7 +231,10 @@ class TradingEngine:
             if not await self._orders.wait_for_change(order.order_id, left_s):
                 break
             order = self._orders.order(order.order_id)
-        return Canceled(self._orders.order(order.order_id), already_terminal=False)
+        known = self._orders.order(order.order_id)
+        if order.version > known.version:  # asked without a journal: the books do not have it
+            return Canceled(order, already_terminal=order.state.is_terminal)
+        return Canceled(known, already_terminal=False)
 
     async def cancel_orders(self, scope: CancelScope, call: CallContext) -> CanceledMany:
         """Owe the end of every open order in scope; never waits for the venue."""
@@ -241,6 +249,10 @@ class TradingEngine:
         order = self._orders.get(ref)
         return await self._reconciler.refresh_order(order.order_id, BudgetLane.READ)
 
+    def add_door(self, check: Callable[[], None]) -> None:
+        """Let somebody else keep new commands out, too, by raising."""
+        self._doors.append(check)
+
     def check_door(self, valid_until_ns: int, call: CallContext) -> None:
         """What keeps a new command out, whatever it is; nothing is stored.
 
@@ -250,6 +262,8 @@ class TradingEngine:
         if self._is_draining:
             raise Draining("The gateway is shutting down.")
         self._states.check_door()
+        for check in self._doors:
+            check()
         now_ns = self._wall()
         if valid_until_ns <= now_ns:
             raise ExpiredUnsent("valid_until has passed; nothing is stored.")
@@ -268,29 +282,33 @@ class TradingEngine:
             return (RiskCheckResult(error.reason, passed=False),)
         return ()
 
+    def _on_journal_fault(self, fault: str) -> None:
+        """Nothing new is sent, cancels are still tried, and everybody is told: order streams, and the trading state."""
+        self._feed.latch(fault)
+        self._alarms.trip("journal_fault", TradingMode.HALTED, "The journal cannot record: restart.", fault=fault)
+
     async def _take_up(self) -> None:
         """What a replayed journal left open: never send the old, look for what may be there, finish cancels."""
-        for order in self._orders.open_orders():
-            now_ns = self._wall()
-            if order.state is OrderState.RECORDED:
-                failure = Failure("NOT_SENT", "The gateway stopped before the order was sent.", {"key": "spent"})
-                await self._orders.record(
-                    [
-                        JournalEvent(
-                            OrderEventKind.NOT_SENT, order.order_id, order.strategy_id, now_ns, now_ns, failure=failure
-                        )
-                    ]
-                )
-            elif order.state is OrderState.SUBMITTING:
-                await self._orders.record(
-                    [JournalEvent(OrderEventKind.OUTCOME_UNKNOWN, order.order_id, order.strategy_id, now_ns, now_ns)]
-                )
-                self._resolver.watch(order.order_id)
-            elif order.state is OrderState.OUTCOME_UNKNOWN:
+        orders = self._orders.open_orders()
+        now_ns = self._wall()
+        found = (self._found_open(order, now_ns) for order in orders)
+        await self._orders.record_all([event for event in found if event is not None])
+        for order in orders:
+            if order.state in (OrderState.SUBMITTING, OrderState.OUTCOME_UNKNOWN):
                 self._resolver.watch(order.order_id)
             if order.pending_replace is not None:
                 self._replacements.watch(order.order_id)
         self._cancellations.pursue_owed()
+
+    def _found_open(self, order: Order, now_ns: int) -> JournalEvent | None:
+        """What it means for an order that an earlier life stopped where it did."""
+        names = (order.order_id, order.strategy_id, now_ns, now_ns)
+        if order.state is OrderState.RECORDED:
+            failure = Failure("NOT_SENT", "The gateway stopped before the order was sent.", {"key": "spent"})
+            return JournalEvent(OrderEventKind.NOT_SENT, *names, failure=failure)
+        if order.state is OrderState.SUBMITTING:
+            return JournalEvent(OrderEventKind.OUTCOME_UNKNOWN, *names)
+        return None
 
 
 def _has_changes(sent: OrderSpec, changes: OrderChanges) -> bool:

@@ -21,6 +21,7 @@ from gateway.domain.errors import (
     FieldViolation,
     GatewayError,
     MarketClosed,
+    OrderRejected,
     PositionNotFound,
 )
 from gateway.domain.models.orders import Order, OrderRef, OrderRequest, OrderSpec
@@ -31,6 +32,7 @@ from gateway.domain.types import (
     AssetClass,
     CallContext,
     OrderSide,
+    OrderState,
     OrderType,
     TimeInForce,
     is_client_order_id,
@@ -96,7 +98,7 @@ class TradingWorkflow:
             fingerprint,
             call,
             work,
-            is_alike=lambda sent: sent.symbol == request.symbol and sent.order_type is OrderType.MARKET,
+            is_alike=lambda sent: _is_close(sent, request),
             door=lambda: self._check_door(request, call),
         )
 
@@ -170,13 +172,21 @@ class TradingWorkflow:
             await self._engine.cancel(OrderRef(order_id=order.order_id), 0, call)
         for order in holding:
             wait_ms = int((deadline - self._monotonic()) * MS_PER_SECOND)
-            canceled = await self._engine.cancel(OrderRef(order_id=order.order_id), max(0, wait_ms), call)
-            if not canceled.order.state.is_terminal:
+            state = await self._state_after(order, max(0, wait_ms), call)
+            if not state.is_terminal:
                 raise CancelUnconfirmed(
                     "An order that holds the position is not known to have ended; nothing was sent.",
-                    metadata={"order_id": order.order_id, "state": canceled.order.state.value},
+                    metadata={"order_id": order.order_id, "state": state.value},
                     retry_after_ms=RETRY_AFTER_MS,
                 )
+
+    async def _state_after(self, order: Order, wait_ms: int, call: CallContext) -> OrderState:
+        """Where a cancel has brought an order within that time, also when the venue would not cancel it."""
+        try:
+            canceled = await self._engine.cancel(OrderRef(order_id=order.order_id), wait_ms, call)
+        except OrderRejected:
+            return self._orders.order(order.order_id).state
+        return canceled.order.state
 
     def _is_exit_of_open_entry(self, order: Order) -> bool:
         """Whether it is a leg that begins when its entry is filled: it holds nothing yet."""
@@ -187,6 +197,12 @@ class TradingWorkflow:
 
     def _valid_until_ns(self, request: CloseRequest) -> int:
         return request.valid_until_ns or self._wall() + VALID_DEFAULT_MS * NANOS_PER_MS
+
+
+def _is_close(sent: OrderSpec, request: CloseRequest) -> bool:
+    """Whether an order of which only the venue's word is known may be this close; a percentage was of what was held."""
+    is_same = sent.symbol == request.symbol and sent.order_type is OrderType.MARKET
+    return is_same and request.quantity in (None, sent.quantity)
 
 
 def _exit_side(held: Decimal) -> OrderSide:

@@ -228,6 +228,17 @@ def resume(
 
 
 @app.command()
+def backup(
+    to_file: Annotated[Path, typer.Argument(help="Made by this command; it must not exist.")],
+    data_dir: Annotated[Path, typer.Option(help="The data directory of a gateway, which may be running.")],
+) -> None:
+    """Copy the journal of a data directory, whole, also while a gateway writes it."""
+    from gateway.cli import backup as command
+
+    raise typer.Exit(command.backup(data_dir, to_file))
+
+
+@app.command()
 def version(json: Json = False) -> None:
     """Print the version."""
     from importlib.metadata import PackageNotFoundError, version as installed

@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
+from gateway.application.account_guard import AccountGuard
 from gateway.application.kill_watch import KillWatch
 from gateway.application.order_feed import Notice, OrderFeed
+from gateway.application.order_retention import OrderRetention
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.trading_engine import TradingEngine
 from gateway.application.trading_state import TradingStates
 from gateway.config import Settings
 from gateway.container import Module, build
+from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.risk import TradingMode
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.servicers.server import GatewayServer
@@ -28,6 +31,9 @@ class Gateway:
     Args:
         settings: With `venue_url` set when the venue is the emulator.
         overrides: Modules whose bindings win: other repositories, other clocks.
+
+    Raises:
+        DatabaseRefused: What the data directory keeps cannot be used.
     """
 
     def __init__(self, settings: Settings, *overrides: Module) -> None:
@@ -38,15 +44,23 @@ class Gateway:
         self._states = self.injector.get(TradingStates)
         self._kill_watch = self.injector.get(KillWatch)
         self._watching: asyncio.Task[None] | None = None
+        self._guard = self.injector.get(AccountGuard)
+        self._engine.add_door(self._guard.check_door)
+        self._verifying: asyncio.Task[None] | None = None
+        self._retention = self.injector.get(OrderRetention)
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Listen to the venue and serve; the address that was bound.
 
         Raises:
             OSError: The address is taken, or not on loopback.
+            WrongAccount: The data directory belongs to another one.
         """
         try:
             self._watching = asyncio.create_task(self._kill_watch.run())
+            self._verifying = await self._guard.verify_at_start()
+            self._sweeping = asyncio.create_task(self._retention.run())
             live = self._order_feed_live()
             await self._engine.start()
             await asyncio.wait([live], timeout=FEED_WAIT_S)
@@ -76,9 +90,11 @@ class Gateway:
 
     async def _stop_work(self, drain_ms: int) -> None:
         await self._engine.stop(drain_ms)
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        aside = [task for task in (self._watching, self._verifying, self._sweeping) if task is not None]
+        for task in aside:
+            task.cancel()
+        await asyncio.gather(*aside, return_exceptions=True)
+        await self.injector.get(OrderJournal).close()
         await self.injector.get(StreamingService).close()
         await self.injector.get(ClientFactory).close()
         await asyncio.to_thread(self.injector.get(Telemetry).shutdown)

@@ -19,12 +19,14 @@ import structlog
 import typer
 from pydantic import SecretStr, ValidationError
 
+from gateway.application.account_guard import WrongAccount
 from gateway.cli.connection import DEFAULT_TARGET
 from gateway.cli.embedded_emulator import EmbeddedEmulator
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.domain.types import Venue
 from gateway.infrastructure.kill_file import KILL_FILE
+from gateway.infrastructure.persistence.schema import DatabaseRefused
 from gateway.servicers.addresses import ServerRefused, loopback_addresses
 from gateway.telemetry import configure_logging
 
@@ -35,12 +37,12 @@ EXIT_CONFIG: Final = 78
 """sysexits.h EX_CONFIG: what was asked for is not allowed; starting again does not help."""
 
 _LIVE_REFUSAL: Final = (
-    "--venue live is refused: this build has no durable journal, no identities, no TLS and no risk limits.\n"
+    "--venue live is refused: this build has no identities, no TLS and no risk limits.\n"
     "Use --venue paper to rehearse with real market data."
 )
 _PAPER_WARNING: Final = (
-    "paper: a restart of this gateway forgets the replies to earlier keys and the resume tokens of order streams;\n"
-    "orders themselves are found again at the venue."
+    "paper without --data-dir: a restart of this gateway forgets the replies to earlier keys and the resume tokens of\n"
+    "order streams; orders themselves are found again at the venue."
 )
 SET_BY_SIGNAL: Final = "signal"
 _OWN_NAMES: Final = frozenset({"GATEWAY_TARGET"})
@@ -94,7 +96,8 @@ def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None
             raise Refused("--venue-url points at an emulator; paper has Alpaca's own address", code=2)
         if not (settings.api_key.get_secret_value() and settings.api_secret.get_secret_value()):
             raise Refused("paper needs keys: set GATEWAY_API_KEY and GATEWAY_API_SECRET (or Alpaca's own names)")
-        typer.echo(_PAPER_WARNING, err=True)
+        if settings.data_dir is None:
+            typer.echo(_PAPER_WARNING, err=True)
 
 
 def check_address(listen: str) -> None:
@@ -156,6 +159,8 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
             gateway = Gateway(settings)
             killer.arm(gateway)
             address = await gateway.start()
+        except (DatabaseRefused, WrongAccount) as error:
+            raise Refused(f"--data-dir {folder}: {error}") from None
         except OSError as error:
             raise Refused(f"cannot serve on {settings.listen}: {error}", code=1) from None
         except ValueError as error:

@@ -17,7 +17,7 @@ ErrorReason in errors.proto that is never renamed:
     │   └── OrderRejected
     ├── ResourceExhausted     VenueRateLimited SlowConsumer TooManyStreams TooManyCalls
     ├── OutOfRange            ResumeTokenCompacted
-    └── Unavailable           VenueUnreachable JournalUnavailable Draining
+    └── Unavailable           VenueUnreachable JournalUnavailable Reconciling Draining
     OutcomeUnknown            not a refusal: the venue may have taken it. Never leaves the application room.
 
 A definite error says that the call had no effect. What it says about the caller's key is `key`.
@@ -401,6 +401,12 @@ class JournalUnavailable(Unavailable):
     """The journal cannot record, so nothing is sent; cancels are still tried."""
 
     reason = "JOURNAL_UNAVAILABLE"
+
+
+class Reconciling(Unavailable):
+    """The journal was not compared with the venue yet since the start: only orders that reduce a position pass."""
+
+    reason = "RECONCILING"
 
 
 class Draining(Unavailable):

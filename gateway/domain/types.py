@@ -178,6 +178,13 @@ class ConflationPolicy(StrEnum):
     LATEST_PER_SYMBOL = "latest_per_symbol"
 
 
+class OnZombie(StrEnum):
+    """What is done with an order that lives although it was given up."""
+
+    CANCEL = "cancel"
+    ADOPT = "adopt"
+
+
 class BudgetLane(StrEnum):
     """Which part of the venue's request budget a call draws on, the most urgent first.
 

@@ -110,12 +110,20 @@ def interpret(order: Order, report: Report) -> tuple[JournalEvent, ...]:
     return tuple(_events(order, report))
 
 
+def filled_before(report: Report) -> Decimal:
+    """What was filled of the venue order before the fill that a report tells of, if it does."""
+    filled = report.venue_order.filled_quantity
+    if KINDS.get(report.word) not in _FILLS or report.quantity is None:
+        return filled
+    return max(_ZERO, filled - report.quantity)
+
+
 def before_fill(report: Report) -> VenueOrder:
     """The venue order as it was before the fill that a report tells of: what an order begins with here."""
     venue_order = report.venue_order
     if KINDS.get(report.word) not in _FILLS or report.quantity is None:
         return venue_order
-    return rewound(venue_order, max(_ZERO, venue_order.filled_quantity - report.quantity), None)
+    return rewound(venue_order, filled_before(report), None)
 
 
 def rewound(venue_order: VenueOrder, filled: Decimal, average_price: Decimal | None) -> VenueOrder:
@@ -367,4 +375,5 @@ def _event(
         venue_event="" if is_made_up else report.word,
         venue_event_id="" if is_made_up else report.execution_id,
         backfill=report.backfill or is_made_up,
+        venue_request_id=report.venue_order.venue_request_id,
     )

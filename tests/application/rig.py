@@ -9,6 +9,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Any
 
+from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
 from gateway.application.commands import Submitted
 from gateway.application.key_desk import KeyDesk
@@ -18,6 +19,7 @@ from gateway.application.order_manager import OrderManager
 from gateway.application.order_updates import OrderUpdates
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.position_check import PositionCheck
 from gateway.application.reconciler import Reconciler
 from gateway.application.replacements import Replacements
 from gateway.application.risk_manager import RiskManager
@@ -25,17 +27,20 @@ from gateway.application.submissions import Submissions
 from gateway.application.trading_engine import TradingEngine
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
+from gateway.application.venue_readings import VenueReadings
 from gateway.application.workflows import TradingWorkflow
+from gateway.application.zombie_watch import ZombieWatch
 from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import Order, OrderChanges, OrderRef, OrderRequest, OrderSpec, VenueOrder
 from gateway.domain.models.risk import CancelAnswer
-from gateway.domain.types import NANOS_PER_SECOND, CallContext, Caller, DataFeed
+from gateway.domain.types import NANOS_PER_SECOND, CallContext, Caller, DataFeed, OnZombie
 from gateway.emulator.exchange import ExchangeConfig, SimulatedExchange, make_assets
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.in_process import InProcessVenue
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
+from gateway.infrastructure.persistence.position_baselines import MemoryPositionBaselines
 from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
@@ -205,7 +210,8 @@ class Gateway:
             lambda: settings.get("kill_file", False),
         )
         self.orders = OrderManager(self.journal, wall, settings.get("orders_max", 10_000))
-        self.feed = OrderFeed(self.orders, wall)
+        self.alarms = Alarms(self.states, self.tasks)
+        self.feed = OrderFeed(self.orders, wall, sleep)
         self.assets = AssetService(venue.market_data, cache, errors, monotonic)
         self.positions = PositionService(venue.account, cache, errors, wall, monotonic)
         self.balances = BalanceService(AccountService(venue.account, cache, errors), monotonic)
@@ -214,20 +220,27 @@ class Gateway:
         validation = ValidationService()
         self.risk = RiskManager(self.orders, self.balances, self.positions, prices, self.tasks, monotonic)
         self.desk = KeyDesk(self.orders, self.tasks, monotonic, settings.get("submit_wait_ms", SUBMIT_WAIT_MS))
-        self.resolver = OutcomeResolver(self.orders, self.feed, service, calls, self.tasks, wall, monotonic, sleep)
+        self.resolver = OutcomeResolver(
+            self.orders, self.feed, service, self.alarms, calls, self.tasks, wall, monotonic, sleep
+        )
         calendar = MarketCalendarService(venue.market_data, cache, errors)
         submissions = Submissions(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
-            self.states, calls, wall, monotonic,
+            self.states, self.alarms, calls, wall, monotonic,
         )  # fmt: skip
         cancellations = Cancellations(self.orders, service, self.resolver, self.states, calls, self.tasks, wall, sleep)
         replacements = Replacements(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
             cancellations, self.states, calls, self.tasks, wall, monotonic, sleep,
         )  # fmt: skip
+        self.baselines = settings.get("baselines") or MemoryPositionBaselines()
+        self.holdings = PositionCheck(self.journal, self.baselines, self.alarms, monotonic)
+        zombies = ZombieWatch(
+            self.orders, cancellations, self.alarms, self.tasks, monotonic, settings.get("on_zombie", OnZombie.CANCEL)
+        )
         self.reconciler = Reconciler(
-            self.orders, self.feed, service, self.positions, self.balances, cancellations, calls,
-            wall, monotonic, sleep,
+            self.orders, self.feed, VenueReadings(service, calls), self.positions, self.balances, cancellations,
+            self.holdings, zombies, self.alarms, calls, wall, monotonic, sleep, settings.get("is_journal_kept", False),
         )  # fmt: skip
         self.updates = OrderUpdates(self.orders, self.feed, wall)
         self.kill = KillSwitch(
@@ -235,7 +248,7 @@ class Gateway:
         )
         self.engine = TradingEngine(
             self.orders, self.desk, submissions, replacements, cancellations, self.resolver, self.feed,
-            self.reconciler, self.updates, self.states, self.kill, venue.streaming, self.tasks, wall, monotonic,
+            self.reconciler, self.updates, self.states, self.kill, self.alarms, venue.streaming, self.tasks, wall, monotonic,
         )  # fmt: skip
         self.workflow = TradingWorkflow(
             self.engine, self.desk, self.orders, self.positions, self.assets, calendar, wall, monotonic

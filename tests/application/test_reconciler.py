@@ -213,7 +213,7 @@ async def test_a_replayed_journal_gives_the_same_orders(rig: Rig) -> None:
     assert key is not None
     assert key.fingerprint
     for book in ("default", None):
-        assert again.log.read(book, 0, 100) == rig.gateway.orders.log.read(book, 0, 100)
+        assert await again.log.read(book, 0, 100) == await rig.gateway.orders.log.read(book, 0, 100)
 
 
 async def test_what_an_earlier_life_left_open_is_taken_up(rig: Rig) -> None:

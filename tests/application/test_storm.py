@@ -208,7 +208,9 @@ async def check(rig: Rig, client: Client) -> None:
     # Gapless books.
     assert [event.sequence for event in events] == list(range(1, len(events) + 1))
     log = orders.log
-    assert [event.sequence for event in log.read("default", 0, 100_000)] == list(range(1, log.head("default") + 1))
+    assert [event.sequence for event in await log.read("default", 0, 100_000)] == list(
+        range(1, log.head("default") + 1)
+    )
     # A key never changes its mind.
     for key, answers in client.answers.items():
         definite = {type(answer) for answer in answers if getattr(answer, "key", None) is not KeyFate.FREE}

@@ -106,6 +106,9 @@ const (
 	// FAILED_PRECONDITION with RetryInfo, key free. The venue's order feed is down: only orders that reduce a
 	// position pass.
 	ErrorReason_ERROR_REASON_ORDER_FEED_BLIND ErrorReason = 41
+	// UNAVAILABLE with RetryInfo, key free. The gateway is still comparing its journal with the venue: only orders
+	// that reduce a position pass.
+	ErrorReason_ERROR_REASON_RECONCILING ErrorReason = 42
 	// UNAVAILABLE, key free. The gateway is shutting down.
 	ErrorReason_ERROR_REASON_DRAINING ErrorReason = 43
 	// FAILED_PRECONDITION, key free. The caller's deadline leaves no time to send the order safely.
@@ -176,6 +179,7 @@ var (
 		33:  "ERROR_REASON_VENUE_AUTHENTICATION",
 		40:  "ERROR_REASON_JOURNAL_UNAVAILABLE",
 		41:  "ERROR_REASON_ORDER_FEED_BLIND",
+		42:  "ERROR_REASON_RECONCILING",
 		43:  "ERROR_REASON_DRAINING",
 		44:  "ERROR_REASON_INSUFFICIENT_TIME",
 		45:  "ERROR_REASON_INTERNAL",
@@ -221,6 +225,7 @@ var (
 		"ERROR_REASON_VENUE_AUTHENTICATION":   33,
 		"ERROR_REASON_JOURNAL_UNAVAILABLE":    40,
 		"ERROR_REASON_ORDER_FEED_BLIND":       41,
+		"ERROR_REASON_RECONCILING":            42,
 		"ERROR_REASON_DRAINING":               43,
 		"ERROR_REASON_INSUFFICIENT_TIME":      44,
 		"ERROR_REASON_INTERNAL":               45,
@@ -274,7 +279,7 @@ var File_trading_gateway_v1_errors_proto protoreflect.FileDescriptor
 
 const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\xe3\v\n" +
+	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\x81\f\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_FIELD_INVALID\x10\x01\x12\x1e\n" +
@@ -300,7 +305,8 @@ const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\x1dERROR_REASON_VENUE_RATE_LIMIT\x10 \x12%\n" +
 	"!ERROR_REASON_VENUE_AUTHENTICATION\x10!\x12$\n" +
 	" ERROR_REASON_JOURNAL_UNAVAILABLE\x10(\x12!\n" +
-	"\x1dERROR_REASON_ORDER_FEED_BLIND\x10)\x12\x19\n" +
+	"\x1dERROR_REASON_ORDER_FEED_BLIND\x10)\x12\x1c\n" +
+	"\x18ERROR_REASON_RECONCILING\x10*\x12\x19\n" +
 	"\x15ERROR_REASON_DRAINING\x10+\x12\"\n" +
 	"\x1eERROR_REASON_INSUFFICIENT_TIME\x10,\x12\x19\n" +
 	"\x15ERROR_REASON_INTERNAL\x10-\x12%\n" +

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -56,6 +57,14 @@ class Account:
 
 
 @dataclass(frozen=True, slots=True)
+class AccountPin:
+    """Whose a data directory is: one account at one venue."""
+
+    venue: Venue
+    account_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Position:
     """What the account holds of one symbol.
 
@@ -105,3 +114,18 @@ class Activity:
     cumulative_quantity: Decimal | None = None
     leaves_quantity: Decimal | None = None
     venue_order_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class PositionBaseline:
+    """What the account held after an event of the journal: from there on its fills say what it must hold.
+
+    Attributes:
+        sequence: Of that event, in the account's book.
+        positions: Signed, by symbol; none is zero.
+        bought: Coins bought before it whose fee, taken in coins, was not seen yet.
+    """
+
+    sequence: int
+    positions: Mapping[str, Decimal]
+    bought: Mapping[str, Decimal]

@@ -110,6 +110,10 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """FAILED_PRECONDITION with RetryInfo, key free. The venue's order feed is down: only orders that reduce a
     position pass.
     """
+    ERROR_REASON_RECONCILING: _ErrorReason.ValueType  # 42
+    """UNAVAILABLE with RetryInfo, key free. The gateway is still comparing its journal with the venue: only orders
+    that reduce a position pass.
+    """
     ERROR_REASON_DRAINING: _ErrorReason.ValueType  # 43
     """UNAVAILABLE, key free. The gateway is shutting down."""
     ERROR_REASON_INSUFFICIENT_TIME: _ErrorReason.ValueType  # 44
@@ -225,6 +229,10 @@ ERROR_REASON_JOURNAL_UNAVAILABLE: ErrorReason.ValueType  # 40
 ERROR_REASON_ORDER_FEED_BLIND: ErrorReason.ValueType  # 41
 """FAILED_PRECONDITION with RetryInfo, key free. The venue's order feed is down: only orders that reduce a
 position pass.
+"""
+ERROR_REASON_RECONCILING: ErrorReason.ValueType  # 42
+"""UNAVAILABLE with RetryInfo, key free. The gateway is still comparing its journal with the venue: only orders
+that reduce a position pass.
 """
 ERROR_REASON_DRAINING: ErrorReason.ValueType  # 43
 """UNAVAILABLE, key free. The gateway is shutting down."""

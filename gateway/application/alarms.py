@@ -1,0 +1,56 @@
+"""Alarms: what an operator must see, and what stops trading by itself.
+
+Promises: an alarm is a CRITICAL line in the log under a name that never changes, and it is counted; one that says that
+the books cannot be trusted also tightens the account's trading state, durable and marked automatic. Only people loosen
+it again. Who finds something wrong decides which of the two it is.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import structlog
+
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.trading_state import TradingStates
+from gateway.domain.errors import GatewayError
+from gateway.domain.models.risk import TradingMode
+
+_log = structlog.get_logger(__name__)
+
+
+class Alarms:
+    """Raises alarms.
+
+    Attributes:
+        counts: How often each was raised in this life.
+    """
+
+    def __init__(self, states: TradingStates, tasks: OwnedTasks) -> None:
+        self._states = states
+        self._tasks = tasks
+        self.counts: Counter[str] = Counter()
+
+    def tell(self, name: str, **facts: object) -> None:
+        """Say it, and go on."""
+        self.counts[name] += 1
+        _log.critical(name, **facts)
+
+    def trip(self, name: str, mode: TradingMode, reason: str, **facts: object) -> None:
+        """Say it, and let nothing more through than a mode does; one that is in effect and stricter stays.
+
+        Args:
+            name: Who tripped, as the trading state's `set_by` says it.
+            mode: REDUCING or HALTED.
+            reason: For people.
+            facts: Which order, which figures.
+        """
+        self.tell(name, **facts)
+        if self._states.mode.severity < mode.severity:
+            self._tasks.spawn(self._tighten(name, mode, reason))
+
+    async def _tighten(self, name: str, mode: TradingMode, reason: str) -> None:
+        try:
+            await self._states.set(mode, reason, name, automatic=True)
+        except GatewayError as error:
+            _log.critical("trading_state_unrecorded", set_by=name, detail=error.message)  # it is in effect all the same

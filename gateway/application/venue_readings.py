@@ -1,0 +1,107 @@
+"""VenueReadings: what the venue says when it is asked, page by page: orders, their successors, their executions.
+
+Promises: every list is bounded; pages overlap, because the venue's bounds are exclusive and its times may tie, so
+nothing falls between two of them; whoever reads takes each order once. It asks, and judges nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+
+from gateway.application.venue_calls import VenueCalls
+from gateway.domain.interfaces import VenueOrderFilter
+from gateway.domain.models.account import Activity
+from gateway.domain.models.orders import VenueOrder
+from gateway.domain.types import BudgetLane
+from gateway.services.trading import OrderService
+
+LIST_PAGE: Final = 500
+PAGES_MAX: Final = 40
+"""Of one list of orders."""
+FILLS_PAGE: Final = 100
+FILLS_PAGES_MAX: Final = 50
+"""Of one reading of the account's executions."""
+CHAIN_MAX: Final = 32
+"""Replaces followed in one go; the next look goes on from there."""
+
+_log = structlog.get_logger(__name__)
+
+
+class VenueReadings:
+    """Asks in the gateway's own name; raises as `OrderService`."""
+
+    def __init__(self, venue: OrderService, calls: VenueCalls) -> None:
+        self._venue = venue
+        self._calls = calls
+
+    async def chain(self, venue_order_id: str, lane: BudgetLane = BudgetLane.LOOKUP) -> list[VenueOrder]:
+        """One order, and those that stand for it now: replaced by somebody else, unseen."""
+        chain = [await self._venue.get(self._calls.own(lane), venue_order_id)]
+        while (following := chain[-1].replaced_by) and len(chain) < CHAIN_MAX:
+            chain.append(await self._venue.get(self._calls.own(lane), following))
+        return chain
+
+    async def open_orders(self) -> list[VenueOrder]:
+        """Every open order, nested, newest first."""
+        return await self._newest_first(VenueOrderFilter.OPEN, PAGES_MAX)
+
+    async def newest_orders(self, pages_max: int) -> list[VenueOrder]:
+        """The newest orders, whatever became of them, newest first."""
+        return await self._newest_first(VenueOrderFilter.ALL, pages_max)
+
+    async def orders_since(self, after_ns: int) -> list[VenueOrder]:
+        """Every order submitted after an instant, oldest first."""
+        found: list[VenueOrder] = []
+        for _ in range(PAGES_MAX):
+            page = await self._venue.list(
+                self._calls.own(BudgetLane.LOOKUP),
+                VenueOrderFilter.ALL,
+                after_ns=after_ns,
+                oldest_first=True,
+                limit=LIST_PAGE,
+            )
+            found += page
+            newest = max((venue_order.submit_time_ns or 0 for venue_order in page), default=0)
+            if len(page) < LIST_PAGE or newest - 1 <= after_ns:
+                return found
+            after_ns = newest - 1
+        _log.error("more_orders_than_are_read", read=len(found))
+        return found
+
+    async def executions_since(self, after_ns: int) -> list[Activity]:
+        """The account's fills after an instant, oldest first."""
+        found: list[Activity] = []
+        token = ""
+        for _ in range(FILLS_PAGES_MAX):
+            call = self._calls.own(BudgetLane.LOOKUP)
+            page = await self._venue.fills(call, max(after_ns, 0), token, FILLS_PAGE)
+            found += page.items
+            token = page.next_page_token
+            if not token:
+                return found
+        _log.error("more_fills_than_are_read", read=len(found))
+        return found
+
+    async def _newest_first(self, status: VenueOrderFilter, pages_max: int) -> list[VenueOrder]:
+        found: list[VenueOrder] = []
+        until_ns: int | None = None
+        for _ in range(pages_max):
+            call = self._calls.own(BudgetLane.LOOKUP)
+            page = await self._venue.list(call, status, until_ns=until_ns, limit=LIST_PAGE)
+            found += page
+            oldest = min((venue_order.submit_time_ns or 0 for venue_order in page), default=0)
+            if len(page) < LIST_PAGE or (until_ns is not None and oldest + 1 >= until_ns):
+                break
+            until_ns = oldest + 1
+        return found
+
+
+def by_order(executions: Sequence[Activity]) -> dict[str, list[Activity]]:
+    """The executions of each venue order, oldest first."""
+    found: dict[str, list[Activity]] = {}
+    for execution in executions:
+        found.setdefault(execution.venue_order_id, []).append(execution)
+    return found
