@@ -93,7 +93,7 @@ def emulator(
     secret: Secret = None,
     until_stdin_closes: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
-    """Run the emulator by itself: Alpaca's wire for unmodified alpaca-py, no keys, no network."""
+    """Run the emulator by itself: Alpaca's wire for unmodified alpaca-py, no keys, no network; faults on request."""
     from gateway.cli import emulate
 
     options = _given(

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from pathlib import Path
 
 import pytest
 import requests
 
 from gateway.domain.models.simulation import UNTIL_CLEARED, FaultKind, FaultOrder
 from gateway.domain.types import NANOS_PER_SECOND
+from gateway.emulator import faults as faults_module
 from gateway.emulator.faults import EVENT_KINDS, FAULTS_MAX, REQUEST_KINDS, UNKNOWN_WORD, Fault, Faults
 from gateway.emulator.record import Record
 from tests.emulator.host import EmulatorHost, ManualClock, RunningEmulator
@@ -303,3 +305,10 @@ def test_the_oldest_fitting_fault_fires_first_and_bounds_hold() -> None:
 def test_every_fault_strikes_somewhere() -> None:
     feeds = {FaultKind.FEED_MUTE, FaultKind.FEED_DISCONNECTED, FaultKind.CONNECTION_LIMIT, FaultKind.SLOW_CLIENT}
     assert REQUEST_KINDS | EVENT_KINDS | feeds | {FaultKind.SYMBOL_HALTED} == set(FaultKind)
+
+
+def test_the_manual_has_the_table_of_the_code() -> None:
+    said, _, _ = (faults_module.__doc__ or "").partition("\n\nA `route`")
+    table = said[said.index("| fault |") :]
+    assert {line.split("`")[1] for line in table.splitlines()[2:]} == set(FaultKind)
+    assert table in (Path(faults_module.__file__).parent / "README.md").read_text()
