@@ -296,3 +296,12 @@ def test_configuring_again_replaces_our_handler_and_nobody_elses() -> None:
 def test_a_setting_that_does_not_exist_is_refused(level: str, log_format: str) -> None:
     with pytest.raises(ValueError, match="must be"):
         configure_logging(level, log_format)
+
+
+def test_the_lag_of_order_streams_is_measured_by_book() -> None:
+    collected = Collected()
+    lags = {"": 7, "pairs": 3}
+    collected.telemetry.observe_order_lags(lambda: lags)
+    points = {point.attributes[telemetry.BOOK]: point.value for point in collected.points(telemetry.ORDER_STREAM_LAG)}
+    assert points == {"account": 7, "pairs": 3}
+    Telemetry().observe_order_lags(lambda: lags)  # without a collector nothing is measured

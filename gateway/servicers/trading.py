@@ -52,6 +52,7 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         self._timelines = timelines
         self._wall = wall
         self._keys = KeyFirst(orders)
+        self._steps = wire_updates.StepWriter()
 
     def key_is_taken(self, request: Keyed) -> bool:
         """Whether an order holds the key of a request of the call under way."""
@@ -133,4 +134,4 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         book, start, heartbeat_ms = wire_updates.follow_from_proto(request, call_context().caller)
         async with aclosing(self._updates.follow(book, start, heartbeat_ms)) as steps:  # type: ignore[type-var]  # a generator
             async for step in steps:
-                yield wire_updates.step_to_proto(step, self._wall())
+                yield self._steps.write(step, self._wall())

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
+import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,6 +17,8 @@ import pytest
 
 from gateway.application.order_updates import (
     CLOCK_AHEAD_MAX_MS,
+    EVENTS_PER_READ,
+    NOTICES_MAX,
     Heartbeat,
     SnapshotBegin,
     SnapshotEnd,
@@ -28,7 +32,7 @@ from gateway.application.resume_tokens import Book
 from gateway.domain.errors import FieldInvalid, ResumeTokenCompacted, SlowConsumer
 from gateway.domain.models.market_data import FeedStatus
 from gateway.domain.models.orders import OrderEvent
-from gateway.domain.types import NANOS_PER_MS
+from gateway.domain.types import NANOS_PER_MS, FeedState
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from tests.application.books import BEGIN_NS, STRATEGIES, Books, Story, events_of, sqlite_journal
 
@@ -237,3 +241,65 @@ async def test_lag_is_what_the_slowest_reader_of_a_book_has_not_been_given() -> 
     assert books.updates.lags() == {"": 38}
     await quick.aclose()
     assert books.updates.lags() == {}
+
+
+async def test_a_crowd_that_comes_back_at_once_leaves_room_for_others() -> None:
+    books = Books(tail_events_max=500)  # half of what they missed has to be read from the journal
+    story = Story(7, books)
+    await story.tell(200)
+    token = (await books.read(None, StartLive()))[-1].resume_token
+    await story.tell(1_000)
+    told = 0
+    most_in_a_turn = turns = 0
+    longest_s = 0.0
+
+    async def others() -> None:
+        nonlocal most_in_a_turn, longest_s, turns
+        while True:
+            before, began_s = told, time.monotonic()
+            await asyncio.sleep(0)
+            most_in_a_turn = max(most_in_a_turn, told - before)
+            longest_s = max(longest_s, time.monotonic() - began_s)
+            turns += 1
+
+    async def come_back() -> None:
+        nonlocal told
+        expected = 201
+        async for step in books.updates.follow(Book(None), StartAfter(token), 60_000):
+            assert step.sequence == expected
+            told += 1
+            if step.sequence == books.journal.head:
+                return
+            expected += 1
+
+    watching = asyncio.create_task(others())
+    await asyncio.gather(*(come_back() for _ in range(200)))
+    watching.cancel()
+    print(f"{told:,} events in {turns:,} turns; the longest took {longest_s * 1e3:.1f} ms, and {most_in_a_turn} events")
+    assert told == 200 * 1_000
+    assert most_in_a_turn <= 2 * EVENTS_PER_READ
+
+
+async def test_a_stalled_reader_holds_nothing() -> None:
+    books = Books()
+    story = Story(1, books)
+    stalled = books.updates.follow(Book(None), StartLive(), 60_000)
+    await anext(stalled)
+    tracemalloc.start()
+    try:
+        await story.tell(2_000)
+        for number in range(2_000):
+            books.feed.set_state(FeedState.DISCONNECTED if number % 2 else FeedState.CONNECTING)
+        of_readers = tracemalloc.Filter(inclusive=True, filename_pattern="*/order_updates.py")
+        held = sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([of_readers]).traces)
+    finally:
+        tracemalloc.stop()
+    assert held < 64 * 1024
+    sequences = []
+    notices = []
+    while len(sequences) < 2_000 or len(notices) < NOTICES_MAX:
+        step = await anext(stalled)
+        (sequences if isinstance(step.payload, OrderEvent) else notices).append(step)
+    assert [step.sequence for step in sequences] == list(range(1, 2_001))
+    assert notices[-1].payload == books.feed.status
+    await stalled.aclose()

@@ -34,6 +34,8 @@ from trading_gateway.v1 import common_pb2, trading_pb2 as pb
 HEARTBEAT_DEFAULT_MS: Final = 15_000
 HEARTBEAT_MIN_MS: Final = 1_000
 HEARTBEAT_MAX_MS: Final = 120_000
+ENCODED_BYTES_MAX: Final = 16 * 1024 * 1024
+"""Events kept as they are written, some 500 bytes each: those that readers are at, all of whom get the same."""
 
 EVENT_KIND: Final = TwoWay(
     {kind: pb.OrderEvent.Kind.Value(f"KIND_{kind.name}") for kind in OrderEventKind},
@@ -97,6 +99,41 @@ def step_to_proto(step: Step, now_ns: int) -> pb.StreamOrderUpdatesResponse:
         case Gap() as gap:
             message.gap.CopyFrom(gap_to_proto(gap))
     return message
+
+
+class StepWriter:
+    """Writes steps; an event is encoded once however many readers it has, as long as they are not far apart.
+
+    Args:
+        bytes_max: Of encoded events; the first encoded go.
+    """
+
+    def __init__(self, bytes_max: int = ENCODED_BYTES_MAX) -> None:
+        self._bytes_max = bytes_max
+        self._bytes = 0
+        self._encoded: dict[int, bytes] = {}
+
+    def write(self, step: Step, now_ns: int) -> pb.StreamOrderUpdatesResponse:
+        """One step of a book, sent now."""
+        if not isinstance(step.payload, OrderEvent):
+            return step_to_proto(step, now_ns)
+        message = pb.StreamOrderUpdatesResponse(
+            sequence=step.sequence, resume_token=step.resume_token, server_time=timestamp_to_proto(now_ns)
+        )
+        message.MergeFromString(self._body(step.payload))
+        return message
+
+    def _body(self, event: OrderEvent) -> bytes:
+        """An event as the field of a response, under its sequence in the journal: in every book the same."""
+        sequence = event.event.sequence
+        body = self._encoded.get(sequence)
+        if body is None:
+            body = pb.StreamOrderUpdatesResponse(event=event_to_proto(event)).SerializeToString()
+            self._encoded[sequence] = body
+            self._bytes += len(body)
+            while self._bytes > self._bytes_max:
+                self._bytes -= len(self._encoded.pop(next(iter(self._encoded))))
+        return body
 
 
 def event_to_proto(event: OrderEvent) -> pb.OrderEvent:
