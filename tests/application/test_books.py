@@ -288,7 +288,7 @@ async def test_a_stalled_reader_holds_nothing() -> None:
     tracemalloc.start()
     try:
         await story.tell(2_000)
-        for number in range(2_000):
+        for number in range(2 * NOTICES_MAX):
             books.feed.set_state(FeedState.DISCONNECTED if number % 2 else FeedState.CONNECTING)
         of_readers = tracemalloc.Filter(inclusive=True, filename_pattern="*/order_updates.py")
         held = sum(trace.size for trace in tracemalloc.take_snapshot().filter_traces([of_readers]).traces)

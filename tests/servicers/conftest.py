@@ -25,7 +25,15 @@ Serve = Callable[..., Awaitable[grpc.aio.Channel]]
 def servicers_over(rooms: Rooms, control: FakeControl | None = None) -> Servicers:
     """The real servicers, with a wall clock that stands still."""
     return Servicers(
-        trading=TradingServicer(rooms.engine, rooms.workflow, rooms.orders, rooms.updates, lambda: NOW_NS),
+        trading=TradingServicer(
+            rooms.engine,
+            rooms.workflow,
+            rooms.orders,
+            rooms.updates,
+            rooms.fills,
+            rooms.timelines,
+            lambda: NOW_NS,
+        ),
         market_data=SilentMarketData(rooms.frames),
         account=AccountServicer(rooms.accounts, rooms.positions, rooms.assets),
         reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),

@@ -13,13 +13,15 @@ from grpc_status import rpc_status
 
 from gateway.application.commands import Canceled, CanceledMany, CancelResult, CloseResult, Preview, Submitted
 from gateway.application.kill_switch import Killed
-from gateway.application.order_updates import Book, Step, StreamStart
+from gateway.application.order_timeline import EntryKind, OrderTimeline, TimelineEntry
+from gateway.application.order_updates import Step, StreamStart
 from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.resume_tokens import Book
 from gateway.application.trading_state import TradingStates
 from gateway.domain.errors import OrderNotFound, PositionNotFound
 from gateway.domain.models.account import Account, Position
 from gateway.domain.models.market_data import Page
-from gateway.domain.models.orders import Order, OrderRef, OrderRequest, OrderSpec
+from gateway.domain.models.orders import Fill, FillFilter, Order, OrderRef, OrderRequest, OrderSpec
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
 from gateway.domain.types import AssetClass, CallContext, OrderSide, OrderState, OrderType, TimeInForce, Venue
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
@@ -45,6 +47,21 @@ def order(order_id: str = "order-1", **changes: Any) -> Order:
         "update_time_ns": NOW_NS,
     }
     return Order(order_id=order_id, **(values | changes))
+
+
+FILL = Fill(
+    fill_id="f-1",
+    order_id="order-1",
+    client_order_id="key-1",
+    strategy_id="default",
+    venue_order_id="v-1",
+    symbol="AAPL",
+    side=OrderSide.BUY,
+    quantity=Decimal("1.0"),
+    price=Decimal("1.50"),
+    cumulative_quantity=Decimal(1),
+    trade_time_ns=NOW_NS,
+)
 
 
 class FakeEngine:
@@ -126,6 +143,27 @@ class FakeOrders:
     def list(self, wanted: Any, page_size: int, page_token: str) -> Page[Order]:
         self.asked.append((wanted, page_size, page_token))
         return Page(tuple(self.known[:page_size]), "next")
+
+
+class FakeFills:
+    """One fill in every list."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[FillFilter, int, str]] = []
+
+    async def page(self, wanted: FillFilter, page_size: int, page_token: str) -> Page[Fill]:
+        self.asked.append((wanted, page_size, page_token))
+        return Page((FILL,), "next")
+
+
+class FakeTimelines:
+    """One step for every order that is known."""
+
+    def __init__(self, orders: FakeOrders) -> None:
+        self._orders = orders
+
+    def get(self, ref: OrderRef) -> OrderTimeline:
+        return OrderTimeline(self._orders.get(ref), (TimelineEntry(7, NOW_NS, EntryKind.INTENT, "recorded"),))
 
 
 class FakeUpdates:
@@ -266,6 +304,8 @@ class Rooms:
         self.workflow: Any = FakeWorkflow()
         self.orders: Any = FakeOrders()
         self.updates: Any = FakeUpdates()
+        self.fills: Any = FakeFills()
+        self.timelines: Any = FakeTimelines(self.orders)
         self.accounts: Any = FakeAccounts()
         self.positions: Any = FakePositions()
         self.assets: Any = FakeAssets()
