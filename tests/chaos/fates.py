@@ -24,7 +24,7 @@ from tests.chaos.world import (
 
 STRATEGIES: Final = ("alpha", "beta", "gamma")
 ORDERS_PER_SECOND: Final = 100
-ORDERS: Final = 170
+ORDERS: Final = 140
 FAULTY_EVERY: Final = 5
 Fate = Callable[[World, int], None]
 FAULTS_FROM_NS: Final = START_NS + 800 * MS

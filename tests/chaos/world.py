@@ -19,6 +19,7 @@ from typing import Any, Final
 Json = dict[str, Any]
 
 MS: Final = 1_000_000
+SECOND: Final = 1_000 * MS
 START_NS: Final = 1_767_000_000_000_000_000
 INITIAL_CASH: Final = Decimal(100_000)
 FEE_RATE: Final = Decimal("0.0025")

@@ -37,11 +37,13 @@ class Standing:
         unsettled: recorded, submitting or outcome_unknown while the venue is not known to have it; else empty.
         ended: denied, not_sent, absent or rejected, when that is how it ended without the venue.
         is_replacing: A replace was asked for and is not settled.
+        is_canceling: A cancel is owed.
     """
 
     unsettled: str = ""
     ended: str = ""
     is_replacing: bool = False
+    is_canceling: bool = False
     venue: dict[str, Known] = field(default_factory=dict)
 
     @property
@@ -74,6 +76,10 @@ def advance(found: Standing, row: Row) -> None:
         found.is_replacing = True
     elif row.kind in ("replaced", "replace_rejected") or not found.is_open:
         found.is_replacing = False
+    if row.kind == "cancel_requested":
+        found.is_canceling = True
+    if row.kind == "cancel_rejected" or not found.is_open:
+        found.is_canceling = False
 
 
 def _merge(found: Standing, row: Row) -> None:

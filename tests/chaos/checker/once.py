@@ -161,7 +161,7 @@ def answers_agree(records: Records) -> Finding:
 
 
 def nothing_stays_unknown(records: Records) -> Finding:
-    """I7, after quiescence; a replace must be settled as well."""
+    """I7, after quiescence; a replace must be settled as well, and what was to be canceled must have ended."""
     found = Finding()
     if records.clients.quiescent is None:
         return found
@@ -171,6 +171,8 @@ def nothing_stays_unknown(records: Records) -> Finding:
             found.violate(order_id, f"is still {standing.unsettled}")
         elif standing.is_replacing:
             found.violate(order_id, "has a replace that is not settled")
+        elif standing.is_canceling:
+            found.violate(order_id, "was to be canceled, and is still open")
     return found
 
 
@@ -277,7 +279,9 @@ INVARIANTS: Final = (
         sent_after_it_was_journaled,
     ),
     Invariant("I6", "the answers of a key agree on the order, and never go between OK and spent", answers_agree),
-    Invariant("I7", "after quiescence no outcome is unknown and no replace unsettled", nothing_stays_unknown),
+    Invariant(
+        "I7", "after quiescence no outcome is unknown, no replace unsettled, no cancel owed", nothing_stays_unknown
+    ),
     Invariant(
         "I8", "ABSENT is said after the settle window, is true, and late arrivals are RESURRECTED", absent_means_absent
     ),
