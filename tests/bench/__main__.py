@@ -1,7 +1,7 @@
-"""`make bench`: U1, U2, U3 and F1 as ratios of one run. ARGS="u1 f1" runs some, ARGS="--pairs 3" fewer pairs.
+"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run, and S1. ARGS="u1 f1" runs some, ARGS="--pairs 3" fewer.
 
-Server flags are as `serve` ships them, but for the venue's request limit, which is off. There is no authentication
-in this build and the journal is in memory: U1 and U2 say so.
+Server flags are as `serve` ships them, but for the venue's request limit, which is off, and so is the journal: on
+disk. There is no authentication in this build: U1 and U2 say so.
 """
 
 from __future__ import annotations
@@ -9,19 +9,23 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import sqlite3
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 import grpc
 
+from gateway.infrastructure.persistence.database import FILE_NAME
+from tests.bench.journal import j1
 from tests.bench.processes import build_generator, cpu_s, load, python
 from tests.bench.publisher import SYMBOLS
 from tests.bench.ratios import Ratio
+from tests.bench.restart import s1
 from trading_gateway.v1 import market_data_pb2, trading_pb2, trading_pb2_grpc
 
 SUBMIT: Final = "/trading_gateway.v1.TradingService/SubmitOrder"
@@ -74,9 +78,12 @@ class Bench:
                 return ratio.run(self._unary(target, GET, request), self._unary(bare, GET, request), self._slices)
 
     def u2(self) -> Ratio:
-        """SubmitOrder with fresh keys, each found afterwards by ListOrders."""
+        """SubmitOrder with fresh keys, each found afterwards by ListOrders and in the journal's file."""
         ratio = Ratio("U2 command", "SubmitOrder/s", "bare/s", 0.50, "per_second")
-        with python("-m", "tests.bench.gateway", ready="gateway at ") as (_, line):
+        with (
+            tempfile.TemporaryDirectory() as folder,
+            python("-m", "tests.bench.gateway", "", folder, ready="gateway at ") as (_, line),
+        ):
             target = line.rsplit(" ", 1)[1]
             with grpc.insecure_channel(target) as channel:
                 stub = trading_pb2_grpc.TradingServiceStub(channel)
@@ -85,8 +92,14 @@ class Bench:
                 with self._bare(SUBMIT, response.SerializeToString()) as bare:
                     ours = self._submits(target, request)
                     ratio.run(ours, self._unary(bare, SUBMIT, request), self._slices)
-                _check_all_found(stub, sum(a["sent"] for a, _ in ratio.pairs) + 1)
+                sent = sum(a["sent"] for a, _ in ratio.pairs) + 1
+                _check_all_found(stub, sent)
+                _check_journal(Path(folder), sent)
         return ratio
+
+    def j1(self) -> Ratio:
+        """The journal alone."""
+        return j1(self._slices)
 
     def u3(self) -> Ratio:
         """The gateway's CPU for an order through adapters and emulator, against alpaca-py's own for one POST."""
@@ -173,6 +186,14 @@ def _check_all_found(stub: trading_pb2_grpc.TradingServiceStub, sent: int) -> No
         raise SystemExit(f"U2: {sent} orders were sent and ListOrders has {found}")
 
 
+def _check_journal(folder: Path, sent: int) -> None:
+    with closing(sqlite3.connect((folder / FILE_NAME).as_uri() + "?mode=ro", uri=True)) as connection:
+        query = "SELECT kind, count(DISTINCT order_id) FROM events GROUP BY kind"
+        counts = dict(connection.execute(query).fetchall())
+    if counts.get("recorded") != sent or counts.get("submitted") != sent:
+        raise SystemExit(f"U2: {sent} orders were sent and the journal has {counts}")
+
+
 def _gateway_cpu(stub: trading_pb2_grpc.TradingServiceStub, pid: int) -> Callable[[], dict[str, Any]]:
     keys = iter(range(1_000_000))
 
@@ -206,17 +227,17 @@ def _alpaca_cpu(venue: str) -> Callable[[], dict[str, Any]]:
 def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1; default: all")
+    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1 j1 s1; default: all")
     parser.add_argument("--pairs", type=int, default=7)
     arguments = parser.parse_args()
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, grpcio {grpc.__version__}"
     )
-    print("without authentication yet; the journal is in memory; telemetry as shipped, without a collector")
+    print("without authentication yet; the journal is on disk; telemetry as shipped, without a collector")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(build_generator(Path(folder)), arguments.pairs)
-        for name in arguments.budgets or ["u1", "u2", "u3", "f1"]:
-            print(getattr(bench, name)().report(), flush=True)
+        for name in arguments.budgets or ["u1", "u2", "u3", "f1", "j1", "s1"]:
+            print(s1(limit_order) if name == "s1" else getattr(bench, name)().report(), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """A gateway for benchmarks: wired and flagged as `serve` ships it, before a venue that answers at once, or at a URL.
 
-python -m tests.bench.gateway [VENUE_URL]      prints its address; without a URL the venue is `InstantVenue`
+python -m tests.bench.gateway [VENUE_URL [DATA_DIR]]   prints its address; with an empty URL the venue is
+`InstantVenue`. The journal is on disk, as with `serve`: without DATA_DIR in a temporary directory.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import signal
 import sys
+import tempfile
+from pathlib import Path
 
 from injector import InstanceProvider, Module
 
@@ -30,10 +33,15 @@ class InstantModule(Module):
             binder.bind(interface, to=InstanceProvider(venue))
 
 
-async def main(venue_url: str) -> None:
+async def main(venue_url: str, data_dir: Path) -> None:
     """Serve until SIGTERM."""
     configure_logging("warning", "json")
-    settings = Settings(listen="127.0.0.1:0", venue_url=venue_url or VENUE_URL_UNUSED, venue_requests_per_minute=0)
+    settings = Settings(
+        listen="127.0.0.1:0",
+        venue_url=venue_url or VENUE_URL_UNUSED,
+        venue_requests_per_minute=0,
+        data_dir=data_dir,
+    )
     stop = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stop.set)
     gateway = Gateway(settings, *([] if venue_url else [InstantModule()]))
@@ -45,4 +53,6 @@ async def main(venue_url: str) -> None:
 
 
 if __name__ == "__main__":
-    run(main(sys.argv[1] if len(sys.argv) > 1 else ""))
+    url, folder = (*sys.argv[1:3], "", "")[:2]
+    with tempfile.TemporaryDirectory() as temporary:
+        run(main(url, Path(folder or temporary)))
