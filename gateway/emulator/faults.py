@@ -166,6 +166,7 @@ class Faults:
         self._record = record
         self._clock = clock
         self._faults: dict[str, Fault] = {}
+        self._live: dict[str, Fault] = {}
         self._next_id = record.sequence + 1
 
     def add(self, order: FaultOrder) -> Fault:
@@ -181,7 +182,7 @@ class Faults:
             order.fault, order.route or _usual_route(order), order.symbol, order.skip, order.count, order.delay_ms
         )
         fault = Fault(str(self._next_id), placed)
-        self._faults[fault.fault_id] = fault
+        self._faults[fault.fault_id] = self._live[fault.fault_id] = fault
         self._next_id += 1
         return fault
 
@@ -202,7 +203,7 @@ class Faults:
             concerned: What the record says of it: fields of an entry.
             before: Called with the fault before its firing is recorded.
         """
-        for fault in self._faults.values():
+        for fault in list(self._live.values()):
             if fault.kind in kinds and fault.fits(place, symbol) and self._strikes(fault):
                 if before is not None:
                     before(fault)
@@ -220,6 +221,7 @@ class Faults:
         if windowed and now_ns < fault.until_ns:
             return True
         if fault.is_spent:
+            del self._live[fault.fault_id]
             return False
         if fault.passed < fault.order.skip:
             fault.passed += 1
@@ -238,21 +240,23 @@ class Faults:
 
     @property
     def is_empty(self) -> bool:
-        """Whether none was ordered since the last clearing."""
-        return not self._faults
+        """Whether none is left that could strike."""
+        return not self._live
 
     @property
     def waiting(self) -> int:
         """How many may still fire."""
-        return sum(not fault.is_spent for fault in self._faults.values())
+        return sum(not fault.is_spent for fault in self._live.values())
 
     def remove(self, fault_id: str) -> bool:
         """Forget one; False when there is none."""
+        self._live.pop(fault_id, None)
         return self._faults.pop(fault_id, None) is not None
 
     def clear(self) -> None:
         """Forget all."""
         self._faults.clear()
+        self._live.clear()
 
 
 def order_from_json(body: Mapping[str, Any]) -> FaultOrder:

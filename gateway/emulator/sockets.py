@@ -87,7 +87,9 @@ class Sockets:
 
     def _mute(self, fault: Fault, session: Session) -> None:
         session.outbox.muted = True
-        self._muted.setdefault(fault.fault_id, []).append(session)
+        open_now = self.open()
+        self._muted[fault.fault_id] = [one for one in self._muted.get(fault.fault_id, []) if one in open_now]
+        self._muted[fault.fault_id].append(session)
         if fault.delay_ms == _UNTIL_CLEARED_MS:
             return
 
