@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from decimal import Decimal
 from random import Random
 from typing import Final
@@ -194,11 +195,10 @@ class Operator:
         self._notes = notes
         self._random = random
 
-    async def operate(self, stops: int, within_s: float) -> None:
-        """So many stops, at random instants."""
-        for _ in range(stops):
-            await asyncio.sleep(self._random.uniform(0.2, within_s / stops))
-            mode = self._random.choice((TradingMode.REDUCING, TradingMode.HALTED, TradingMode.KILLED))
+    async def operate(self, stops: Sequence[TradingMode], within_s: float) -> None:
+        """These stops, at random instants."""
+        for mode in stops:
+            await asyncio.sleep(self._random.uniform(0.2, within_s / len(stops)))
             await self._doors.set_mode(self._notes, mode, None)
             await asyncio.sleep(self._random.uniform(0.05, 1.5))
             await self.resume()

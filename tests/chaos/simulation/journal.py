@@ -27,6 +27,9 @@ COMMIT_S: Final = (0.000_2, 0.004)
 """From the asking to the disk, seconds."""
 ACKNOWLEDGE_S: Final = 0.000_1
 
+TORN: Final = "recorded alone"
+"""The process ends between two transactions: one for RECORDED, one for SUBMITTED, as when an order must wait."""
+
 T = TypeVar("T")
 Then = Callable[[JournalEvent], object]
 
@@ -160,6 +163,11 @@ class LifeJournal:
     def _commit(self) -> None:
         self._committing, self._waiting = self._waiting, []
         names = [_name(append.events) for append in self._committing]
+        if "submitted" in names:
+            self._passes(TORN)
+            if self._life.is_dead:
+                self._disk.write(self._committing[names.index("submitted")].events[0])
+                return
         for name in names:
             self._passes(f"commit:{name}")
         if self.is_failing:

@@ -81,6 +81,7 @@ class Road:
         self._loop = exchange.loop
         self._random = exchange.weather.random
         self._inner = exchange.venue
+        self._sent_before: dict[str, None] = {}
 
     # Changes.
 
@@ -182,7 +183,7 @@ class Road:
         self._life.at(f"send:{verb}")
         gate = self._gate()
         gate.admit(context.lane)
-        fault = self._exchange.weather.of_change()
+        fault = self._exchange.weather.of_change(verb)
         if fault is Fault.REFUSED:
             await self._pass(0.001)
             self._exchange.fire(fault)
@@ -193,8 +194,14 @@ class Road:
         head = len(self._exchange.disk.rows)
         self._depart(fault, answer, _Parcel(route, client_id, body, act, self._exchange.record.now(), head))
         self._life.at(f"sent:{verb}")
+        if client_id in self._sent_before:
+            self._life.at(f"resent:{verb}")
+        self._sent_before[client_id] = None
         try:
             found = await answer
+        except VenueRateLimited:
+            self._life.at(f"limited:{verb}")
+            raise
         except GatewayError:
             self._life.at(f"refused:{verb}")
             raise

@@ -69,12 +69,14 @@ class Weather:
     Attributes:
         is_fair: Nothing goes wrong any more.
         fired: How often each fault has struck.
+        ordered: By verb (POST, PATCH, DELETE), what the next changes meet, whatever the weather.
     """
 
     def __init__(self, random: Random) -> None:
         self.random = random
         self.is_fair = False
         self.fired: Counter[Fault] = Counter()
+        self.ordered: dict[str, list[Fault | None]] = {}
         rates = {fault: random.choice(_RATES) for fault in Fault}
         self._changes = _table(CHANGE_FAULTS, rates)
         self._events = _table(EVENT_FAULTS, rates)
@@ -84,9 +86,10 @@ class Weather:
         self.cut_rate = rates[Fault.FEED_CUT]
         self.disk_rate = rates[Fault.DISK_FAILED]
 
-    def of_change(self) -> Fault | None:
-        """What the next change meets."""
-        return self._draw(self._changes)
+    def of_change(self, verb: str) -> Fault | None:
+        """What the next change meets: what was ordered for the next of its kind, else what is drawn."""
+        ordered = self.ordered.get(verb)
+        return ordered.pop(0) if ordered else self._draw(self._changes)
 
     def of_event(self) -> Fault | None:
         """What the next message of the order feed meets."""

@@ -37,6 +37,7 @@ from gateway.domain.interfaces import (
     TradingStateStore,
 )
 from gateway.domain.models.account import Activity
+from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import BudgetLane, Venue
 from gateway.emulator.exchange import ExchangeConfig, SimulatedExchange, make_assets
 from gateway.emulator.floor import TradingFloor
@@ -63,10 +64,19 @@ ORDERS: Final = 400
 """Intents of one run."""
 ORDERS_PER_SECOND: Final = 60.0
 CRASHES_MAX: Final = 8
+STOPS: Final = (
+    (),
+    (),
+    (TradingMode.REDUCING, TradingMode.KILLED),
+    (TradingMode.HALTED,),
+    (TradingMode.KILLED,),
+)
 RESTART_S: Final = (0.01, 1.5)
 QUOTE_S: Final = 0.2
 HEAL_S: Final = 45.0
 """After it no request is under way any more that was late."""
+CRASH_WAIT_S: Final = 10
+"""So long after the traffic a point is waited for at which the process shall end."""
 FEES_PAGE: Final = 100
 RESERVED_DECIMALS: Final = 9
 """Sums and differences of quotients leave a rest behind the 24th."""
@@ -82,12 +92,18 @@ class Plan:
     Attributes:
         crash_at: Points at which the process ends, each once, in this order: (name, how many times it is passed first).
         crashes: How many ends at random instants; None: drawn.
+        stops: Modes that an operator sets for a while, one after the other; None: drawn.
+        ordered: By verb, what the first changes meet, whatever the weather.
+        is_fair: Nothing goes wrong by itself.
+        modules: More modules for the container, made anew for each life; theirs win.
     """
 
     seed: int
     orders: int = ORDERS
     crash_at: tuple[tuple[str, int], ...] = ()
     crashes: int | None = None
+    stops: tuple[TradingMode, ...] | None = None
+    ordered: tuple[tuple[str, tuple[Fault | None, ...]], ...] = ()
     is_fair: bool = False
     modules: tuple[Callable[[], Module], ...] = ()
 
@@ -112,6 +128,12 @@ class Outcome:
     crashed_at: list[str] = field(default_factory=list)
     passed: dict[str, int] = field(default_factory=dict)
     simulated_s: float = 0.0
+
+    @property
+    def orders(self) -> int:
+        """Keys under which something was asked for."""
+        calls = (line for line in self.history if line["line"] == "call" and line["client_order_id"])
+        return len({(call["strategy_id"], call["client_order_id"]) for call in calls})
 
     @property
     def is_fine(self) -> bool:
@@ -165,6 +187,7 @@ class World:
         self._random = Random(plan.seed)
         self._weather = Weather(Random(self._random.random()))
         self._weather.is_fair = plan.is_fair
+        self._weather.ordered = {verb: list(faults) for verb, faults in plan.ordered}
         self._bugs: list[str] = []
         config = ExchangeConfig(cash=CASH_USD, wash_trade_check=False, seed=plan.seed)
         floor = TradingFloor(
@@ -226,12 +249,15 @@ class World:
         background += [asyncio.create_task(listener.listen()) for listener in self._listeners]
         killer = asyncio.create_task(self._kill())
         during_s = self._plan.orders / ORDERS_PER_SECOND
-        stops = self._random.choice((0, 0, 1, 2))
+        stops = self._plan.stops if self._plan.stops is not None else self._random.choice(STOPS)
         operating = asyncio.create_task(self._operator.operate(stops, during_s))
         share = self._plan.orders // len(self._traders) + 1
         rate = ORDERS_PER_SECOND / len(self._traders)
         trading = [asyncio.create_task(trader.trade(share, rate)) for trader in self._traders]
         await asyncio.sleep(during_s + self._random.uniform(0, 5))
+        for _ in range(CRASH_WAIT_S):
+            if self._crash_plan:
+                await asyncio.sleep(1.0)
         killer.cancel()
         await self._heal()
         await asyncio.gather(*trading, operating)
