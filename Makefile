@@ -26,7 +26,7 @@ run: setup       ## serve on 127.0.0.1:50051 with the emulator; ARGS="..." are o
 	@exec $(BIN)/trading-gateway serve $(ARGS)
 demo: setup      ## one minute, no keys: alpaca-py alone beside the gateway
 	@$(BIN)/python -m tests.demo $(ARGS)
-bench: setup     ## the budgets U1, U2, U3 and F1 as ratios of one run
+bench: setup     ## the budgets U1, U2, U3, F1 and J1 as ratios of one run, and how fast it starts
 	@$(BIN)/python -m tests.bench $(ARGS)
 test: setup      ## all tests: behaviour, style, types, imports, protos
 	@$(BIN)/python -m pytest -q $(ARGS)

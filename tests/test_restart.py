@@ -88,7 +88,7 @@ def at_venue(gateway: RunningGateway) -> list[str]:
     """The ids that the venue's orders were sent under, oldest first."""
     url = f"{gateway.emulator.url}/v2/orders?status=all&limit=500&direction=asc"
     keys = {"APCA-API-KEY-ID": "test", "APCA-API-SECRET-KEY": "test"}
-    with urlopen(Request(url, headers=keys)) as answer:  # noqa: S310 - loopback
+    with urlopen(Request(url, headers=keys)) as answer:
         return [order["client_order_id"] for order in json.load(answer)]
 
 

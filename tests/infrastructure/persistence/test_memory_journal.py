@@ -32,7 +32,7 @@ async def test_the_chain_binds_everything_before() -> None:
     assert one.chain_hash(1) == other.chain_hash(1)
     assert one.chain_hash(2) != other.chain_hash(2)
     assert one.chain_hash(3) != other.chain_hash(3)
-    assert len(one.chain_hash(3)) == 8
+    assert len(one.chain_hash(3)) == 16
     with pytest.raises(KeyError):
         one.chain_hash(4)
 
