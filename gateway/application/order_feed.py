@@ -199,6 +199,8 @@ class OrderFeed:
 
     def _is_early(self, update: VenueOrderUpdate) -> bool:
         """Whether it contains fills, beside its own, that were not told yet."""
+        if not update.order.filled_quantity:
+            return False
         known = self._orders.filled_at_venue(update.order)
         return known is not None and filled_before(report_of(update, 0)) > known
 

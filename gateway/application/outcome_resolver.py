@@ -89,9 +89,8 @@ class OutcomeResolver:
             event.set()
 
     async def take(self, order_id: str, found: VenueOrder) -> None:
-        """The venue showed the order: record what it says, leaving the executions to a live feed."""
-        with_fills = not self._feed.is_live
-        await self._orders.observe(Report(found, self._wall(), with_fills=with_fills), park=False)
+        """The venue showed the order: record what it says; the executions are the feed's to tell, or the reconciler's."""
+        await self._orders.observe(Report(found, self._wall(), with_fills=False), park=False)
         known = self._orders.order(order_id)
         is_over = is_known_terminal(found.venue_status) and not known.state.is_terminal
         if is_over or found.filled_quantity > known.filled_quantity:

@@ -48,6 +48,8 @@ SWEEP_PERIOD_S: Final = 300.0
 TICK_S: Final = 0.5
 SUSPECT_AFTER_S: Final = 1.0
 """A fill that a read shows is left to the feed for so long."""
+SUSPECT_AGAIN_S: Final = 5.0
+"""After a look that failed."""
 EXPECTED_AFTER_S: Final = 3.0
 """An order that the venue has acknowledged is looked up when the feed says nothing of it for so long."""
 SUSPECTS_PER_TICK_MAX: Final = 10
@@ -258,8 +260,13 @@ class Reconciler:
         for order_id in due[:SUSPECTS_PER_TICK_MAX]:
             if self._suspects.pop(order_id, None) is None:
                 continue  # it has ended meanwhile
-            if not self._orders.order(order_id).state.is_terminal:
+            if self._orders.order(order_id).state.is_terminal:
+                continue
+            try:
                 await self.refresh_order(order_id)
+            except GatewayError:
+                self._suspects.setdefault(order_id, self._monotonic() + SUSPECT_AGAIN_S)
+                raise
 
     async def _check_parked(self) -> None:
         if not self._orders.parked_count:
