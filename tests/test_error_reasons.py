@@ -286,7 +286,7 @@ def test_a_stopped_gateway_takes_no_orders(stage_of: Staging) -> None:
         failed = [errors.ErrorReason.Name(check.reason) for check in preview.checks if not check.passed]
         assert (preview.would_be_accepted, failed) == (False, [f"ERROR_REASON_{reason}"])
         if mode == risk.TRADING_MODE_REDUCING:
-            selling = spec(side=pb.ORDER_SIDE_SELL, quantity="1", order_type=pb.ORDER_TYPE_MARKET)
+            selling = spec(side=pb.ORDER_SIDE_SELL, quantity="1", limit_price="9000")
             assert stage.submit("less", selling).order_id
     assert said(stage.wire.refusal("ReplaceOrder", replace_of(resting, limit_price="2")))[1] == "TRADING_HALTED"
     assert said(stage.wire.refusal("ClosePosition", close()))[1] == "TRADING_HALTED"

@@ -1,4 +1,4 @@
-"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run, and S1. ARGS="u1 f1" runs some, ARGS="--pairs 3" fewer.
+"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run, S1, and the kill. ARGS="u1 f1" runs some, ARGS="--pairs 3" fewer.
 
 Server flags are as `serve` ships them, but for the venue's request limit, which is off, and so is the journal: on
 disk. There is no authentication in this build: U1 and U2 say so.
@@ -22,6 +22,7 @@ import grpc
 
 from gateway.infrastructure.persistence.database import FILE_NAME
 from tests.bench.journal import j1
+from tests.bench.kill import report as kill_report
 from tests.bench.processes import build_generator, cpu_s, load, python
 from tests.bench.publisher import SYMBOLS
 from tests.bench.ratios import Ratio
@@ -227,7 +228,7 @@ def _alpaca_cpu(venue: str) -> Callable[[], dict[str, Any]]:
 def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1 j1 s1; default: all")
+    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1 j1 s1 kill; default: all")
     parser.add_argument("--pairs", type=int, default=7)
     arguments = parser.parse_args()
     print(
@@ -236,8 +237,9 @@ def main() -> None:
     print("without authentication yet; the journal is on disk; telemetry as shipped, without a collector")
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(build_generator(Path(folder)), arguments.pairs)
-        for name in arguments.budgets or ["u1", "u2", "u3", "f1", "j1", "s1"]:
-            print(s1(limit_order) if name == "s1" else getattr(bench, name)().report(), flush=True)
+        absolute = {"s1": lambda: s1(limit_order), "kill": lambda: kill_report(Path(folder))}
+        for name in arguments.budgets or ["u1", "u2", "u3", "f1", "j1", *absolute]:
+            print(absolute[name]() if name in absolute else getattr(bench, name)().report(), flush=True)
 
 
 if __name__ == "__main__":

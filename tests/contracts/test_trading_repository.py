@@ -12,7 +12,7 @@ import pytest
 from gateway.domain.errors import OrderNotFound, OrderRejected, OutcomeUnknown, SymbolUnknown
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import OrderChanges
-from gateway.domain.types import OrderClass, OrderSide, OrderType, TimeInForce
+from gateway.domain.types import BudgetLane, OrderClass, OrderSide, OrderType, TimeInForce
 from tests.contracts.roads import Road
 from tests.contracts.specs import bracket, key, market, resting
 
@@ -166,3 +166,15 @@ async def test_lists_are_filtered_ordered_and_bounded_exclusively(emulated: Road
     assert await keys(VenueOrderFilter.CLOSED) == ["0"]
     assert await keys(limit=2) == ["3", "2"]
     assert await keys(oldest_first=True, after_ns=times[0], until_ns=times[3]) == ["1", "2"], "both bounds exclusive"
+
+
+async def test_one_request_ends_every_open_order(emulated: Road) -> None:
+    """Not on paper: it would end orders that are somebody else's."""
+    road, trading = emulated, emulated.trading
+    sent = [await trading.submit_order(road.context(), key(), resting()) for _ in range(3)]
+    family = await trading.submit_order(road.context(), key(), bracket())
+    answers = await trading.cancel_all_orders(road.context(BudgetLane.KILL))
+    assert {order.venue_order_id for order in (*sent, family)} <= {answer.venue_order_id for answer in answers}
+    assert all(answer.is_taken for answer in answers)
+    assert await trading.list_orders(road.context(), VenueOrderFilter.OPEN) == []
+    assert await trading.cancel_all_orders(road.context(BudgetLane.KILL)) == []

@@ -9,6 +9,7 @@ import pytest
 
 from gateway.application.order_timeline import EntryKind
 from gateway.domain.models.orders import OrderEventKind
+from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import (
     AssetClass,
     DataFeed,
@@ -22,8 +23,8 @@ from gateway.domain.types import (
     TwoWay,
     Venue,
 )
-from gateway.servicers.wire import common, order_history, order_updates, orders
-from trading_gateway.v1 import common_pb2, trading_pb2
+from gateway.servicers.wire import common, order_history, order_updates, orders, risk
+from trading_gateway.v1 import common_pb2, risk_pb2, trading_pb2
 
 TABLES: dict[str, tuple[TwoWay[Any, Any], type[StrEnum], Any]] = {
     "venue": (common.VENUE, Venue, common_pb2.Venue),
@@ -37,6 +38,7 @@ TABLES: dict[str, tuple[TwoWay[Any, Any], type[StrEnum], Any]] = {
     "leg role": (orders.LEG_ROLE, LegRole, trading_pb2.OrderLegRole),
     "order state": (orders.ORDER_STATE, OrderState, trading_pb2.OrderState),
     "entry kind": (order_history.ENTRY_KIND, EntryKind, trading_pb2.OrderTimeline.Entry.Kind),
+    "trading mode": (risk.TRADING_MODE, TradingMode, risk_pb2.TradingMode),
     "event kind": (order_updates.EVENT_KIND, OrderEventKind, trading_pb2.OrderEvent.Kind),
 }
 
