@@ -472,17 +472,10 @@ class PriceSource(Protocol):
 
 
 class VenueControl(Protocol):
-    """The emulator's other side: faults on request, and what really happened. Never bound for paper or live.
-
-    Raises `VenueUnreachable` where there is no emulator, or none that answers in time.
-    """
+    """The emulator's other side: faults on request, and what really happened. Never bound for paper or live."""
 
     async def inject(self, order: FaultOrder) -> InjectedFault:
-        """Order a fault; what strikes open feeds has struck when this returns.
-
-        Raises:
-            FieldInvalid: The emulator cannot do this; the message says what is wrong.
-        """
+        """Order a fault; what strikes open feeds has struck when this returns. FieldInvalid says what cannot be."""
         ...
 
     async def list_faults(self) -> list[InjectedFault]:
