@@ -165,6 +165,20 @@ def test_the_command_line_answers_questions() -> None:
         table = ask("orders", "--target", target).stdout
         assert re.search(rf"AAPL\s+buy\s+2\s+market\s+FILLED.*default\.bought\s+{placed['order_id']}", table)
         assert re.search(r"AAPL\s+2\s", ask("positions", "--target", target).stdout)
+        (fill,) = json.loads(ask("fills", "--target", target, "--json").stdout)["fills"]
+        assert (fill["order_id"], fill["quantity"]) == (placed["order_id"], "2")
+        assert re.search(
+            rf"AAPL\s+buy\s+2\s.*default\.bought\s+{placed['order_id']}", ask("fills", "--target", target).stdout
+        )
+        story = json.loads(ask("timeline", placed["order_id"], "--target", target, "--json").stdout)
+        assert [step["kind"] for step in story["entries"] if step["kind"] != "KIND_RISK"][:2] == [
+            "KIND_INTENT",
+            "KIND_REQUEST",
+        ]
+        told = ask("timeline", "--client-order-id", "bought", "--target", target).stdout
+        assert re.search(rf"^{placed['order_id']} FILLED$", told, re.MULTILINE)
+        assert re.search(r"\+[0-9.]+ ms\s+request\s+sent to the venue, attempt 1", told)
+        assert ask("timeline", "--target", target).exit_code == 2
         followed(target)
 
 

@@ -161,6 +161,36 @@ def orders(
 
 
 @app.command()
+def fills(
+    strategy: Annotated[str, typer.Option(help="Only this strategy's.")] = "",
+    symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; may be repeated.")] = None,
+    limit: Annotated[int, typer.Option(min=1, max=1_000)] = 50,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Show the newest executions."""
+    from gateway.cli import history
+
+    history.fills(target, strategy, symbol or [], limit, json)
+
+
+@app.command()
+def timeline(
+    order_id: Annotated[str, typer.Argument(help="The gateway's id of the order.")] = "",
+    client_order_id: Annotated[str, typer.Option(help="Or the key that it was submitted under.")] = "",
+    strategy: Annotated[str, typer.Option(help="The strategy that the key belongs to.")] = "",
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Show everything that happened to an order: decisions, requests, answers, events, and the time between."""
+    from gateway.cli import history
+
+    if bool(order_id) == bool(client_order_id):
+        fail("name one order: by its ORDER_ID or by --client-order-id", code=2)
+    history.timeline(target, order_id, client_order_id, strategy, json)
+
+
+@app.command()
 def positions(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     """Show what the account holds."""
     from gateway.cli import show

@@ -35,7 +35,7 @@ def account(target: str, json: bool) -> None:
         ("long market value", held.long_market_value),
         ("short market value", held.short_market_value),
     )
-    _print(("", held.currency_code), rows)
+    print_table(("", held.currency_code), rows)
 
 
 def positions(target: str, json: bool) -> None:
@@ -46,7 +46,7 @@ def positions(target: str, json: bool) -> None:
     if json:
         typer.echo(as_json(response))
         return
-    _print(
+    print_table(
         _POSITION_COLUMNS,
         (
             (
@@ -73,7 +73,7 @@ def orders(target: str, strategy_id: str, symbols: list[str], page_size: int, js
     if json:
         typer.echo(as_json(response))
         return
-    _print(_ORDER_COLUMNS, (_order_row(order) for order in response.orders))
+    print_table(_ORDER_COLUMNS, (_order_row(order) for order in response.orders))
 
 
 def health(target: str, service: str, json: bool) -> None:
@@ -106,11 +106,12 @@ def _order_row(order: trading_pb2.Order) -> tuple[str, ...]:
     )
 
 
-def _print(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+def print_table(columns: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> None:
+    """A table as wide as its cells; what somebody else wrote is shown as it is."""
     table = Table(*columns, box=None, header_style="bold", pad_edge=False)
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = Console(markup=False, emoji=False)
     if not console.is_terminal:
         console.width = _FILE_WIDTH
     console.print(table)
