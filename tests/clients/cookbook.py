@@ -1,7 +1,8 @@
 """The grpcurl commands of README.md and clients/README.md: found, run against a gateway, held to what is shown.
 
 A ```console block has commands after "$ " and below each what it printed, shortened with "…". A command is run
-through grpcurl where that is installed, else through `buf curl` with an equivalent call.
+through grpcurl where that is installed, else through `buf curl` with an equivalent call. `$TOKEN` in a command is the
+newest resume token that an earlier one printed.
 """
 
 from __future__ import annotations
@@ -84,9 +85,16 @@ def recipes(readme: Path) -> list[Recipe]:
     return found
 
 
-def run(recipe: Recipe, target: str) -> tuple[int, str]:
-    """The gRPC code and the whole output of a recipe, run against a gateway elsewhere."""
+def newest_token(output: str) -> str:
+    """The last resume token that a command printed; empty when it printed none."""
+    found: list[str] = re.findall(r'"resume_token": "([^"]+)"', output)
+    return found[-1] if found else ""
+
+
+def run(recipe: Recipe, target: str, token: str = "") -> tuple[int, str]:
+    """The gRPC code and the whole output of a recipe, run against a gateway elsewhere, after `token`."""
     arguments = [target if argument == DEFAULT_TARGET else argument for argument in recipe.arguments]
+    arguments = [argument.replace("$TOKEN", token) for argument in arguments]
     grpcurl = find("grpcurl")
     if grpcurl is None:
         return _run_buf(arguments, target)
@@ -133,8 +141,10 @@ def _schema_word(line: str) -> str:
 def main(target: str) -> None:
     """Print every recipe with its real, whole output: material for the pages."""
     for readme in READMES:
+        token = ""
         for recipe in recipes(readme):
-            code, output = run(recipe, target)
+            code, output = run(recipe, target, token)
+            token = newest_token(output) or token
             print(f"$ {recipe.command}\n{output}[{code}]\n")
 
 

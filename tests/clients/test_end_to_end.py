@@ -224,8 +224,10 @@ def test_a_page_does_what_it_shows(gateway: Any, tool: str, readme: Path, monkey
         missing("grpcurl is not installed (the same calls run through buf curl): see clients/README.md")
     found = cookbook.recipes(readme)
     assert len(found) >= 2
+    token = ""
     for recipe in found:
         assert recipe.promises or not recipe.shown.strip("{}\n"), f"nothing is shown for {recipe.command}"
-        code, output = cookbook.run(recipe, gateway.target)
+        code, output = cookbook.run(recipe, gateway.target, token)
+        token = cookbook.newest_token(output) or token
         assert code == recipe.code, f"{recipe.command}\n{output}"
         assert {promise for promise in recipe.promises if promise not in output} == set(), f"{recipe.command}\n{output}"
