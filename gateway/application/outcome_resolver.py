@@ -177,11 +177,11 @@ class OutcomeResolver:
                 )
             except GatewayError:
                 return False
-            if any(found.venue_client_order_id == venue_id for found in page):
-                return False
+            if any(found.venue_client_order_id in (venue_id, "") for found in page):
+                return False  # one without an id that can be read may be it
             if len(page) < LIST_PAGE:
                 return True
-            newest = max(found.submit_time_ns or 0 for found in page)
+            newest = max((found.submit_time_ns or 0 for found in page), default=0)
             if newest <= after_ns:
                 return False
             after_ns = newest - 1  # bounds are exclusive, and times may tie

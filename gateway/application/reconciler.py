@@ -24,7 +24,7 @@ from gateway.application.order_manager import OrderManager
 from gateway.application.pauses import pause
 from gateway.application.position_check import PositionCheck
 from gateway.application.venue_calls import VenueCalls
-from gateway.application.venue_readings import VenueReadings, by_order
+from gateway.application.venue_readings import VenueReadings, by_order, readable
 from gateway.application.zombie_watch import ZombieWatch
 from gateway.domain.errors import GatewayError, OrderNotFound
 from gateway.domain.models.account import Activity
@@ -286,7 +286,7 @@ class Reconciler:
         self._open_checked_at = self._monotonic()
         asked_ns = self._wall()
         working = await self._readings.open_orders()
-        for index, found in enumerate(working):
+        for index, found in enumerate(readable(working)):
             if index % ORDERS_PER_TURN == 0:
                 await asyncio.sleep(0)
             order = await self._orders.observe(Report(found, self._wall(), with_fills=False), park=False)
@@ -364,7 +364,7 @@ class Reconciler:
         self, found: list[VenueOrder], executions: Mapping[str, Sequence[Activity]] | None = None
     ) -> None:
         """Record what a read says, executions first; oldest orders first."""
-        ordered = _oldest_first(found)
+        ordered = _oldest_first(readable(found))
         behind = [member for venue_order in ordered for member in _family(venue_order) if self._is_behind(member)]
         known = dict(executions or {})
         missing = [member for member in behind if not _reaches(known.get(member.venue_order_id, ()), member)]

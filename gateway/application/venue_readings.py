@@ -6,7 +6,7 @@ nothing falls between two of them; whoever reads takes each order once. It asks,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Final
 
 import structlog
@@ -14,7 +14,7 @@ import structlog
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.account import Activity
-from gateway.domain.models.orders import VenueOrder
+from gateway.domain.models.orders import UNREADABLE, VenueOrder
 from gateway.domain.types import BudgetLane
 from gateway.services.trading import OrderService
 
@@ -64,7 +64,7 @@ class VenueReadings:
                 limit=LIST_PAGE,
             )
             found += page
-            newest = max((venue_order.submit_time_ns or 0 for venue_order in page), default=0)
+            newest = max(_times(page), default=0)
             if len(page) < LIST_PAGE or newest - 1 <= after_ns:
                 return found
             after_ns = newest - 1
@@ -92,7 +92,7 @@ class VenueReadings:
             call = self._calls.own(BudgetLane.LOOKUP)
             page = await self._venue.list(call, status, until_ns=until_ns, limit=LIST_PAGE)
             found += page
-            oldest = min((venue_order.submit_time_ns or 0 for venue_order in page), default=0)
+            oldest = min(_times(page), default=0)
             if len(page) < LIST_PAGE or (until_ns is not None and oldest + 1 >= until_ns):
                 break
             until_ns = oldest + 1
@@ -105,3 +105,12 @@ def by_order(executions: Sequence[Activity]) -> dict[str, list[Activity]]:
     for execution in executions:
         found.setdefault(execution.venue_order_id, []).append(execution)
     return found
+
+
+def readable(found: Sequence[VenueOrder]) -> list[VenueOrder]:
+    """The orders of a list of which more than the ids is known."""
+    return [venue_order for venue_order in found if venue_order.venue_status != UNREADABLE]
+
+
+def _times(page: Sequence[VenueOrder]) -> Iterator[int]:
+    return (venue_order.submit_time_ns for venue_order in page if venue_order.submit_time_ns is not None)

@@ -107,7 +107,10 @@ class TradingRepository(Protocol):
         oldest_first: bool = False,
         limit: int = 500,
     ) -> list[VenueOrder]:
-        """Orders by submit time, legs nested in their parents; both bounds exclusive, at most 500."""
+        """Orders by submit time, legs nested in their parents; both bounds exclusive, at most 500.
+
+        One that cannot be read has the status UNREADABLE and its ids: it is there, and nothing more is known of it.
+        """
         ...
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import KeyFate, OrderFeedBlind, OrderNotFound, OutcomeUnknown, Reconciling, VenueUnreachable
-from gateway.domain.models.orders import OrderFilter, OrderRef
+from gateway.domain.models.orders import UNREADABLE, OrderChanges, OrderFilter, OrderRef
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import FeedState, OnZombie, OrderState
 from gateway.emulator.exchange import ExchangeConfig
@@ -187,6 +187,32 @@ class TestHoldings:
         assert [(fill.quantity, fill.synthesized) for fill in fills(rig)] == [(3, False)]
         await rig.clock.advance(60)
         assert not rig.gateway.alarms.counts
+
+
+async def test_one_order_that_cannot_be_read_does_not_hide_the_others(rig: Rig) -> None:
+    for key in ("k1", "k2"):
+        await rig.submit(key, BUY)
+    await settle()
+    rig.venue.streaming.orders.is_connected = False
+    await rig.venue.trading.replace_order(
+        rig.call(), rig.order("k2").venue_order_id, "by hand", OrderChanges(limit_price=Decimal(91))
+    )
+    inner, hidden = rig.venue.trading.list_orders, rig.order("k1").venue_order_id
+
+    async def list_orders(*arguments: Any, **options: Any) -> Any:
+        return [
+            replace(order, venue_status=UNREADABLE, quantity=None, limit_price=None, symbol="")
+            if order.venue_order_id == hidden
+            else order
+            for order in await inner(*arguments, **options)
+        ]
+
+    rig.trouble.list_orders = list_orders  # type: ignore[attr-defined]
+    asked = rig.trouble.lookups
+    await rig.clock.advance(12)
+    assert (rig.order("k1").state, rig.order("k1").spec.limit_price) == (OrderState.WORKING, 90)
+    assert rig.order("k2").spec.limit_price == 91
+    assert rig.trouble.lookups == asked
 
 
 class TestZombies:

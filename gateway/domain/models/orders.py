@@ -148,6 +148,10 @@ class OrderChanges:
         return self == OrderChanges()
 
 
+UNREADABLE: Final = "unreadable"
+"""The status, which no venue has, of an order in a list that could not be read: only its ids and times are so."""
+
+
 @dataclass(frozen=True, slots=True)
 class VenueOrder:
     """One order at the venue, as the venue reported it.

@@ -23,7 +23,12 @@ from gateway.infrastructure.alpaca.converters.fields import (
     format_time,
     uuid_or_none,
 )
-from gateway.infrastructure.alpaca.converters.orders import changes_to_alpaca, order_from_alpaca, spec_to_alpaca
+from gateway.infrastructure.alpaca.converters.orders import (
+    changes_to_alpaca,
+    listed_order_from_alpaca,
+    order_from_alpaca,
+    spec_to_alpaca,
+)
 from gateway.infrastructure.alpaca.transport import Answer
 
 ORDERS_PER_PAGE_MAX: Final = 500
@@ -153,7 +158,7 @@ def _orders_of(answer: Answer) -> list[VenueOrder]:
     orders = as_list(exact_json(answer.body), "orders")
     if len(orders) > ORDERS_PER_PAGE_MAX:
         raise Unreadable("more orders than a page holds")
-    return [order_from_alpaca(order, venue_request_id=answer.request_id) for order in orders]
+    return [listed_order_from_alpaca(order, venue_request_id=answer.request_id) for order in orders]
 
 
 def _cancel_answers_of(answer: Answer) -> list[CancelAnswer]:

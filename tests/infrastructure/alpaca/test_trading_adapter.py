@@ -10,7 +10,7 @@ import pytest
 
 from gateway.domain.errors import OrderNotFound, OrderRejected, OutcomeUnknown, SymbolUnknown, VenueUnreachable
 from gateway.domain.interfaces import VenueOrderFilter
-from gateway.domain.models.orders import OrderChanges, OrderSpec
+from gateway.domain.models.orders import UNREADABLE, OrderChanges, OrderSpec
 from gateway.domain.types import OrderSide, OrderType, TimeInForce
 from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
 from tests.infrastructure.alpaca.samples import ORDER_ID, error, order
@@ -197,7 +197,19 @@ async def test_list_asks_for_one_page_with_exact_bounds() -> None:
         }
 
 
-@pytest.mark.parametrize("body", [{"orders": []}, "x", [order(qty="NaN")], [order()] * 501, [7]])
+async def test_one_order_that_cannot_be_read_does_not_hide_the_others() -> None:
+    bad = order(qty="NaN", client_order_id="default.k1")
+    async with ScriptedHttp(json_reply([order(), bad, order()])) as venue, factory_at(venue.url) as factory:
+        found = await TradingAdapter(factory).list_orders(context(), VenueOrderFilter.OPEN)
+    assert [one.venue_status for one in found] == ["new", UNREADABLE, "new"]
+    assert (found[1].venue_order_id, found[1].venue_client_order_id) == (bad["id"], "default.k1")
+    assert found[1].submit_time_ns == found[0].submit_time_ns
+    assert found[1].quantity is None
+
+
+@pytest.mark.parametrize(
+    "body", [{"orders": []}, "x", [order(id=None)], [order(id="../orders", qty="NaN")], [order()] * 501, [7]]
+)
 async def test_a_list_that_cannot_be_read_whole_fails_as_a_read(body: Any) -> None:
     async with ScriptedHttp(json_reply(body)) as venue, factory_at(venue.url) as factory:
         with pytest.raises(VenueUnreachable):

@@ -11,7 +11,9 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Final
 
-from gateway.domain.models.orders import OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
+import structlog
+
+from gateway.domain.models.orders import UNREADABLE, OrderChanges, OrderSpec, VenueOrder, VenueOrderUpdate
 from gateway.domain.types import (
     AssetClass,
     OrderClass,
@@ -31,6 +33,7 @@ from gateway.infrastructure.alpaca.converters.fields import (
     text,
     text_or_empty,
     time_ns_or_none,
+    uuid_or_none,
 )
 
 SIDE: Final = TwoWay({OrderSide.BUY: "buy", OrderSide.SELL: "sell"})
@@ -70,6 +73,8 @@ UNSUPPORTED_ASSET_CLASSES: Final = frozenset({"us_option", "ipo", "crypto_perp"}
 
 _LEGS_MAX: Final = 8  # Alpaca nests at most four
 _ZERO: Final = Decimal(0)
+
+_log = structlog.get_logger(__name__)
 
 
 def asset_class_from_alpaca(word: object) -> AssetClass:
@@ -130,6 +135,35 @@ def order_from_alpaca(raw: object, *, venue_request_id: str = "") -> VenueOrder:
     if len(legs) > _LEGS_MAX:
         raise Unreadable("too many legs")
     return _order(order, tuple(_order(as_object(leg, "leg"), (), "") for leg in legs), venue_request_id)
+
+
+def listed_order_from_alpaca(raw: object, *, venue_request_id: str = "") -> VenueOrder:
+    """One order of a list: where it cannot be read, a stand-in with its ids and the status UNREADABLE.
+
+    Raises:
+        Unreadable: Not even its id can be read.
+    """
+    try:
+        return order_from_alpaca(raw, venue_request_id=venue_request_id)
+    except Unreadable as error:
+        order = as_object(raw, "order")
+        order_id = uuid_or_none(text(order, "id"))
+        if order_id is None:
+            raise
+        _log.critical("order_unreadable", venue_order_id=order_id, detail=str(error))
+        return VenueOrder(
+            venue_order_id=order_id,
+            venue_client_order_id=text_or_empty(order, "client_order_id"),
+            venue_status=UNREADABLE,
+            symbol=text_or_empty(order, "symbol"),
+            asset_class=AssetClass.UNRECOGNIZED,
+            side=None,
+            order_type=None,
+            time_in_force=None,
+            order_class=None,
+            submit_time_ns=time_ns_or_none(order, "submitted_at"),
+            venue_request_id=venue_request_id,
+        )
 
 
 def update_from_alpaca(raw: object, receive_time_ns: int) -> VenueOrderUpdate:
