@@ -58,7 +58,7 @@ class AccountGuard:
         self.is_verified = False
 
     async def verify(self) -> bool:
-        """Read the account and compare; False when the venue does not answer.
+        """Read the account and compare; False when the venue does not answer, or a new pin cannot be recorded.
 
         Raises:
             WrongAccount: Nothing will ever be sent.
@@ -68,12 +68,12 @@ class AccountGuard:
             raise self._wrong(f"it was begun with the venue {pin.venue}, and this is {self._venue}")
         try:
             account = await self._accounts.get_account(self._calls.own(BudgetLane.LOOKUP, VERIFY_TIMEOUT_S))
+            if pin is None:
+                await self._pins.put(AccountPin(self._venue, account.account_id))
         except GatewayError as error:
             _log.warning("account_unread", error=type(error).__name__)
             return False
-        if pin is None:
-            await self._pins.put(AccountPin(self._venue, account.account_id))
-        elif pin.account_id != account.account_id:
+        if pin is not None and pin.account_id != account.account_id:
             raise self._wrong("the venue shows another account than the one it was begun with")
         self.is_verified = True
         return True
@@ -87,8 +87,6 @@ class AccountGuard:
             except WrongAccount as error:
                 _log.critical("wrong_account", problem=str(error))
                 return
-            except GatewayError as error:  # the pin could not be recorded
-                _log.error("account_unpinned", error=type(error).__name__)
 
     def check_door(self) -> None:
         """Refuse new commands until it is known whose account this is.

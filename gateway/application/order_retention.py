@@ -79,6 +79,8 @@ class OrderRetention:
             except JournalUnavailable:
                 _log.error("retention_stopped", fault=self._journal.fault)
                 return
+            except Exception:  # the next sweep finds the same
+                _log.exception("retention_failed")
             self._crowded.clear()
 
     async def sweep(self) -> None:

@@ -19,6 +19,7 @@ from functools import partial
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from gateway.domain.errors import JournalUnavailable
 from gateway.domain.models.orders import JournalEvent, OrderEventKind
@@ -40,6 +41,8 @@ _LOAD_ROWS: Final = (
 )
 _COMPACT_ROWS_MAX: Final = 4_096
 """Rows looked at in one transaction while old events go."""
+
+_log = structlog.get_logger(__name__)
 
 Then = Callable[[JournalEvent], object]
 _Waiting = tuple[Sequence[JournalEvent], Then | None, "asyncio.Future[None]"]
@@ -210,6 +213,8 @@ class SqliteOrderJournal:
     async def close(self) -> None:
         """Record what was asked for, then end. Idempotent."""
         self._flush()
+        if self._waiting:
+            await asyncio.wait([future for _, _, future in self._waiting])
         await self._database.close()
 
     def _give(self, event: JournalEvent, body: bytes) -> None:
@@ -253,14 +258,25 @@ class SqliteOrderJournal:
             self._head = head
         self._flush()
         for events, then, future in batch:
+            if written and then is not None and not self._told(events, then):
+                written = False
+            if future.done():
+                continue
             if written:
-                if then is not None:
-                    for event in events:
-                        then(event)
-                if not future.done():
-                    future.set_result(None)
-            elif not future.done():
+                future.set_result(None)
+            else:
                 future.set_exception(self._database.unavailable())
+
+    def _told(self, events: Sequence[JournalEvent], then: Then) -> bool:
+        """Hand recorded events on; orders that cannot follow the journal must not go on without it."""
+        try:
+            for event in events:
+                then(event)
+        except Exception as error:
+            _log.exception("journal_listener_failed")
+            self._database.latch(f"an event could not be taken in: {type(error).__name__}")
+            return False
+        return True
 
     def _events(self, condition: str, values: tuple[Any, ...]) -> tuple[JournalEvent, ...]:
         return tuple(_event(*row) for row in self._database.reader.execute(_READ_ROWS + condition, values))

@@ -323,13 +323,29 @@ async def test_a_failed_checkpoint_latches(open_journal: Open, monkeypatch: pyte
 
 async def test_a_closed_journal_records_nothing(open_journal: Open) -> None:
     journal = open_journal()
-    waiting = asyncio.create_task(journal.append([recorded(1)]))
+    waiting = [asyncio.create_task(journal.append([recorded(1)]))]
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)  # the writer has it
+    waiting.append(asyncio.create_task(journal.append([recorded(2)])))
     await asyncio.sleep(0)
     await journal.close()
-    assert (await waiting)[0].sequence == 1  # what was asked for before is recorded
+    assert [(await task)[0].sequence for task in waiting] == [1, 2]  # what was asked for before is recorded
     with pytest.raises(JournalUnavailable):
         await journal.append([recorded(2)])
     await journal.close()
+
+
+async def test_a_projection_that_cannot_follow_ends_recording(open_journal: Open) -> None:
+    journal = open_journal()
+
+    def fail(_: object) -> None:
+        raise ValueError("this cannot follow")
+
+    batches = [journal.append([recorded(1)]), journal.append([recorded(2)], fail), journal.append([recorded(3)])]
+    results = await asyncio.gather(*batches, return_exceptions=True)
+    assert [type(result) for result in results] == [tuple, JournalUnavailable, JournalUnavailable]
+    assert "ValueError" in journal.fault
+    assert journal.head == 3  # what is recorded is recorded: the next life meets it
 
 
 # Archive and retention.
