@@ -1,4 +1,4 @@
-"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run, S1, and the kill. ARGS="u1 f1" runs some, ARGS="--pairs 3" fewer.
+"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run; S1; the kill. ARGS="u1 f1" runs some, "--pairs 3" fewer.
 
 Server flags are as `serve` ships them, but for the venue's request limit, which is off, and so is the journal: on
 disk. There is no authentication in this build: U1 and U2 say so.

@@ -99,7 +99,12 @@ class KillStage:
         self._proxy = TcpProxy(host, int(port))
         self._proxy.to_client.delay_s = self._proxy.to_server.delay_s = VENUE_LATENCY_S / 2
         thread.run(self._proxy.start())
-        wanted = {"listen": "127.0.0.1:0", "venue_requests_per_minute": 0, "data_dir": folder, "drain_timeout_ms": 0}
+        wanted: dict[str, Any] = {
+            "listen": "127.0.0.1:0",
+            "venue_requests_per_minute": 0,
+            "data_dir": folder,
+            "drain_timeout_ms": 0,
+        }
         options = Settings(venue_url=f"http://{self._proxy.address}", **wanted | settings)
         self.gateway, self.target = self._loop.run(self._start(options))
         self._keys = itertools.count()
@@ -206,7 +211,7 @@ def saturated(target: str, rpcs: int = SATURATING_RPCS) -> Iterator[None]:
         yield from ()
 
     with grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1)]) as channel:
-        begin = channel.stream_unary("/trading_gateway.v1.RiskService/GetTradingState")
+        begin: Any = channel.stream_unary("/trading_gateway.v1.RiskService/GetTradingState")
         held = [begin.future(nothing()) for _ in range(rpcs)]
         time.sleep(0.5)  # they are on their way; nothing tells when they have arrived
         yield
