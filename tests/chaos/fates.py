@@ -199,7 +199,7 @@ def answer_lost(world: World, time_ns: int) -> None:
 def absent(world: World, time_ns: int) -> None:
     """The request is lost; after the settle window it is absent, and stays so."""
     intent = _lost(world, time_ns)
-    end_ns = UP_NS + 61_000 * MS + world.random.randrange(5_000) * MS
+    end_ns = max(UP_NS, intent.time_ns) + 61_000 * MS + world.random.randrange(5_000) * MS
     intent.row(end_ns, "absent", failure={"reason": "ABSENT", "message": "not at the venue"})
     intent.call(end_ns + 500 * MS, end_ns + 501 * MS, shows=intent.order_id, replayed=True)
 
@@ -207,7 +207,7 @@ def absent(world: World, time_ns: int) -> None:
 def resurrected(world: World, time_ns: int) -> None:
     """Absent, and then it arrives after all: said and canceled."""
     intent = _lost(world, time_ns)
-    end_ns = UP_NS + 61_000 * MS + world.random.randrange(5_000) * MS
+    end_ns = max(UP_NS, intent.time_ns) + 61_000 * MS + world.random.randrange(5_000) * MS
     intent.row(end_ns, "absent", failure={"reason": "ABSENT", "message": "not at the venue"})
     at_venue = world.place(end_ns + 3_000 * MS, intent.client_id, intent.spec)
     intent.row(end_ns + 3_010 * MS, "resurrected", at_venue)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import sqlite3
 import sys
 from decimal import Decimal
@@ -46,4 +47,5 @@ def main(arguments: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    gc.disable()  # millions of records that all live to the end: looking for garbage among them is half the time
     sys.exit(main(sys.argv[1:]))
