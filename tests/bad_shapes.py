@@ -113,6 +113,7 @@ def shape() -> Iterator[Case]:
         ("ListBars", lambda symbols: bars(symbols=symbols)),
         ("CancelOrders", pb.CancelOrdersRequest),
         ("ListOrders", pb.ListOrdersRequest),
+        ("ListFills", pb.ListFillsRequest),
         ("ListAssets", reference.ListAssetsRequest),
     ):
         listed: Callable[..., Message] = listing  # type: ignore[assignment]
@@ -144,9 +145,12 @@ def shape() -> Iterator[Case]:
         yield Case("B81", what, "PreviewOrder", pb.PreviewOrderRequest(strategy_id=text, spec=spec()), fields=fields)
         yield Case("B81", what, "ClosePosition", close(strategy_id=text), fields=fields)
         yield Case("B81", what, "ListOrders", pb.ListOrdersRequest(strategy_id=text), fields=fields)
+        yield Case("B81", what, "ListFills", pb.ListFillsRequest(strategy_id=text), fields=fields)
         yield Case("B81", what, "CancelOrders", pb.CancelOrdersRequest(strategy_id=text), fields=fields)
         ref = pb.OrderRef(client_order_id="a", strategy_id=text)
         yield Case("B81", what, "GetOrder", pb.GetOrderRequest(order=ref), fields=("order.strategy_id",))
+        story = pb.GetOrderTimelineRequest(order=ref)
+        yield Case("B81", what, "GetOrderTimeline", story, fields=("order.strategy_id",))
     mixed = pb.ListOrdersRequest(strategy_id="mine", all_strategies=True)
     yield Case("B81", "one and all", "ListOrders", mixed, fields=("strategy_id",))
 
@@ -170,6 +174,7 @@ def times() -> Iterator[Case]:
     late, early = Timestamp(seconds=1_700_000_000), Timestamp(seconds=1_600_000_000)
     turned: dict[str, Any] = {"start_time": late, "end_time": early}
     yield Case("B78", "from after to", "ListOrders", pb.ListOrdersRequest(**turned), fields=("start_time",))
+    yield Case("B78", "from after to", "ListFills", pb.ListFillsRequest(**turned), fields=("start_time",))
     yield Case("B78", "from after to", "ListBars", bars(**turned), fields=("start_time",))
     century = bars(start_time=Timestamp(seconds=-1_500_000_000), end_time=late)
     yield Case("B78", "a hundred years", "ListBars", century, fields=("start_time",))
@@ -188,6 +193,7 @@ def pages() -> Iterator[Case]:
     note = "page_size 0 and a large one are legal by the contract: the default, and cut to the maximum"
     for method, listing in (
         ("ListOrders", pb.ListOrdersRequest),
+        ("ListFills", pb.ListFillsRequest),
         ("ListAssets", reference.ListAssetsRequest),
         ("ListBars", bars),
     ):
@@ -214,6 +220,7 @@ def empty_handed() -> Iterator[Case]:
         what = str(ref.WhichOneof("ref"))
         yield Case("B82", what, "CancelOrder", pb.CancelOrderRequest(order=ref), **missing)
         yield Case("B82", what, "GetOrder", pb.GetOrderRequest(order=ref), **missing)
+        yield Case("B82", what, "GetOrderTimeline", pb.GetOrderTimelineRequest(order=ref), **missing)
         yield Case("B82", what, "ReplaceOrder", replace(order=ref, limit_price="51"), **missing)
     yield Case("B85", "to 0", "ReplaceOrder", replace(quantity="0"), fields=("quantity",))
     reduce: dict[str, Any] = {"code": FAILED, "reason": "RISK_REDUCE_ONLY", "key": "spent", "asks": True}

@@ -426,6 +426,13 @@ def test_resume_tokens_that_are_none(bare: Stage, token: str) -> None:
         pb.StreamOrderUpdatesRequest(strategy_id="a.b"),
         pb.StreamOrderUpdatesRequest(heartbeat_interval={"seconds": 121}),
         pb.StreamOrderUpdatesRequest(heartbeat_interval={"nanos": 1}),
+        pb.StreamOrderUpdatesRequest(resume_token="x", include_closed_since={"seconds": 1}),
+        pb.StreamOrderUpdatesRequest(live_only=True, include_closed_since={"seconds": 1}),
+        pb.StreamOrderUpdatesRequest(start_time={"seconds": 1}, include_closed_since={"seconds": 1}),
+        pb.StreamOrderUpdatesRequest(include_closed_since={"nanos": -1}),
+        pb.StreamOrderUpdatesRequest(include_closed_since={"seconds": 4_000_000_000}),
+        pb.StreamOrderUpdatesRequest(start_time={"seconds": 4_000_000_000}),
+        pb.StreamOrderUpdatesRequest(start_time={"seconds": 1 << 40}),
     ):
         invalid = bare.wire.stream_refusal(bare.wire.stream("StreamOrderUpdates", request))
         assert (invalid.code, invalid.reason) == (Code.INVALID_ARGUMENT, "FIELD_INVALID")
