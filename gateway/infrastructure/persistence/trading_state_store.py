@@ -8,6 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import Final
 
+from gateway.domain.errors import JournalUnavailable
 from gateway.domain.models.risk import TradingMode, TradingState
 from gateway.infrastructure.persistence.database import Database
 
@@ -50,5 +51,9 @@ class SqliteTradingStateStore:
         if state.version != self._asked + 1:  # a row that the table refuses would be a fault of the whole file
             raise ValueError(f"version {state.version} cannot follow {self._asked}")
         self._asked = state.version
-        await self._database.write(store)
+        try:
+            await self._database.write(store)
+        except JournalUnavailable:
+            self._asked = self._current.version  # nothing was recorded: the same version may be asked again
+            raise
         self._current = state
