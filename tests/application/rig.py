@@ -248,7 +248,8 @@ class Gateway:
         )
         self.engine = TradingEngine(
             self.orders, self.desk, submissions, replacements, cancellations, self.resolver, self.feed,
-            self.reconciler, self.updates, self.states, self.kill, self.alarms, venue.streaming, self.tasks, wall, monotonic,
+            self.reconciler, self.updates, self.states, self.kill, self.alarms, venue.streaming, self.tasks,
+            wall, monotonic,
         )  # fmt: skip
         self.workflow = TradingWorkflow(
             self.engine, self.desk, self.orders, self.positions, self.assets, calendar, wall, monotonic
