@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import os
 import re
 import subprocess
@@ -204,6 +205,37 @@ def test_the_first_strategy_in_python(gateway: Any) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.fullmatch(STORY, done.stdout), done.stdout
+
+
+def survivor(gateway: Any, state: Path) -> str:
+    """What the surviving strategy prints, run to its end."""
+    example = ROOT / "clients" / "python" / "examples" / "surviving_strategy.py"
+    done = subprocess.run(
+        [sys.executable, example, "--state", state, "--target", gateway.target],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=50,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_the_surviving_strategy_goes_on_where_it_was_killed(gateway: Any, tmp_path: Path) -> None:
+    """Killed right after its order left: the next run sends nothing, and is told every event from the first on."""
+    state = tmp_path / "state.json"
+    with Client(gateway.target) as client:
+        token = next(client.stream_order_updates(live_only=True)).resume_token
+        bought: Any = {**MARKET, "quantity": "1"}
+        order = client.submit_order(client_order_id="survivor-1", side="buy", **bought).order
+        client.wait_for(order, timeout_s=20)
+        state.write_text(json.dumps({"key": "survivor-1", "token": token, "filled": "0", "done": False}))
+        story = survivor(gateway, state)
+        last = next(update.sequence for update in client.stream_order_updates() if update.HasField("snapshot_end"))
+    assert [int(line.partition(":")[0]) for line in story.splitlines()] == list(range(1, last + 1))
+    assert re.search(r"filled 1 at [0-9.]+$", story)
+    assert gateway.emulator.requests("POST /v2/orders") == 1
+    assert survivor(gateway, state) == "done in an earlier run: 1 filled\n"
 
 
 @pytest.mark.slow

@@ -25,6 +25,8 @@ import (
 const (
 	// turnUSD is how far above its lowest the offer has to be.
 	turnUSD = 0.01
+	// submitsMax bounds the calls under one key; each is repeated by the client as well.
+	submitsMax = 10
 	// patience bounds the whole run.
 	patience = time.Minute
 )
@@ -91,15 +93,14 @@ func run(ctx context.Context, target, symbol, quantity string) error {
 func waitForTurn(ctx context.Context, client *gatewayclient.Client, symbol string) (*pb.Quote, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // a stream is left by ending its context
-	stream, err := client.MarketData.StreamQuotes(ctx, &pb.StreamQuotesRequest{Symbols: []string{symbol}})
-	if err != nil {
-		return nil, gatewayclient.Decode(err)
-	}
 	lowest := math.Inf(1)
-	for {
-		batch, err := stream.Recv()
+	for batch, err := range client.Quotes(ctx, &pb.StreamQuotesRequest{Symbols: []string{symbol}}) {
 		if err != nil {
-			return nil, gatewayclient.Decode(err)
+			return nil, err
+		}
+		for _, gap := range batch.GetStatus().GetGaps() {
+			fmt.Printf("nothing was received from %s for a while: starting over\n", gap.GetFeed())
+			lowest = math.Inf(1)
 		}
 		for _, quote := range batch.GetQuotes() {
 			if quote.GetStale() || quote.GetAskPrice() == 0 {
@@ -111,15 +112,17 @@ func waitForTurn(ctx context.Context, client *gatewayclient.Client, symbol strin
 			}
 		}
 	}
+	return nil, ctx.Err()
 }
 
-// buy submits a market order. A strategy that must survive its own crash writes the key down before.
+// buy submits a market order, and goes on asking with the same key until the gateway has spoken about it. A strategy that
+// must survive its own crash writes the key down before.
 func buy(ctx context.Context, client *gatewayclient.Client, symbol, quantity string) (*pb.Order, error) {
 	timeInForce := pb.TimeInForce_TIME_IN_FORCE_DAY
 	if strings.Contains(symbol, "/") {
 		timeInForce = pb.TimeInForce_TIME_IN_FORCE_GTC
 	}
-	answer, err := client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{
+	request := &pb.SubmitOrderRequest{
 		ClientOrderId: gatewayclient.NewKey("first"),
 		Spec: &pb.OrderSpec{
 			Symbol:      symbol,
@@ -128,12 +131,28 @@ func buy(ctx context.Context, client *gatewayclient.Client, symbol, quantity str
 			OrderType:   pb.OrderType_ORDER_TYPE_MARKET,
 			TimeInForce: timeInForce,
 		},
-	})
-	if failure := gatewayclient.Decode(err); failure != nil {
-		if failure.Key == "" {
-			return nil, errors.Join(failure, errors.New("the order may exist: ask again with the same key"))
-		}
-		return nil, failure
 	}
-	return answer.GetOrder(), nil
+	maybe := errors.New("the order may exist: ask again with the same key")
+	unknown := false // once a call's end is not known, only a word about the key settles it
+	for range submitsMax {
+		answer, err := client.Trading.SubmitOrder(ctx, request)
+		failure := gatewayclient.Decode(err)
+		switch {
+		case failure == nil:
+			return answer.GetOrder(), nil
+		case failure.Key == gatewayclient.KeySpent:
+			return nil, fmt.Errorf("there is no order, and there will be none under this key: %w", failure)
+		case failure.Key == gatewayclient.KeyTaken:
+			return nil, fmt.Errorf("another order has this key: %w", failure)
+		case failure.Key == "" && (unknown || failure.OutcomeUnknown):
+			unknown = true
+		case !failure.Ambiguous():
+			return nil, failure // this call did nothing, and none before it is in doubt
+		}
+		if ctx.Err() != nil {
+			return nil, errors.Join(failure, maybe)
+		}
+		fmt.Printf("%v: asking again with the same key\n", failure)
+	}
+	return nil, maybe
 }
