@@ -89,7 +89,7 @@ class OutcomeResolver:
             event.set()
 
     async def take(self, order_id: str, found: VenueOrder) -> None:
-        """The venue showed the order: record what it says; the executions are the feed's to tell, or the reconciler's."""
+        """The venue showed the order: record what it says; executions are the feed's to tell, or the reconciler's."""
         await self._orders.observe(Report(found, self._wall(), with_fills=False), park=False)
         known = self._orders.order(order_id)
         is_over = is_known_terminal(found.venue_status) and not known.state.is_terminal

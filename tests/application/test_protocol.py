@@ -18,6 +18,8 @@ from gateway.domain.errors import (
     OrderNotFound,
     OrderRejected,
     OutcomeUnknown,
+    VenueAuthentication,
+    VenueRateLimited,
     VenueUnreachable,
 )
 from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderFilter, OrderRef
@@ -336,3 +338,38 @@ async def test_a_cancel_of_an_order_that_the_venue_does_not_know_goes_on(rig: Ri
     await rig.clock.advance(1)
     assert rig.order("k1").state is OrderState.CANCELED
     assert len(rig.trouble.deletes) == 2
+
+
+REFUSED = {"venue_http_status": "403", "venue_message": "insufficient buying power"}
+REDIRECTED = {"venue_http_status": "302"}
+
+
+@pytest.mark.parametrize(
+    ("met", "state", "key", "mode"),
+    [
+        (OutcomeUnknown("HTTP 504"), OrderState.OUTCOME_UNKNOWN, None, TradingMode.ACTIVE),
+        (RuntimeError("whatever it is"), OrderState.OUTCOME_UNKNOWN, None, TradingMode.ACTIVE),
+        (OrderRejected("no", metadata=REFUSED), OrderState.REJECTED, KeyFate.SPENT, TradingMode.ACTIVE),
+        (OrderRejected("no", is_bad_value=True), OrderState.REJECTED, KeyFate.SPENT, TradingMode.ACTIVE),
+        (OrderRejected("no", metadata=REDIRECTED), OrderState.REJECTED, KeyFate.SPENT, TradingMode.HALTED),
+        (VenueAuthentication("no"), OrderState.REJECTED, KeyFate.SPENT, TradingMode.HALTED),
+        (VenueRateLimited("later", retry_after_ms=100), OrderState.WORKING, None, TradingMode.ACTIVE),
+        (VenueUnreachable("refused"), OrderState.WORKING, None, TradingMode.ACTIVE),
+        (VenueRateLimited("later", retry_after_ms=60_000), OrderState.NOT_SENT, KeyFate.SPENT, TradingMode.ACTIVE),
+    ],
+)
+async def test_what_an_answer_means(
+    rig: Rig, met: Exception, state: OrderState, key: KeyFate | None, mode: TradingMode
+) -> None:
+    """What the venue's answer to the only request means for the order, the key and everybody else's orders."""
+    rig.trouble.before.append(met)
+    submission = asyncio.create_task(rig.submit("k1", BUY))
+    await rig.clock.advance(0.2)
+    answer = (await asyncio.gather(submission, return_exceptions=True))[0]
+    assert rig.order("k1").state is state
+    assert getattr(answer, "key", None) is key
+    assert rig.gateway.states.mode is mode
+    assert len(rig.trouble.posts) == (1 if state is OrderState.WORKING else 0)
+    again = (await asyncio.gather(rig.submit("k1", BUY), return_exceptions=True))[0]
+    assert (type(again), getattr(again, "key", None)) == (type(answer), key)  # the same for ever, also while halted
+    assert len(rig.trouble.posts) <= 1
