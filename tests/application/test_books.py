@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from gateway.application.order_timeline import OrderTimelines
 from gateway.application.order_updates import (
     CLOCK_AHEAD_MAX_MS,
     EVENTS_PER_READ,
@@ -31,7 +32,7 @@ from gateway.application.order_updates import (
 from gateway.application.resume_tokens import Book
 from gateway.domain.errors import FieldInvalid, ResumeTokenCompacted, SlowConsumer
 from gateway.domain.models.market_data import FeedStatus
-from gateway.domain.models.orders import OrderEvent
+from gateway.domain.models.orders import OrderEvent, OrderRef
 from gateway.domain.types import NANOS_PER_MS, FeedState
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from tests.application.books import BEGIN_NS, STRATEGIES, Books, Story, events_of, sqlite_journal
@@ -160,6 +161,26 @@ async def test_a_snapshot_with_what_ended_since(seed: int) -> None:
             assert {step.sequence for step in (begin, *listed, end)} == {len(rows)}
             assert {step.resume_token for step in (begin, *listed)} == {""}
             assert events_of(await books.read(strategy_id, StartAfter(end.resume_token))) == []
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+async def test_orders_in_the_archive_are_told_of_like_all_others(kind: str, tmp_path: Path) -> None:
+    books = Books(sqlite_journal(tmp_path) if kind == "disk" else MemoryJournal(), tail_events_max=40)
+    await Story(8, books).tell(200)
+    whole = await books.read(None, StartSince(BEGIN_NS))
+    snapshot = [step.payload for step in await books.read(None, StartSnapshot(BEGIN_NS))]
+    timelines = OrderTimelines(books.orders, books.journal)
+    ids = {row.order_id for _, row in books.rows(None)}
+    stories = {order_id: timelines.get(OrderRef(order_id=order_id)) for order_id in ids}
+    archived = books.orders.oldest_terminal(1_000, 10**9)
+    await books.journal.archive.put(archived, books.now_ns)
+    books.orders.let_go(archived)
+    assert books.journal.archive.count > 10
+    assert books.orders.surplus == 0
+    assert events_of(await books.read(None, StartSince(BEGIN_NS))) == events_of(whole)
+    assert [step.payload for step in await books.read(None, StartSnapshot(BEGIN_NS))] == snapshot
+    assert {order_id: timelines.get(OrderRef(order_id=order_id)) for order_id in ids} == stories
+    await books.journal.close()
 
 
 async def test_a_snapshot_takes_so_many_ended_orders_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
