@@ -15,11 +15,18 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import sys
+import tempfile
 import time
+from pathlib import Path
 from typing import Final
 
 from tests.chaos.planted import BUGS
+from tests.chaos.planted.registry import SEEDS_MAX
+from tests.chaos.processes import syscalls
+from tests.chaos.processes.programs import NotStarted
+from tests.chaos.processes.run import QUIET_S, Wanted, run
 from tests.chaos.simulation import crash_points as points, sweep
 from tests.chaos.simulation.world import ORDERS, Plan, simulate
 from tests.chaos.totals import Summary
@@ -28,8 +35,9 @@ MINUTES: Final = 10.0
 FIRST_SEED: Final = 1
 SIMULATED_ORDERS: Final = 100_000
 CRASH_REPETITIONS: Final = 3
-PROCESSES_S: Final = 200.0
-"""Of the whole, kept for real processes: 3,000 orders, 60 kills, and the settle window of 60 s and 30 s more."""
+REAL_ORDERS: Final = 3_000
+REAL_KILLS: Final = 60
+REAL_SEED: Final = 1
 SYSCALLS_S: Final = 60.0
 FINE, VIOLATED, FAILED, VOID = 0, 1, 2, 3
 
@@ -47,7 +55,11 @@ def main() -> int:
     crash.add_argument("--seed", type=int, default=FIRST_SEED)
     bugs = commands.add_parser("planted")
     bugs.add_argument("--bug", default="")
-    bugs.add_argument("--seeds", type=int, default=sweep.SEEDS_MAX)
+    bugs.add_argument("--seeds", type=int, default=SEEDS_MAX)
+    real = commands.add_parser("processes")
+    real.add_argument("--orders", type=int, default=REAL_ORDERS)
+    real.add_argument("--kills", type=int, default=REAL_KILLS)
+    commands.add_parser("syscalls")
     arguments = parser.parse_args()
     ends_at = time.monotonic() + arguments.minutes * 60
     match arguments.command:
@@ -59,12 +71,18 @@ def main() -> int:
             return _crash_points(arguments.point, arguments.seed, ends_at)
         case "planted":
             return _planted(arguments.bug, arguments.seeds)
+        case "processes":
+            return _processes(arguments.orders, arguments.kills, ends_at)
+        case "syscalls":
+            return _syscalls(ends_at)
         case _:
             return _everything(ends_at)
 
 
 def _everything(ends_at: float) -> int:
     codes = [
+        _processes(REAL_ORDERS, REAL_KILLS, ends_at),
+        _syscalls(time.monotonic() + SYSCALLS_S),
         _report("crash points", sweep.crash_points(FIRST_SEED, CRASH_REPETITIONS, ends_at)),
         _report("simulation", _sweep(ends_at)),
     ]
@@ -107,6 +125,35 @@ def _planted(name: str, seeds_max: int) -> int:
         print(f"{bug:<44} {count or '-':>5}  {', '.join(violated) or 'NOT CAUGHT'}  ({BUGS[bug].text})", flush=True)
     print(f"{len(rows or BUGS) - missed} of {len(rows or BUGS)} planted bugs were caught")
     return VIOLATED if missed else FINE
+
+
+def _processes(orders: int, kills: int, ends_at: float) -> int:
+    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
+    print(f"real processes: {orders:,} orders, {kills} kills or more, in {folder}", flush=True)
+    wanted = Wanted(folder, REAL_SEED, orders, kills, until=ends_at - QUIET_S, tell=_tell)
+    try:
+        result = run(wanted)
+    except NotStarted as error:
+        print(f"FAILED: a program did not start: {error}")
+        return FAILED
+    summary = Summary(orders=result.orders)
+    summary.fired.update(result.fired)
+    summary.take_report(result.report, f"the records are in {folder}")
+    summary.void += result.report.void
+    if result.orders < orders or result.kills < kills:
+        summary.void.append(f"{result.orders:,} orders and {result.kills} kills in the time given")
+    code = _report(f"real processes ({result.per_second:.0f} orders/s undisturbed)", summary)
+    if code == FINE:
+        shutil.rmtree(folder)
+    return code
+
+
+def _syscalls(until: float) -> int:
+    if not syscalls.is_available():
+        print("system calls: skipped, there is no strace here")
+        return FAILED if os.environ.get("CI") == "true" else FINE
+    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
+        return _report("kills at system calls", syscalls.sweep(Path(folder), until, _tell))
 
 
 def _report(title: str, summary: Summary) -> int:

@@ -35,6 +35,8 @@ BACK_S: Final = (0.000_5, 0.030)
 READ_TIMEOUT_S: Final = 5.0
 SLOW_S: Final = (1.0, 4.5)
 LATE_S: Final = (1.0, 40.0)
+AFTER_SETTLE_S: Final = (62.0, 100.0)
+"""Later than anybody believes: the order was called absent, and turns up."""
 BLIND_S: Final = 20.0
 """For so long after it was taken an order may not be found."""
 RETRY_AFTER_MS: Final = 200
@@ -220,6 +222,8 @@ class Road:
         if fault is Fault.LATE:
             out_s = self._random.uniform(*LATE_S)
             timeout_s = self._random.choice((0.05, READ_TIMEOUT_S))
+        if fault is Fault.AFTER_SETTLE:
+            out_s = self._random.uniform(*AFTER_SETTLE_S)
         if fault in _UNKNOWN_AT_ONCE or (
             fault in (Fault.LOST_BEFORE, Fault.LOST_AFTER) and self._random.random() < 0.7
         ):
@@ -255,7 +259,7 @@ class Road:
         self._life_passes(f"accepted:{parcel.route.partition(' ')[0]}")
         if fault is Fault.SLOW:
             back_s = self._random.uniform(*SLOW_S)
-        if fault not in (Fault.LOST_AFTER, Fault.SERVER_ERROR_AFTER, Fault.LATE):
+        if fault not in (Fault.LOST_AFTER, Fault.SERVER_ERROR_AFTER, Fault.LATE, Fault.AFTER_SETTLE):
             self._loop.call_later(back_s, _succeed, answer, found)
 
     async def _ask(self, context: CallContext, question: Callable[[], Coroutine[Any, Any, T]]) -> T:

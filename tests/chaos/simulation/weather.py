@@ -16,6 +16,7 @@ class Fault(StrEnum):
     LOST_BEFORE = "lost_before"
     LOST_AFTER = "lost_after"
     LATE = "late"
+    AFTER_SETTLE = "after_settle"
     SERVER_ERROR = "server_error"
     SERVER_ERROR_AFTER = "server_error_after"
     UNREADABLE_ANSWER = "unreadable_answer"
@@ -43,6 +44,7 @@ CHANGE_FAULTS: Final = (
     Fault.LOST_BEFORE,
     Fault.LOST_AFTER,
     Fault.LATE,
+    Fault.AFTER_SETTLE,
     Fault.SERVER_ERROR,
     Fault.SERVER_ERROR_AFTER,
     Fault.UNREADABLE_ANSWER,

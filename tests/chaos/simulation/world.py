@@ -73,7 +73,7 @@ STOPS: Final = (
 )
 RESTART_S: Final = (0.01, 1.5)
 QUOTE_S: Final = 0.2
-HEAL_S: Final = 45.0
+HEAL_S: Final = 105.0
 """After it no request is under way any more that was late."""
 CRASH_WAIT_S: Final = 10
 """So long after the traffic a point is waited for at which the process shall end."""

@@ -1,0 +1,35 @@
+"""Real processes in short: kills in the middle of traffic, kills at system calls, a disk that fails.
+
+`make chaos` is the long form, with the settle window of 60 s and sixty kills.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.chaos.processes import syscalls
+from tests.chaos.processes.run import Wanted, run
+
+ORDERS = 100
+KILLS = 2
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
+
+
+def test_kill_in_the_middle_of_traffic(tmp_path: Path) -> None:
+    result = run(Wanted(tmp_path, seed=1, orders=ORDERS, kills=KILLS, is_settled=False, undisturbed_s=1.0))
+    assert not result.report.violated, result.report.text()
+    assert result.orders >= ORDERS
+    assert result.kills == KILLS
+    assert sum(result.fired.values()) >= 1
+
+
+@pytest.mark.skipif(not syscalls.is_available() and os.environ.get("CI") != "true", reason="there is no strace here")
+def test_kill_at_system_calls_of_a_submission(tmp_path: Path) -> None:
+    summary = syscalls.short(tmp_path)
+    assert not summary.failures, "\n".join(summary.failures)
+    assert summary.kills >= len(syscalls.SHORT)
+    assert summary.fired["EIO of fdatasync"] == 1
