@@ -6,7 +6,7 @@ ARGS   ?=
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 .DEFAULT_GOAL := help
-.PHONY: help setup run demo bench test lint proto constraints clean
+.PHONY: chaos help setup run demo bench test lint proto constraints clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -28,6 +28,8 @@ demo: setup      ## one minute, no keys: alpaca-py alone beside the gateway
 	@$(BIN)/python -m tests.demo $(ARGS)
 bench: setup     ## the budgets U1, U2, U3, F1 and J1 as ratios of one run, and how fast it starts
 	@$(BIN)/python -m tests.bench $(ARGS)
+chaos: setup     ## orders that survive anything: ten minutes of kills and faults; MINUTES=, SEEDS=, ARGS="planted"
+	@$(BIN)/python -m tests.chaos $(ARGS)
 test: setup      ## all tests: behaviour, style, types, imports, protos
 	@$(BIN)/python -m pytest -q $(ARGS)
 lint: setup      ## ruff, mypy --strict, import contracts, buf
