@@ -152,13 +152,15 @@ class OrderLog:
 
     async def _begin(self, orders: dict[str, Order], events: Sequence[JournalEvent]) -> None:
         """Fold the orders of a slice as they were before it."""
-        new = list(dict.fromkeys(event.order_id for event in events if event.order_id not in orders))
-        first = {event.order_id: event.sequence for event in reversed(events)}
-        if not new:
+        firsts = {event.order_id: event for event in reversed(events) if event.order_id not in orders}
+        begun = {
+            order_id: first.sequence for order_id, first in firsts.items() if first.kind is not OrderEventKind.RECORDED
+        }
+        if not begun:
             return
-        earlier = self._journal.read_order_events(new, max(first.values()) - 1)
+        earlier = self._journal.read_order_events(list(begun), max(begun.values()) - 1)
         for count, event in enumerate(earlier):
-            if event.sequence < first[event.order_id]:
+            if event.sequence < begun[event.order_id]:
                 orders[event.order_id] = self._after(orders.get(event.order_id), event)
             if count % FOLD_SLICE_EVENTS == FOLD_SLICE_EVENTS - 1:
                 await asyncio.sleep(0)

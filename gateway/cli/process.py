@@ -12,6 +12,7 @@ from gateway.application.order_retention import OrderRetention
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.trading_engine import TradingEngine
 from gateway.application.trading_state import TradingStates
+from gateway.cli.runtime import collector_at_rest
 from gateway.config import Settings
 from gateway.container import Module, build
 from gateway.domain.interfaces import OrderJournal
@@ -39,7 +40,8 @@ class Gateway:
     def __init__(self, settings: Settings, *overrides: Module) -> None:
         self._drain_ms = settings.drain_timeout_ms
         self.injector: Final = build(settings, *overrides)
-        self._server = self.injector.get(GatewayServer)
+        with collector_at_rest():  # the journal is replayed
+            self._server = self.injector.get(GatewayServer)
         self._engine = self.injector.get(TradingEngine)
         self._states = self.injector.get(TradingStates)
         self._kill_watch = self.injector.get(KillWatch)

@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import sys
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
 from typing import Any, Final, TypeVar
 
 COLLECT_AFTER_OBJECTS: Final = 3_000
@@ -27,6 +28,16 @@ def run(main: Coroutine[Any, Any, T]) -> T:
     import uvloop  # noqa: PLC0415 - not to be had on Windows
 
     return uvloop.run(main)
+
+
+@contextmanager
+def collector_at_rest() -> Iterator[None]:
+    """Make a great many objects that stay, without the garbage collector looking through them again and again."""
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def settle_collector() -> None:
