@@ -8,13 +8,19 @@ it again. Who finds something wrong decides which of the two it is.
 from __future__ import annotations
 
 from collections import Counter
+from typing import Final
 
 import structlog
 
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.trading_state import TradingStates
 from gateway.domain.errors import GatewayError
+from gateway.domain.models.orders import VenueOrder
 from gateway.domain.models.risk import TradingMode
+from gateway.domain.types import NANOS_PER_SECOND
+
+REMEMBERED_NS: Final = 30 * 86_400 * NANOS_PER_SECOND
+"""For so long at least an order that has ended is remembered."""
 
 _log = structlog.get_logger(__name__)
 
@@ -48,6 +54,17 @@ class Alarms:
         self.tell(name, **facts)
         if self._states.mode.severity < mode.severity:
             self._tasks.spawn(self._tighten(name, mode, reason))
+
+    def tell_collision(self, order_id: str, found: VenueOrder, now_ns: int) -> None:
+        """The venue holds another order under an id that only we make: two gateways share the account, or the books
+        are not the ones that made it. An order older than what is remembered proves neither.
+        """
+        facts = {"order_id": order_id, "venue_order_id": found.venue_order_id, "symbol": found.symbol}
+        if found.create_time_ns is not None and now_ns - found.create_time_ns > REMEMBERED_NS:
+            self.tell("id_collision", **facts)
+            return
+        reason = "The venue holds another order under an id of this gateway's."
+        self.trip("id_collision", TradingMode.HALTED, reason, **facts)
 
     async def _tighten(self, name: str, mode: TradingMode, reason: str) -> None:
         try:

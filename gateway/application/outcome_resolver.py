@@ -22,7 +22,6 @@ from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import ClientOrderIdReused, GatewayError, OutcomeUnknown
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind, VenueOrder
-from gateway.domain.models.risk import TradingMode
 from gateway.domain.order_lifecycle import is_known_terminal
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, BudgetLane, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import Report, same_order
@@ -34,8 +33,6 @@ SETTLE_WINDOW_MS: Final = 60_000
 MISSES_MIN: Final = 5
 LIST_BEFORE_NS: Final = 300 * NANOS_PER_SECOND
 """The full list begins so long before the order was recorded."""
-REMEMBERED_NS: Final = 30 * 86_400 * NANOS_PER_SECOND
-"""For so long at least an order that has ended is remembered."""
 LIST_PAGE: Final = 500
 LIST_PAGES_MAX: Final = 20
 
@@ -96,17 +93,6 @@ class OutcomeResolver:
         if is_over or found.filled_quantity > known.filled_quantity:
             self.on_fills_withheld(order_id)
 
-    def tell_collision(self, order_id: str, found: VenueOrder) -> None:
-        """The venue holds another order under an id that only we make: two gateways share the account, or the books
-        are not the ones that made it. An order older than what is remembered proves neither.
-        """
-        facts = {"order_id": order_id, "venue_order_id": found.venue_order_id, "symbol": found.symbol}
-        if found.create_time_ns is not None and self._wall() - found.create_time_ns > REMEMBERED_NS:
-            self._alarms.tell("id_collision", **facts)
-            return
-        reason = "The venue holds another order under an id of this gateway's."
-        self._alarms.trip("id_collision", TradingMode.HALTED, reason, **facts)
-
     async def look_up_once(self, venue_id: str, lane: BudgetLane = BudgetLane.LOOKUP) -> VenueOrder | None:
         """One lookup; None when the venue does not know it, or could not be asked."""
         try:
@@ -160,7 +146,7 @@ class OutcomeResolver:
 
     async def _taken(self, order: Order, found: VenueOrder) -> None:
         """Another order stands at the venue under this id: ours cannot have been taken."""
-        self.tell_collision(order.order_id, found)
+        self._alarms.tell_collision(order.order_id, found, self._wall())
         failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
         await self._record_end(order.order_id, OrderEventKind.REJECTED, failure)
         await self._orders.observe(Report(found, self._wall(), backfill=True), park=False)

@@ -32,7 +32,7 @@ from gateway.domain.models.market_data import Gap
 from gateway.domain.models.orders import JournalEvent, Order, VenueOrder
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.order_lifecycle import venue_order_of
-from gateway.domain.types import NANOS_PER_SECOND, ORDER_FEED, BudgetLane, FeedState
+from gateway.domain.types import NANOS_PER_SECOND, ORDER_FEED, BudgetLane, FeedState, OrderState
 from gateway.domain.venue_reports import Report, rewound
 from gateway.services.account import BalanceService
 from gateway.services.trading import PositionService
@@ -181,6 +181,10 @@ class Reconciler:
             self._high_water_ns = max(self._high_water_ns or 0, event.event_time_ns)
         if event.fill is not None and event.backfill:
             self._fills_made_up += 1
+        if event.fill is not None and order.spec.quantity is not None and order.filled_quantity > order.spec.quantity:
+            self._alarms.tell("order_overfilled", order_id=order_id, filled_quantity=str(order.filled_quantity))
+        if order.state is OrderState.UNRECOGNIZED and event.venue_order is not None:
+            self._alarms.tell("status_unrecognized", order_id=order_id, venue_status=order.venue_status)
 
     def _on_adopted(self, order: Order, found: VenueOrder, is_collision: bool) -> None:
         """An order met at the venue: from outside, or an orphan of ours."""
@@ -188,12 +192,13 @@ class Reconciler:
         if order.external:
             _log.info("order_from_outside", **facts)
         elif is_collision:
-            self._alarms.tell("id_collision", **facts)
+            self._alarms.tell_collision(order.order_id, found, self._wall())
         elif self._is_journal_kept:
             reason = "The venue has orders of this gateway that its journal does not: rows were lost."
             self._alarms.trip("orphan_adopted", TradingMode.REDUCING, reason, **facts)
-        else:
-            self._alarms.tell("orphan_adopted", **facts)
+        else:  # every start meets the orders of the one before
+            _log.warning("orphan_adopted", **facts)
+            self._alarms.counts["orphan_adopted"] += 1
 
     async def _reconcile(self) -> None:
         """Read everything that may have been missed; LIVE when that is done, and tried again until it is."""

@@ -14,6 +14,7 @@ from typing import Final
 
 import structlog
 
+from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
 from gateway.application.commands import ReplaceRequest
 from gateway.application.failures import error_of, failure_of
@@ -93,6 +94,7 @@ class Replacements:
         resolver: OutcomeResolver,
         cancellations: Cancellations,
         states: TradingStates,
+        alarms: Alarms,
         calls: VenueCalls,
         tasks: OwnedTasks,
         wall: Callable[[], int],
@@ -111,6 +113,7 @@ class Replacements:
         self._resolver = resolver
         self._cancellations = cancellations
         self._states = states
+        self._alarms = alarms
         self._calls = calls
         self._tasks = tasks
         self._wall = wall
@@ -303,7 +306,7 @@ class Replacements:
         try:
             found = await self._venue.find(self._calls.own(BudgetLane.LOOKUP), order.pending_replace_id)
             if found is not None and venue_order_of(order, found.replaces or "") is None:
-                self._resolver.tell_collision(order.order_id, found)  # another order stands under the replace's id
+                self._alarms.tell_collision(order.order_id, found, self._wall())
                 failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
                 await self._record_refusal(order.order_id, _key_of(order), failure)
                 return 0

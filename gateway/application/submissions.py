@@ -262,7 +262,7 @@ class Submissions:
         error = ClientOrderIdReused(
             "The venue holds another order under this key.", metadata={"venue_order_id": found.venue_order_id}
         )
-        self._resolver.tell_collision(command.order_id, found)
+        self._alarms.tell_collision(command.order_id, found, self._wall())
         try:
             await self._end(command, request, OrderEventKind.REJECTED, error, key=KeyFate.TAKEN)
         finally:

@@ -231,7 +231,7 @@ class Gateway:
         cancellations = Cancellations(self.orders, service, self.resolver, self.states, calls, self.tasks, wall, sleep)
         replacements = Replacements(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
-            cancellations, self.states, calls, self.tasks, wall, monotonic, sleep,
+            cancellations, self.states, self.alarms, calls, self.tasks, wall, monotonic, sleep,
         )  # fmt: skip
         self.baselines = settings.get("baselines") or MemoryPositionBaselines()
         self.holdings = PositionCheck(self.journal, self.baselines, self.alarms, monotonic)

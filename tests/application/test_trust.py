@@ -8,8 +8,18 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import KeyFate, OrderFeedBlind, OrderNotFound, OutcomeUnknown, Reconciling, VenueUnreachable
-from gateway.domain.models.orders import UNREADABLE, OrderChanges, OrderFilter, OrderRef
+from gateway.domain.errors import (
+    GatewayError,
+    KeyFate,
+    OrderFeedBlind,
+    OrderNotFound,
+    OrderRejected,
+    OutcomeUnknown,
+    Reconciling,
+    VenueRateLimited,
+    VenueUnreachable,
+)
+from gateway.domain.models.orders import UNREADABLE, OrderChanges, OrderFilter, OrderRef, VenueOrderUpdate
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import FeedState, OnZombie, OrderState
 from gateway.emulator.exchange import ExchangeConfig
@@ -213,6 +223,57 @@ async def test_one_order_that_cannot_be_read_does_not_hide_the_others(rig: Rig) 
     assert (rig.order("k1").state, rig.order("k1").spec.limit_price) == (OrderState.WORKING, 90)
     assert rig.order("k2").spec.limit_price == 91
     assert rig.trouble.lookups == asked
+
+
+async def test_more_than_was_ordered_is_counted_and_is_an_alarm(rig: Rig) -> None:
+    await rig.submit("k1", BUY)
+    await settle()
+    found = await rig.venue.trading.get_order(rig.call(), rig.order("k1").venue_order_id)
+    over = replace(found, venue_status="filled", filled_quantity=Decimal(12), filled_average_price=Decimal(90))
+    update = VenueOrderUpdate("fill", over, rig.clock.now_ns, None, "e1", Decimal(90), Decimal(12), Decimal(12))
+    rig.gateway.feed.on_update(update)
+    await settle()
+    assert (rig.order("k1").state, rig.order("k1").filled_quantity) == (OrderState.FILLED, 12)
+    assert rig.gateway.alarms.counts["order_overfilled"] == 1
+    assert rig.gateway.positions.held("AAPL") == 12
+
+
+async def test_a_status_that_nobody_knows_is_open_and_an_alarm(rig: Rig) -> None:
+    await rig.submit("k1", BUY)
+    await settle()
+    found = await rig.venue.trading.get_order(rig.call(), rig.order("k1").venue_order_id)
+    odd = replace(found, venue_status="pondering")
+    rig.gateway.feed.on_update(VenueOrderUpdate("pondering", odd, rig.clock.now_ns))
+    await settle()
+    assert rig.order("k1").state is OrderState.UNRECOGNIZED
+    assert rig.gateway.alarms.counts == {"status_unrecognized": 1}
+    assert rig.gateway.orders.open_count == 1
+
+
+@pytest.mark.parametrize("way", ["denied", "rejected", "not sent"])
+async def test_whatever_never_was_is_watched_for(rig: Rig, way: str) -> None:
+    spec = BUY
+    if way == "denied":
+        spec = make_spec("AAPL", "buy", 5_000, limit_price="90")
+    elif way == "rejected":
+        rig.trouble.before.append(OrderRejected("no"))
+    else:
+        rig.trouble.before.append(VenueRateLimited("later", retry_after_ms=60_000))
+    with pytest.raises(GatewayError) as caught:
+        await rig.submit("k1", spec)
+    assert caught.value.key is KeyFate.SPENT
+    at_venue = await rig.venue.trading.submit_order(
+        rig.call(), "by hand", make_spec("AAPL", "buy", 1, limit_price="80")
+    )
+    sighted = replace(
+        at_venue, venue_client_order_id="default.k1", quantity=spec.quantity, limit_price=spec.limit_price,
+        venue_order_id="00000000-0000-4000-8000-000000000001",
+    )  # fmt: skip
+    rig.gateway.feed.on_update(VenueOrderUpdate("new", sighted, rig.clock.now_ns))
+    await settle()
+    assert rig.gateway.alarms.counts["order_resurrected"] == 1
+    assert rig.order("k1").cancel_request_time_ns is not None
+    assert rig.trouble.deletes == [sighted.venue_order_id]
 
 
 class TestZombies:
