@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from gateway.application.venue_calls import VenueCalls
-from gateway.domain.errors import GatewayError, VenueUnreachable
+from gateway.domain.errors import GatewayError, VenueAuthentication, VenueUnreachable
 from gateway.domain.interfaces import AccountPinStore, AccountRepository
 from gateway.domain.models.account import AccountPin
 from gateway.domain.types import BudgetLane, Venue
@@ -55,6 +55,7 @@ class AccountGuard:
         self._calls = calls
         self._latch = latch
         self._sleep = sleep
+        self._is_refused = False
         self.is_verified = False
 
     async def verify(self) -> bool:
@@ -72,6 +73,7 @@ class AccountGuard:
                 await self._pins.put(AccountPin(self._venue, account.account_id))
         except GatewayError as error:
             _log.warning("account_unread", error=type(error).__name__)
+            self._is_refused = isinstance(error, VenueAuthentication)
             return False
         if pin is not None and pin.account_id != account.account_id:
             raise self._wrong("the venue shows another account than the one it was begun with")
@@ -92,8 +94,10 @@ class AccountGuard:
         """Refuse new commands until it is known whose account this is.
 
         Raises:
-            VenueUnreachable: Nothing was sent.
+            VenueUnreachable, VenueAuthentication: Nothing was sent.
         """
+        if not self.is_verified and self._is_refused:
+            raise VenueAuthentication("The venue refuses the gateway's credentials; nothing was sent.")
         if not self.is_verified:
             raise VenueUnreachable(
                 "The venue has not said yet which account this is; nothing was sent.", retry_after_ms=RETRY_AFTER_MS
