@@ -170,8 +170,12 @@ class RiskManager:
         await self._positions.refresh(call)
 
     async def refresh_positions(self, call: CallContext) -> None:
-        """Read the positions anew: fills cannot be followed while the order feed is down."""
-        await self._positions.refresh(call)
+        """Read the positions anew, once in a while: fills cannot be followed while the order feed is down.
+
+        What was sent since the last reading still counts as outstanding: nothing is sold twice on an old figure.
+        """
+        if self._positions.age_s > FRESH_ENOUGH_S:
+            await self._positions.refresh(call)
 
     def evaluate(
         self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None = None
