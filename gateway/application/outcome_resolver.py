@@ -14,13 +14,13 @@ from typing import Final
 import structlog
 
 from gateway.application.alarms import Alarms
+from gateway.application.full_listings import FullListings
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.pauses import pause
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import ClientOrderIdReused, GatewayError, OutcomeUnknown
-from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind, VenueOrder
 from gateway.domain.order_lifecycle import is_known_terminal
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, BudgetLane, OrderState, venue_client_order_id
@@ -33,8 +33,6 @@ SETTLE_WINDOW_MS: Final = 60_000
 MISSES_MIN: Final = 5
 LIST_BEFORE_NS: Final = 300 * NANOS_PER_SECOND
 """The full list begins so long before the order was recorded."""
-LIST_PAGE: Final = 500
-LIST_PAGES_MAX: Final = 20
 
 _log = structlog.get_logger(__name__)
 
@@ -70,6 +68,7 @@ class OutcomeResolver:
         self._monotonic = monotonic
         self._sleep = sleep
         self._settle_window_s = settle_window_ms / MS_PER_SECOND
+        self._listings = FullListings(venue, calls)
         self._nudges: dict[str, asyncio.Event] = {}
         self.on_fills_withheld: Callable[[str], None] = lambda _: None
 
@@ -153,25 +152,9 @@ class OutcomeResolver:
 
     async def _is_not_listed(self, order: Order) -> bool:
         """Whether the venue's full list since before the order was sent does not have it."""
-        venue_id = _venue_id(order)
-        after_ns = order.create_time_ns - LIST_BEFORE_NS
-        call = self._calls.own(BudgetLane.LOOKUP)
-        for _ in range(LIST_PAGES_MAX):
-            try:
-                page = await self._venue.list(
-                    call, VenueOrderFilter.ALL, after_ns=after_ns, oldest_first=True, limit=LIST_PAGE
-                )
-            except GatewayError:
-                return False
-            if any(found.venue_client_order_id in (venue_id, "") for found in page):
-                return False  # one without an id that can be read may be it
-            if len(page) < LIST_PAGE:
-                return True
-            newest = max((found.submit_time_ns or 0 for found in page), default=0)
-            if newest <= after_ns:
-                return False
-            after_ns = newest - 1  # bounds are exclusive, and times may tie
-        return False
+        listed = await self._listings.read(order.create_time_ns - LIST_BEFORE_NS)
+        # An order without an id that can be read may be it.
+        return listed is not None and _venue_id(order) not in listed and "" not in listed
 
     async def _absent(self, order_id: str) -> None:
         failure = Failure("ABSENT", "Sent without an answer, and proved not to be at the venue.")
