@@ -12,7 +12,10 @@ _SEVERITY: Final = {"ACTIVE": 0, "REDUCING": 1, "HALTED": 2, "KILLED": 3}
 _CANCELS: Final = frozenset({"CancelOrder", "CancelOrders"})
 _MAY_FAIL: Final = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED", "INTERNAL", "UNKNOWN"})
 """Without a reason: the gateway was not there to answer."""
-_NO_REFUSAL: Final = frozenset({"ORDER_NOT_FOUND", "VENUE_REJECTED", "FIELD_INVALID", "DRAINING"})
+_NO_REFUSAL: Final = frozenset(
+    {"ORDER_NOT_FOUND", "VENUE_REJECTED", "FIELD_INVALID", "DRAINING", "JOURNAL_UNAVAILABLE"}
+)
+"""The last: a cancel was tried and could not be promised, or the order is not known to be at the venue yet."""
 _FOREVER: Final = 2**63
 Span = tuple[int, int]
 

@@ -18,10 +18,10 @@ from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
 
 DEADLINE_S: Final = 10.0
 VALID_S: Final = 30.0
-RETRY_S: Final = (0.1, 0.2, 0.4, 0.8)
+RETRY_S: Final = (0.2, 0.4, 0.8, 1.5)
 GIVE_UP_S: Final = 180.0
 """An order whose fate its strategy does not know is asked for so long."""
-REOPEN_S: Final = 0.2
+REOPEN_S: Final = 0.5
 TRADED: Final = ("AAPL", "MSFT")
 RESTING: Final = "NVDA"
 """Its orders rest far below the market. All buy: the venue refuses what could trade against an order of one's own."""

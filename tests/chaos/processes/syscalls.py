@@ -129,7 +129,7 @@ class _Sweep:
         is_attached = await programs.wait_until(
             lambda: ATTACHED in log.read_text(errors="replace") or tracer.poll() is not None, ATTACH_S_MAX
         )
-        if not is_attached or tracer.poll() is not None:
+        if not is_attached or ATTACHED not in log.read_text(errors="replace"):
             raise programs.NotStarted(log.read_text(errors="replace"))
         return tracer
 

@@ -105,7 +105,7 @@ class Trader:
 
     async def _submit(self, key: str, spec: OrderSpec) -> Json:
         timeout_s = self._random.choice((10.0, 10.0, 5.0, 1.0, 0.1))
-        valid_s = self._random.choice((5.0, 5.0, 30.0, 1.0))
+        valid_s = self._random.choice((5.0, 5.0, 30.0, 1.0, 0.4))
 
         def request() -> OrderRequest:
             valid_until_ns = self._doors.loop.wall() + int(valid_s * NANOS_PER_SECOND)
@@ -215,9 +215,16 @@ class Operator:
 
 
 class Listener:
-    """The stream side of a strategy, or of the account: it resumes by its token, sometimes by an older one."""
+    """The stream side of a strategy, or of the account: it resumes by its token, sometimes by an older one.
 
-    def __init__(self, book: str | None, doors: Doors, notes: Notebook, random: Random) -> None:
+    Args:
+        always: Instead of resuming, begin anew like this: snapshot, live.
+    """
+
+    def __init__(
+        self, book: str | None, doors: Doors, notes: Notebook, random: Random, *, always: tuple[str, ...] = ()
+    ) -> None:
+        self._always = always
         self._book = book
         self._doors = doors
         self._notes = notes
@@ -242,6 +249,8 @@ class Listener:
             self._left = self._random.randint(*MESSAGES_BEFORE_CUT)
             await self._doors.stream(self._notes, self._book, kind, start, token, self._hear)
             kind = "token" if self._token else "snapshot"
+            if self._always:
+                kind = self._random.choice(self._always)
             await asyncio.sleep(self._random.uniform(*REOPEN_S))
 
     def _hear(self, step: Step) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, as_completed, wait
 from multiprocessing import get_context
 from typing import Final
 
@@ -101,9 +101,9 @@ def seeds_until_caught(name: str, first_seed: int = 1, seeds_max: int = SEEDS_MA
 def planted_table(first_seed: int, seeds_max: int) -> Iterator[tuple[str, int, list[str]]]:
     """Every planted bug: its name, after how many seeds it was caught, and by which invariants."""
     with ProcessPoolExecutor(WORKERS, mp_context=get_context("spawn")) as pool:
-        found = {name: pool.submit(seeds_until_caught, name, first_seed, seeds_max) for name in BUGS}
-        for name, future in found.items():
-            yield (name, *future.result())
+        found = {pool.submit(seeds_until_caught, name, first_seed, seeds_max): name for name in BUGS}
+        for future in as_completed(found):
+            yield (found[future], *future.result())
 
 
 def _in_parallel(work: Iterator[tuple[Callable[..., Summary], tuple[int, ...]]]) -> Iterator[Summary]:

@@ -37,9 +37,13 @@ SLOW_S: Final = (1.0, 4.5)
 LATE_S: Final = (1.0, 40.0)
 AFTER_SETTLE_S: Final = (62.0, 100.0)
 """Later than anybody believes: the order was called absent, and turns up."""
+OUTAGE_S: Final = (1.0, 15.0)
+OUTAGE_RARITY: Final = 4
 BLIND_S: Final = 20.0
 """For so long after it was taken an order may not be found."""
-RETRY_AFTER_MS: Final = 200
+RETRY_AFTER_MS: Final = (50, 200, 900)
+SLOW_REJECTS: Final = 0.3
+"""Of the refusals, those that come after the caller was told that the order is under way."""
 MUTE_PATCH: Final = "PATCH /v2/orders/"
 
 T = TypeVar("T")
@@ -57,6 +61,7 @@ class Exchange:
     """What all lives share.
 
     Attributes:
+        outage_until: Until then no question is answered; loop seconds.
         blind_until: When an order can be found, by its client's id; loop seconds.
     """
 
@@ -66,6 +71,7 @@ class Exchange:
     disk: Disk
     loop: asyncio.AbstractEventLoop
     blind_until: dict[str, float]
+    outage_until: float = 0.0
 
     def fire(self, fault: Fault) -> None:
         """A fault has struck."""
@@ -242,10 +248,12 @@ class Road:
             exchange.record.request(parcel.route, parcel.client_id, parcel.body, parcel.left_ns, parcel.head)
         back_s = self._random.uniform(*BACK_S)
         if fault is Fault.RATE_LIMITED:
-            error = VenueRateLimited("the venue asks to wait", retry_after_ms=RETRY_AFTER_MS)
+            error = VenueRateLimited("the venue asks to wait", retry_after_ms=self._random.choice(RETRY_AFTER_MS))
             self._loop.call_later(back_s, _fail, answer, error)
             return
         if fault is Fault.REJECTED:
+            if self._random.random() < SLOW_REJECTS:
+                back_s = self._random.uniform(*SLOW_S)
             self._loop.call_later(back_s, _fail, answer, _rejected())
             return
         try:
@@ -265,12 +273,12 @@ class Road:
     async def _ask(self, context: CallContext, question: Callable[[], Coroutine[Any, Any, T]]) -> T:
         self._life.at("ask")
         self._gate().admit(context.lane)
-        fault = self._exchange.weather.of_read()
+        fault = self._exchange.weather.of_read() or self._outage()
         await self._pass(self._random.uniform(*OUT_S))
         if fault is not None:
             self._exchange.fire(fault)
             if fault is Fault.READ_LIMITED:
-                raise VenueRateLimited("the venue asks to wait", retry_after_ms=RETRY_AFTER_MS)
+                raise VenueRateLimited("the venue asks to wait", retry_after_ms=RETRY_AFTER_MS[1])
             raise VenueUnreachable("the question was not answered")
         try:
             found = driven(question())
@@ -278,6 +286,14 @@ class Road:
             await self._pass(self._random.uniform(*BACK_S))
         self._life.at("told")
         return found
+
+    def _outage(self) -> Fault | None:
+        """For a while no question is answered at all."""
+        exchange, now = self._exchange, self._loop.time()
+        weather = exchange.weather
+        if now >= exchange.outage_until and weather.strikes(weather.outage_rate / OUTAGE_RARITY):
+            exchange.outage_until = now + self._random.uniform(*OUTAGE_S)
+        return Fault.READ_OUTAGE if now < exchange.outage_until and not weather.is_fair else None
 
     async def _pass(self, delay_s: float) -> None:
         await asyncio.sleep(delay_s)

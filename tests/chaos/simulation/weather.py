@@ -26,6 +26,7 @@ class Fault(StrEnum):
     # A question.
     READ_FAILED = "read_failed"
     READ_LIMITED = "read_limited"
+    READ_OUTAGE = "read_outage"
     BLIND_LOOKUP = "blind_lookup"
     # The order feed.
     EVENT_DROPPED = "event_dropped"
@@ -84,6 +85,7 @@ class Weather:
         self._events = _table(EVENT_FAULTS, rates)
         self._reads = _table(READ_FAULTS, rates)
         self.blind_rate = rates[Fault.BLIND_LOOKUP]
+        self.outage_rate = rates[Fault.READ_OUTAGE]
         self.mute_rate = rates[Fault.FEED_MUTE]
         self.cut_rate = rates[Fault.FEED_CUT]
         self.disk_rate = rates[Fault.DISK_FAILED]

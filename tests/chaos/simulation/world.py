@@ -206,6 +206,9 @@ class World:
         self._notes = Notebook("run", self._history)
         self._traders = [self._trader(name) for name in STRATEGIES]
         self._listeners = [self._listener(name) for name in (*STRATEGIES, None)]
+        notes = Notebook("watcher", self._history)
+        random = Random(self._random.random())
+        self._listeners.append(Listener(STRATEGIES[0], self._doors, notes, random, always=("snapshot", "live")))
         self._operator = Operator(self._doors, Notebook("operator", self._history), Random(self._random.random()))
         self._crash_plan = list(plan.crash_at)
         self._passed: dict[str, int] = {}
