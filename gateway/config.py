@@ -47,6 +47,9 @@ class Settings(BaseSettings):
 
     submit_wait_ms: int = Field(default=2_000, ge=1, le=60_000)
     """How long SubmitOrder waits for the venue's answer before it says where the order stands."""
+    reference_price_wait_ms: int = Field(default=1_000, ge=10, le=10_000)
+    """How long an order that needs a price waits for one to be read (the first request from another continent takes
+    three round trips); none is PRICE_UNAVAILABLE."""
     default_staleness_ms: int = Field(default=1_000, ge=0, le=60_000)
     """How old a cached read may be when the caller does not say."""
     settle_window_ms: int = Field(default=60_000, ge=30_000, le=600_000)

@@ -329,7 +329,14 @@ class ServiceModule(Module):
         clocks: Clocks,
     ) -> QuoteService:
         """Latest quotes, vouched or not."""
-        return QuoteService(repository, streaming, reads, stock_feed=settings.stock_feed, monotonic=clocks.monotonic)
+        return QuoteService(
+            repository,
+            streaming,
+            reads,
+            stock_feed=settings.stock_feed,
+            monotonic=clocks.monotonic,
+            price_wait_ms=settings.reference_price_wait_ms,
+        )
 
     @provider
     @singleton

@@ -277,7 +277,7 @@ def test_paper_warns_and_takes_keys_under_alpacas_names(
 @pytest.mark.parametrize(
     ("arguments", "extra", "code", "said"),
     [
-        (["--venue", "live"], {}, EXIT_CONFIG, "no durable journal, no identities, no TLS and no risk limits"),
+        (["--venue", "live"], {}, EXIT_CONFIG, "no identities, no TLS and no risk limits"),
         (["--venue", "paper"], {}, EXIT_CONFIG, "paper needs keys"),
         (["--venue", "moon"], {}, EXIT_CONFIG, "venue: Input should be"),
         (["--venue", "paper", "--seed", "1"], {}, 2, "--seed"),

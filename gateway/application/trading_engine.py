@@ -261,6 +261,7 @@ class TradingEngine:
         """
         if self._is_draining:
             raise Draining("The gateway is shutting down.")
+        self._orders.check_room()  # first: a journal at fault also halts trading, and is the better answer
         self._states.check_door()
         for check in self._doors:
             check()
@@ -272,7 +273,6 @@ class TradingEngine:
             raise FieldInvalid("valid_until is too far ahead.", violations=[violation])
         if (call.deadline - self._monotonic()) * MS_PER_SECOND < SUBMIT_TIME_MIN_MS:
             raise InsufficientTime("The deadline leaves no time to send the order safely.")
-        self._orders.check_room()
 
     def _stopped(self, *, is_reduction: bool) -> tuple[RiskCheckResult, ...]:
         """The trading state as a check that fails; nothing while it lets the order through."""

@@ -12,13 +12,14 @@ import structlog
 from gateway.domain.errors import GatewayError
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Bar, BarsRequest, Latest, Page, Quote, Selection, Snapshot, Trade
-from gateway.domain.types import AssetClass, CallContext, Channel, DataFeed, asset_class_of
+from gateway.domain.types import MS_PER_SECOND, AssetClass, CallContext, Channel, DataFeed, asset_class_of
 from gateway.services.bar_pages import BarsCursor, first_page, read_token, write_token
 from gateway.services.latest_reads import LatestReads
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming import StreamingService
 
-REFERENCE_PRICE_WAIT_S: Final = 0.25
+REFERENCE_PRICE_WAIT_MS: Final = 1_000
+"""How long an order waits for its price, unless a setting says otherwise."""
 REFERENCE_PRICE_STALENESS_MAX_MS: Final = 250
 """A quote read for one order serves the next one in the same quarter of a second."""
 
@@ -31,6 +32,7 @@ class QuoteService:
     Args:
         stock_feed: What "the best that the account has" means for stocks.
         monotonic: Seconds, as `CallContext.deadline`.
+        price_wait_ms: How long an order waits for its price.
     """
 
     def __init__(
@@ -41,12 +43,14 @@ class QuoteService:
         *,
         stock_feed: DataFeed,
         monotonic: Callable[[], float],
+        price_wait_ms: int = REFERENCE_PRICE_WAIT_MS,
     ) -> None:
         self._repository = repository
         self._streaming = streaming
         self._reads = reads
         self._stock_feed = stock_feed
         self._monotonic = monotonic
+        self._price_wait_s = price_wait_ms / MS_PER_SECOND
 
     async def latest_quotes(
         self, selection: Selection, max_staleness_ms: int | None, call: CallContext
@@ -66,14 +70,14 @@ class QuoteService:
         return await self._reads.latest(Channel.QUOTES, question, selection, max_staleness_ms, call)
 
     async def reference_price(self, symbol: str, call: CallContext) -> Quote | None:
-        """The live feed's quote if it can be vouched for, else one read within 250 ms. Never raises."""
+        """The live feed's quote if it can be vouched for, else one read in time. Never raises."""
         feed = DataFeed.CRYPTO_US if asset_class_of(symbol) is AssetClass.CRYPTO else self._stock_feed
         live = self._streaming.newest(Channel.QUOTES, feed, symbol)
         if isinstance(live, Quote):
             return live
-        bounded = replace(call, deadline=min(call.deadline, self._monotonic() + REFERENCE_PRICE_WAIT_S))
+        bounded = replace(call, deadline=min(call.deadline, self._monotonic() + self._price_wait_s))
         try:
-            async with asyncio.timeout(REFERENCE_PRICE_WAIT_S):
+            async with asyncio.timeout(self._price_wait_s):
                 reading = await self._reads.read(
                     "reference price",  # not shared with callers who would wait longer
                     self._repository.get_latest_quotes,

@@ -29,7 +29,7 @@ async def filled(count: int, orders_max: int = 1_000) -> OrderManager:
         event = JournalEvent(OrderEventKind.RECORDED, order_id, strategy, number // 3, 0, request=request)
         await manager.record([event])
         if number % 3 == 0:
-            await manager.record([JournalEvent(OrderEventKind.DENIED, order_id, strategy, number, 0)])
+            await manager.record([JournalEvent(OrderEventKind.DENIED, order_id, strategy, number // 3, 0)])
     return manager
 
 

@@ -59,7 +59,9 @@ def services(corridor: Corridor) -> Services:  # noqa: F811 - the fixture above
         wall=clocks.wall,
         monotonic=clocks.monotonic,
     )
-    quotes = QuoteService(venue, streaming, reads, stock_feed=DataFeed.IEX, monotonic=clocks.monotonic)
+    quotes = QuoteService(
+        venue, streaming, reads, stock_feed=DataFeed.IEX, monotonic=clocks.monotonic, price_wait_ms=50
+    )
     return Services(corridor, quotes, PriceService(venue, streaming, reads, errors, wall=clocks.wall))
 
 
