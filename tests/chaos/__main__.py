@@ -83,19 +83,19 @@ def main() -> int:
 
 
 def _everything(ends_at: float) -> int:
-    """Real processes have the machine to themselves until only the settle window is left of them."""
-    is_quiet = threading.Event()
+    """Real processes have the machine to themselves until disturbed; the simulation takes what is left then."""
+    is_disturbed = threading.Event()
     codes: list[int] = []
 
     def real() -> None:
         try:
-            codes.append(_processes(REAL_ORDERS, REAL_KILLS, ends_at, is_quiet.set))
+            codes.append(_processes(REAL_ORDERS, REAL_KILLS, ends_at, is_disturbed.set))
         finally:
-            is_quiet.set()
+            is_disturbed.set()
 
     thread = threading.Thread(target=real)
     thread.start()
-    is_quiet.wait()
+    is_disturbed.wait()
     codes.append(_report("crash points", sweep.crash_points(FIRST_SEED, CRASH_REPETITIONS, ends_at)))
     codes.append(_report("simulation", _sweep(ends_at)))
     thread.join()
@@ -141,10 +141,10 @@ def _planted(name: str, seeds_max: int) -> int:
     return VIOLATED if missed else FINE
 
 
-def _processes(orders: int, kills: int, ends_at: float, on_quiet: Callable[[], None] = lambda: None) -> int:
+def _processes(orders: int, kills: int, ends_at: float, on_disturbed: Callable[[], None] = lambda: None) -> int:
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     print(f"real processes: {orders:,} orders, {kills} kills or more, in {folder}", flush=True)
-    wanted = Wanted(folder, REAL_SEED, orders, kills, until=ends_at - QUIET_S, tell=_tell, on_quiet=on_quiet)
+    wanted = Wanted(folder, REAL_SEED, orders, kills, until=ends_at - QUIET_S, tell=_tell, on_disturbed=on_disturbed)
     try:
         result = run(wanted)
     except NotStarted as error:

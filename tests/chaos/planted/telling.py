@@ -88,7 +88,7 @@ def heartbeat_tells_the_accounts_head(patch: Patch) -> None:
     was = patch.set(OrderUpdates, "_step", step)
 
 
-@bug("I15", needs="snapshots while orders change")
+@bug("I15", "I18", needs="snapshots while orders change")
 def snapshot_numbered_before_it_was_taken(patch: Patch) -> None:
     """A snapshot ends with the sequence of the moment before, so that what follows it has a gap."""
 

@@ -40,7 +40,7 @@ class Wanted:
     """What a run is to consist of.
 
     Attributes:
-        on_quiet: Called when only time must pass: others may have the machine.
+        on_disturbed: Called when the undisturbed traffic is over: others may have what is left of the machine.
         is_settled: Wait for the settle window at the end; without it only what needs no quiescence is judged.
     """
 
@@ -53,7 +53,7 @@ class Wanted:
     undisturbed_s: float = UNDISTURBED_S
     until: float = float("inf")
     tell: Callable[[str], None] = field(default=print)
-    on_quiet: Callable[[], None] = field(default=lambda: None)
+    on_disturbed: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass(slots=True)
@@ -136,6 +136,7 @@ class _Run:
         """Kill and be in the way until there are enough orders and kills, or time is over."""
         wanted = self._wanted
         await programs.wait_until(lambda: self._in_flight() >= CROWD, UP_S_MAX, 0.001)
+        wanted.on_disturbed()
         while self._is_short() and time.monotonic() < wanted.until:
             if wanted.with_faults:
                 with contextlib.suppress(Exception):
@@ -190,7 +191,6 @@ class _Run:
         if not self._wanted.is_settled:
             return
         self._wanted.tell(f"  {self._orders} orders, {self._kills} kills; now the settle window of 60 s, and 30 s more")
-        self._wanted.on_quiet()
         await asyncio.sleep(QUIET_S)
         account, positions, fees = await asyncio.to_thread(programs.venue_truth, url)
         told = {"open_orders": await self._strategies[0].open_orders()}

@@ -14,7 +14,7 @@ from gateway.domain.models.orders import OrderChanges, OrderRef, OrderRequest, O
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import NANOS_PER_SECOND, OrderClass, OrderSide, OrderType, TimeInForce
 from tests.chaos.simulation.doors import UNKNOWN_CODES, Doors, Notebook
-from tests.chaos.simulation.market import Prices
+from tests.chaos.simulation.market import PROBE, TRADED, Prices
 from tests.chaos.simulation.words import Json
 
 RETRIES_MAX: Final = 40
@@ -22,6 +22,8 @@ PROBES_MAX: Final = 20
 RETRY_S: Final = (0.05, 0.2, 0.5, 1.0, 2.0)
 REOPEN_S: Final = (0.01, 0.3)
 MESSAGES_BEFORE_CUT: Final = (20, 400)
+GLIMPSE: Final = (2, 40)
+"""The same, of one who begins anew each time."""
 _CENT: Final = Decimal("0.01")
 
 
@@ -49,8 +51,7 @@ class Trader:
     async def probe(self) -> None:
         """One order that must be taken."""
         self._count += 1
-        symbol = next(iter(self._prices.quotes))
-        spec = OrderSpec(symbol, OrderSide.BUY, OrderType.MARKET, TimeInForce.DAY, Decimal(1))
+        spec = OrderSpec(PROBE, OrderSide.BUY, OrderType.MARKET, TimeInForce.DAY, Decimal(1))
         for attempt in range(PROBES_MAX):
             answer = await self._submit(f"p{self._count}-{attempt}", spec)
             if answer["code"] == "OK":
@@ -133,7 +134,7 @@ class Trader:
         await self._sure(lambda: self._doors.replace(self._notes, request()))
 
     async def _close_position(self, key: str) -> None:
-        symbol = self._random.choice(tuple(self._prices.quotes))
+        symbol = self._random.choice(TRADED)
         cancel_orders = self._random.random() < 0.5
 
         def request() -> CloseRequest:
@@ -159,7 +160,7 @@ class Trader:
 
     def _spec(self) -> OrderSpec:
         random = self._random
-        symbol = random.choice(tuple(self._prices.quotes))
+        symbol = random.choice(TRADED)
         middle = self._prices.middles[symbol]
         is_coin = "/" in symbol
         side = OrderSide.BUY if random.random() < 0.6 else OrderSide.SELL
@@ -246,7 +247,7 @@ class Listener:
                 start = StartAfter(token)
             elif kind == "live":
                 start = StartLive()
-            self._left = self._random.randint(*MESSAGES_BEFORE_CUT)
+            self._left = self._random.randint(*(GLIMPSE if self._always else MESSAGES_BEFORE_CUT))
             await self._doors.stream(self._notes, self._book, kind, start, token, self._hear)
             kind = "token" if self._token else "snapshot"
             if self._always:

@@ -10,8 +10,11 @@ from gateway.domain.models.market_data import Quote
 from gateway.domain.types import CallContext, DataFeed
 from gateway.emulator.floor import TradingFloor
 
-PRICES_USD: Final = {"AAPL": 100.0, "MSFT": 200.0, "NVDA": 50.0, "BTC/USD": 50_000.0}
+PRICES_USD: Final = {"AAPL": 100.0, "MSFT": 200.0, "NVDA": 50.0, "BTC/USD": 50_000.0, "SPY": 400.0}
 """Where the walks begin."""
+PROBE: Final = "SPY"
+"""Bought at the end, to see that orders are taken: nothing else is done in it that the venue could object to."""
+TRADED: Final = tuple(symbol for symbol in PRICES_USD if symbol != PROBE)
 STEP_BPS: Final = 8.0
 HALF_SPREAD_BPS: Final = 2.0
 SIZE_MAX: Final = 60
