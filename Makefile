@@ -31,7 +31,7 @@ bench: setup     ## the budgets U1, U2, U3, F1 and J1 as ratios of one run, and 
 chaos: setup     ## orders that survive anything: ten minutes of kills and faults; MINUTES=, SEEDS=, ARGS="planted"
 	@$(BIN)/python -m tests.chaos $(ARGS)
 test: setup      ## all tests: behaviour, style, types, imports, protos
-	@$(BIN)/python -m pytest -q $(ARGS)
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 lint: setup      ## ruff, mypy --strict, import contracts, buf
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check -q .
 	@$(BIN)/mypy
