@@ -17,7 +17,7 @@ from gateway.domain.models.account import Account, Activity, Position
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import OrderChanges, OrderSpec, VenueOrder
 from gateway.domain.models.risk import CancelAnswer
-from gateway.domain.types import CallContext
+from gateway.domain.types import CallContext, OrderClass
 from gateway.services.account import DEFAULT_STALENESS_MS, AccountService
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
@@ -57,8 +57,12 @@ class OrderService:
         return await self._errors.read(call, lambda: self._repository.get_order(call, venue_order_id))
 
     async def find(self, call: CallContext, venue_client_order_id: str) -> VenueOrder | None:
-        """One attempt to look an order up; None when the venue does not know it (yet)."""
-        return await self._repository.find_order(call, venue_client_order_id)
+        """One attempt to look an order up, with its legs; None when the venue does not know it (yet)."""
+        found = await self._repository.find_order(call, venue_client_order_id)
+        if found is None or found.legs or found.order_class in (None, OrderClass.SIMPLE):
+            return found
+        # Alpaca nests legs in an order by its own id alone; nobody else would tell of them if it ends soon.
+        return await self._repository.get_order(call, found.venue_order_id)
 
     async def list(
         self,
