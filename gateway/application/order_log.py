@@ -125,14 +125,9 @@ class OrderLog:
         tail = self._account if strategy_id is None else self._books.get(strategy_id)
         if tail is not None and tail.before < sequence <= tail.head:
             return tail.noted[sequence - tail.before - 1][0].chain_hash[:TOKEN_HASH_BYTES]
-        if strategy_id is None:
-            return self._journal.chain_hash(sequence)[:TOKEN_HASH_BYTES]
-        if sequence == 0:
+        if strategy_id is not None and sequence == 0:
             return _NO_HASH
-        found = self._journal.read(sequence - 1, 1, strategy_id)
-        if not found or found[0].book_sequence != sequence:
-            raise KeyError(sequence)
-        return found[0].chain_hash[:TOKEN_HASH_BYTES]
+        return self._journal.chain_hash(sequence, strategy_id)[:TOKEN_HASH_BYTES]
 
     async def _read_older(self, strategy_id: str | None, after: int, limit: int) -> list[OrderEvent]:
         found: list[OrderEvent] = []

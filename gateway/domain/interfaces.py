@@ -369,8 +369,10 @@ class OrderJournal(Protocol):
         """The sequence of the first event recorded at an instant or later; head + 1 when there is none."""
         ...
 
-    def chain_hash(self, sequence: int) -> bytes:
-        """What binds all events up to a sequence; a resume token carries its first 8 bytes.
+    def chain_hash(self, sequence: int, strategy_id: str | None = None) -> bytes:
+        """What binds all events up to a sequence of a book; a resume token carries its first 8 bytes.
+
+        That of a book's newest event is known however old it is.
 
         Raises:
             KeyError: Gone, or in the future.

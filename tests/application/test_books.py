@@ -36,6 +36,7 @@ from gateway.domain.models.orders import OrderEvent, OrderRef
 from gateway.domain.types import NANOS_PER_MS, FeedState
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from tests.application.books import BEGIN_NS, STRATEGIES, Books, Story, events_of, sqlite_journal
+from tests.infrastructure.persistence.samples import recorded
 
 BOOKS = (None, *STRATEGIES, "nobody")
 SEEDS = range(6)
@@ -324,3 +325,25 @@ async def test_a_stalled_reader_holds_nothing() -> None:
     assert [step.sequence for step in sequences] == list(range(1, 2_001))
     assert notices[-1].payload == books.feed.status
     await stalled.aclose()
+
+
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+async def test_a_book_whose_last_event_is_gone_is_followed_like_others(kind: str, tmp_path: Path) -> None:
+    """A strategy that was quiet for longer than events are kept."""
+    books = Books(sqlite_journal(tmp_path) if kind == "disk" else MemoryJournal(), tail_events_max=4)
+    await books.orders.record([recorded(0, "quiet", 1)])
+    [*_, last] = await books.read("quiet", StartSnapshot())
+    for number in range(1, 40):
+        await books.orders.record([recorded(number, "loud", number + 1)])
+    await books.journal.compact(30)
+    for _ in range(2):
+        for start in (StartLive(), StartSnapshot(), StartAfter(last.resume_token)):
+            steps = await books.read("quiet", start)
+            assert {(step.sequence, step.resume_token) for step in steps[-1:]} == {(1, last.resume_token)}
+            assert not events_of(steps)
+        if kind == "disk":
+            await books.journal.close()
+            books = Books(sqlite_journal(tmp_path), tail_events_max=4)
+    await books.orders.record([recorded(40, "quiet", 41)])
+    assert [sequence for sequence, _ in events_of(await books.read("quiet", StartAfter(last.resume_token)))] == [2]
+    await books.journal.close()

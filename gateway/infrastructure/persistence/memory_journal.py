@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from bisect import bisect_left
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 from gateway.domain.models.orders import ArchivedOrder, JournalEvent, KeyEntry, Order
@@ -88,7 +89,7 @@ class MemoryJournal:
         self._epoch = new_epoch()
         self._events_max = events_max
         self._events: list[JournalEvent] = []
-        self._kept: list[JournalEvent] = []  # told no more, but orders are made of them
+        self._kept: list[JournalEvent] = []  # told no more, but orders are made of them, or a book ends with them
         self._before = 0  # the sequence just before the oldest that is told
         self._books: dict[str, int] = {}
         self._hash_before = hashlib.blake2b(self._epoch.encode(), digest_size=HASH_BYTES).digest()
@@ -178,12 +179,17 @@ class MemoryJournal:
         """The sequence of the first event recorded at an instant or later; head + 1 when there is none."""
         return self._before + 1 + bisect_left(self._events, record_time_ns, key=lambda event: event.record_time_ns)
 
-    def chain_hash(self, sequence: int) -> bytes:
-        """What binds all events up to a sequence.
+    def chain_hash(self, sequence: int, strategy_id: str | None = None) -> bytes:
+        """What binds all events up to a sequence of a book.
 
         Raises:
             KeyError: Gone, or in the future.
         """
+        if strategy_id is not None:
+            for event in chain(reversed(self._events), reversed(self._kept)):
+                if (event.strategy_id, event.book_sequence) == (strategy_id, sequence):
+                    return event.chain_hash
+            raise KeyError(sequence)
         index = sequence - self._before
         if index == 0:
             return self._hash_before
@@ -204,8 +210,13 @@ class MemoryJournal:
         self._hash_before = self._events[count - 1].chain_hash
         self._before += count
         gone = [*self._kept, *self._events[:count]]
-        self._kept = [event for event in gone if event.sequence > self.archive.last_sequence(event.order_id)]
+        self._kept = [event for event in gone if self._is_needed(event)]
         del self._events[:count]
+
+    def _is_needed(self, event: JournalEvent) -> bool:
+        """Whether an order in memory is made of it, or the next event of its book follows it."""
+        is_newest = event.book_sequence == self._books.get(event.strategy_id)
+        return is_newest or event.sequence > self.archive.last_sequence(event.order_id)
 
 
 def _chained(previous: bytes, event: JournalEvent) -> bytes:

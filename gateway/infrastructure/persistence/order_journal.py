@@ -182,12 +182,18 @@ class SqliteOrderJournal:
                 high = middle
         return low
 
-    def chain_hash(self, sequence: int) -> bytes:
-        """What binds all events up to a sequence.
+    def chain_hash(self, sequence: int, strategy_id: str | None = None) -> bytes:
+        """What binds all events up to a sequence of a book.
 
         Raises:
             KeyError: Gone, or in the future.
         """
+        if strategy_id is not None:
+            query = "SELECT chain FROM events WHERE strategy_id = ? AND book_sequence = ?"
+            row = self._database.reader.execute(query, (strategy_id, sequence)).fetchone()
+            if row is None:
+                raise KeyError(sequence)
+            return bytes(row[0])
         if sequence == self._oldest - 1:
             return self._oldest_hash
         row = self._database.reader.execute("SELECT chain FROM events WHERE sequence = ?", (sequence,)).fetchone()
