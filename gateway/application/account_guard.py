@@ -89,6 +89,8 @@ class AccountGuard:
             except WrongAccount as error:
                 _log.critical("wrong_account", problem=str(error))
                 return
+            except Exception:  # whatever it is: nobody else would ever open the door
+                _log.exception("account_unread")
 
     def check_door(self) -> None:
         """Refuse new commands until it is known whose account this is.

@@ -23,7 +23,7 @@ from gateway.application.pauses import pause
 from gateway.application.reconciler import Reconciler
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
-from gateway.domain.errors import GatewayError, OrderNotFound, OutcomeUnknown
+from gateway.domain.errors import GatewayError, OrderNotFound
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import JournalEvent, Order
 from gateway.domain.models.risk import TradingState
@@ -184,7 +184,7 @@ class KillSwitch:
     async def _cancel_all(self) -> None:
         try:
             answers = await self._venue.cancel_all(self._calls.own(BudgetLane.KILL, SWEEP_TIMEOUT_S))
-        except (GatewayError, OutcomeUnknown) as error:
+        except Exception as error:  # whatever it is: this loop is the last thing that may end
             _log.error("kill_unanswered", error=type(error).__name__, detail=str(error))
             self._states.note_refusal(error)
             return
@@ -200,7 +200,7 @@ class KillSwitch:
         call = self._calls.own(BudgetLane.KILL, SWEEP_TIMEOUT_S)
         try:
             return not await self._venue.list(call, VenueOrderFilter.OPEN, limit=LIST_LIMIT)
-        except (GatewayError, OutcomeUnknown) as error:
+        except Exception as error:
             _log.error("kill_unread", error=type(error).__name__)
             return False
 

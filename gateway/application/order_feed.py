@@ -170,7 +170,7 @@ class OrderFeed:
                 self._arrived.clear()
                 taken = 0
                 while self._queue:
-                    await self._take(self._queue.popleft())
+                    await self._take_safely(self._queue.popleft())
                     taken += 1
                     if taken % UPDATES_PER_TURN == 0:
                         await asyncio.sleep(0)
@@ -182,6 +182,13 @@ class OrderFeed:
     async def drained(self) -> None:
         """Returns when everything that was read has been taken in, or waits for a fill before it."""
         await self._idle.wait()
+
+    async def _take_safely(self, update: VenueOrderUpdate) -> None:
+        """Whatever one message meets, the next is taken in; the reconciler looks at what it was about."""
+        try:
+            await self._take(update)
+        except Exception:
+            self._failed(update)
 
     async def _take(self, update: VenueOrderUpdate) -> None:
         venue_order_id = update.order.venue_order_id
@@ -214,23 +221,26 @@ class OrderFeed:
 
     async def _wait_for_missing(self, venue_order_id: str) -> None:
         await self._sleep(GAP_WAIT_S)
-        waiting = self._held.get(venue_order_id, [])
-        await self._take_ready(venue_order_id, waiting)
-        if not waiting:
-            return
         try:
-            await self._close_gap(venue_order_id)
+            await self._take_ready(venue_order_id, self._held.get(venue_order_id, []))
+            if self._held.get(venue_order_id):
+                await self._close_gap(venue_order_id)
         except Exception as error:  # what is missing is made up then
             _log.warning("executions_unread", venue_order_id=venue_order_id, error=type(error).__name__)
-        for update in self._held.pop(venue_order_id, []):
-            await self._observe(update)
+        waiting = self._held.pop(venue_order_id, [])
+        while waiting:  # one at a time: whoever still takes from the same list takes others
+            await self._observe(waiting.pop(0))
 
     async def _observe(self, update: VenueOrderUpdate) -> None:
         try:
             await self._orders.observe(report_of(update, self._wall()))
         except Exception:
-            _log.exception("order_update_failed", venue_order_id=update.order.venue_order_id, venue_event=update.event)
-            self._on_doubt(update.order.venue_order_id)
+            self._failed(update)
+
+    def _failed(self, update: VenueOrderUpdate) -> None:
+        """To be called where an exception is handled."""
+        _log.exception("order_update_failed", venue_order_id=update.order.venue_order_id, venue_event=update.event)
+        self._on_doubt(update.order.venue_order_id)
 
     def _tell(self, notice: Notice) -> None:
         for listener in self._listeners:

@@ -123,6 +123,8 @@ class TradingEngine:
         await self._take_up()
         self._kill.start()
         self._running = [asyncio.create_task(self._feed.run()), asyncio.create_task(self._reconciler.run())]
+        for task in self._running:
+            task.add_done_callback(self._on_task_ended)
         self._tasks.spawn(self._submissions.warm())
         self._connection = await self._streaming.open_order_updates(self._feed)
 
@@ -286,6 +288,14 @@ class TradingEngine:
         """Nothing new is sent, cancels are still tried, and everybody is told: order streams, and the trading state."""
         self._feed.latch(fault)
         self._alarms.trip("journal_fault", TradingMode.HALTED, "The journal cannot record: restart.", fault=fault)
+
+    def _on_task_ended(self, task: asyncio.Task[None]) -> None:
+        """What must run for ever has ended: orders cannot be followed any more."""
+        if task.cancelled() or (error := task.exception()) is None:
+            return
+        _log.error("task_failed", exc_info=error)
+        reason = "A part of the gateway that orders cannot be followed without has failed: restart."
+        self._alarms.trip("task_failed", TradingMode.HALTED, reason, error=type(error).__name__)
 
     async def _take_up(self) -> None:
         """What a replayed journal left open: never send the old, look for what may be there, finish cancels."""

@@ -209,10 +209,13 @@ class TradingStates:
                     "The trading state has another version: read it, then decide.",
                     metadata={"version": str(self._state.version)},
                 )
-            if self._is_unsaved:
-                self._state = await self._append(self._state)
-                self._is_unsaved = False
             before = self._state
+            if self._is_unsaved:
+                kept = await self._append(before)
+                if self._state is not before:
+                    return self._state  # a stop overtook it, and stays
+                before = self._state = kept
+                self._is_unsaved = False
             state = await self._append(wanted)
             if self._state is before:  # else a stop overtook it, and stays
                 self._enter(state, is_unsaved=False)

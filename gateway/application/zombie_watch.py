@@ -51,7 +51,7 @@ class ZombieWatch:
 
     def note_denied(self, order: Order) -> None:
         """The venue says that it does not know an order which it has acknowledged."""
-        if len(self._denied) >= DENIED_ORDERS_MAX:
+        if order.order_id not in self._denied and len(self._denied) >= DENIED_ORDERS_MAX:
             return
         since = self._denied.setdefault(order.order_id, self._monotonic())
         if self._monotonic() - since < DENIED_MAX_S:
@@ -68,11 +68,6 @@ class ZombieWatch:
     def note_known(self, order_id: str) -> None:
         """The venue knows it."""
         self._denied.pop(order_id, None)
-
-    @property
-    def denied(self) -> tuple[str, ...]:
-        """Orders to ask for again."""
-        return tuple(self._denied)
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
         if event.venue_order is not None or order.state.is_terminal:

@@ -356,3 +356,24 @@ async def test_a_stop_outlives_a_restart(stopped: tuple[Rig, Store]) -> None:
     assert states.mode is HALTED
     with pytest.raises(TradingHalted):
         states.check_door()
+
+
+async def test_a_stop_that_comes_while_an_unsaved_one_is_recorded_is_not_lifted(stopped: tuple[Rig, Store]) -> None:
+    """The state in effect is recorded first, then the looser one: a kill in between stays, whatever the disk does."""
+    rig, store = stopped
+    states = rig.gateway.states
+    store.broken = True
+    with pytest.raises(JournalUnavailable):
+        await halt(rig)
+    store.broken, store.slow = False, asyncio.Event()
+    resuming = asyncio.create_task(resume(rig))
+    await settle()
+    with pytest.raises(JournalUnavailable):  # the store is slow: it is in effect, and not recorded yet
+        await halt(rig, KILLED)
+    modes: list[TradingMode] = []
+    states.add_listener(lambda state: modes.append(state.mode))
+    store.slow.set()
+    assert (await resuming).mode is KILLED
+    await settle()
+    assert (states.mode, store.current().mode) == (KILLED, KILLED)
+    assert ACTIVE not in modes
