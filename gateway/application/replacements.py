@@ -188,9 +188,10 @@ class Replacements:
 
     def watch(self, order_id: str) -> None:
         """Find out what became of a replace without an answer."""
-        if order_id not in self._watched:
-            self._watched.add(order_id)
-            self._tasks.spawn(self._resolve(order_id), lasting=True)
+        replace_id = self._orders.order(order_id).pending_replace_id
+        if replace_id and replace_id not in self._watched:
+            self._watched.add(replace_id)
+            self._tasks.spawn(self._resolve(order_id, replace_id), lasting=True)
 
     def _check_replaceable(self, order: Order, request: ReplaceRequest) -> None:
         if order.state.is_terminal:
@@ -271,35 +272,55 @@ class Replacements:
         """Record that nothing changed, and tell it to those who were told nothing yet."""
         is_answer = command.settle()
         failure = failure_of(error, KeyFate.SPENT if is_answer else None)
-        await self._record_refusal(command.order_id, key, failure, error.metadata.get("venue_request_id", ""))
-        if is_answer:
+        request_id = error.metadata.get("venue_request_id", "")
+        is_refused = await self._record_refusal(command.order_id, key, failure, request_id)
+        if is_answer and is_refused:
             raise error_of(failure, command.order_id)
 
-    async def _record_refusal(self, order_id: str, key: str, failure: Failure, request_id: str = "") -> None:
+    async def _record_refusal(
+        self, order_id: str, key: str, failure: Failure, request_id: str = "", *, is_guess: bool = False
+    ) -> bool:
+        """Record that nothing changed, unless the feed was faster, and knows better; whether it was recorded.
+
+        Args:
+            order_id: Whose replace.
+            key: Its key.
+            failure: Why.
+            request_id: The venue's, of the answer that says so.
+            is_guess: The venue did not say so: it is only recorded while nothing else is known.
+        """
         async with self._orders.family_lock(self._orders.order(order_id)):
             order = self._orders.order(order_id)
-            await self._orders.record([replace(self._refusal(order, key, failure), venue_request_id=request_id)])
-        self._risk.release_replace(order_id)
+            replace_id = venue_client_order_id(order.strategy_id, key)
+            is_pending = order.pending_replace_id == replace_id
+            is_there = any(known.venue_client_order_id == replace_id for known in order.venue_orders)
+            if not is_pending and (is_there or is_guess):
+                return False
+            refused = await self._orders.record(
+                [replace(self._refusal(order, key, failure), venue_request_id=request_id)]
+            )
+        if refused.pending_replace is None:
+            self._risk.release_replace(order_id)
+        return True
 
-    async def _resolve(self, order_id: str) -> None:
+    async def _resolve(self, order_id: str, replace_id: str) -> None:
         """Look for the new venue order, and at the old one, until one of them tells."""
         began = self._monotonic()
         misses, step = 0, 0
         try:
-            while (order := self._orders.order(order_id)).pending_replace is not None:
+            while (order := self._orders.order(order_id)).pending_replace_id == replace_id:
                 await self._sleep(LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)])
                 step += 1
                 try:
                     misses = await self._look(order, misses)
+                    has_settled = self._monotonic() - began >= self._settle_window_s
+                    if misses >= MISSES_MIN and has_settled and self._feed.is_live:
+                        failure = Failure("ABSENT", "The replace was sent without an answer, and did not take effect.")
+                        await self._record_refusal(order_id, _key_of(order), failure, is_guess=True)
                 except Exception:  # whatever it is: nobody else looks for this replace
                     _log.exception("lookup_failed", order_id=order_id)
-                has_settled = self._monotonic() - began >= self._settle_window_s
-                still = self._orders.order(order_id)
-                if misses >= MISSES_MIN and has_settled and self._feed.is_live and still.pending_replace is not None:
-                    failure = Failure("ABSENT", "The replace was sent without an answer, and did not take effect.")
-                    await self._record_refusal(order_id, _key_of(still), failure)
         finally:
-            self._watched.discard(order_id)
+            self._watched.discard(replace_id)
 
     async def _look(self, order: Order, misses: int) -> int:
         """One lookup under both ids; how many in a row found nothing now."""
@@ -308,7 +329,7 @@ class Replacements:
             if found is not None and venue_order_of(order, found.replaces or "") is None:
                 self._alarms.tell_collision(order.order_id, found, self._wall())
                 failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
-                await self._record_refusal(order.order_id, _key_of(order), failure)
+                await self._record_refusal(order.order_id, _key_of(order), failure, is_guess=True)
                 return 0
             if found is not None:
                 await self._resolver.take(order.order_id, found)

@@ -122,7 +122,7 @@ def apply(order: Order | None, event: JournalEvent) -> Order:
         case OrderEventKind.REPLACE_REQUESTED if event.changes is not None:
             changes["pending_replace"] = event.changes
             changes["pending_replace_id"] = venue_client_order_id(event.strategy_id, event.client_order_id)
-        case OrderEventKind.REPLACE_REJECTED:
+        case OrderEventKind.REPLACE_REJECTED if _is_of_pending(order, event):
             changes.update(_without_candidate(order))
         case OrderEventKind.REPLACED:
             changes.update(_replaced(order, event))
@@ -437,6 +437,12 @@ def _as_replaced(order: Order, successor: VenueOrder) -> OrderSpec:
 
 def _is_refused_candidate(event: JournalEvent, report: VenueOrder) -> bool:
     return event.kind is OrderEventKind.REPLACE_REJECTED and report.venue_status == "rejected"
+
+
+def _is_of_pending(order: Order, event: JournalEvent) -> bool:
+    """Whether a refusal is of the change that is pending; one that names no key can be of no other."""
+    key = event.client_order_id
+    return not key or order.pending_replace_id in ("", venue_client_order_id(order.strategy_id, key))
 
 
 def _without_candidate(order: Order) -> dict[str, Any]:

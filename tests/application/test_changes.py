@@ -32,7 +32,7 @@ from gateway.domain.errors import (
     VenueUnreachable,
     VersionMismatch,
 )
-from gateway.domain.models.orders import OrderChanges, OrderRef
+from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderEventKind, OrderRef
 from gateway.domain.types import LegRole, OrderSide, OrderState
 from tests.application.rig import Rig, settle, until
 from tests.emulator.exchange.desk import make_spec
@@ -113,6 +113,43 @@ class TestReplace:
         assert (order.state, order.spec.limit_price) == (OrderState.WORKING, 90)
         assert rig.kinds("k1")[-1] == "replace_rejected"
         assert (await replace(rig, "k1", "k2", changes(limit_price=91))).replayed
+
+    async def test_a_refusal_that_the_feed_has_overtaken_refuses_nothing(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """A proxy's answer, say: the venue has told meanwhile that the replace took effect."""
+        await rig.submit("k1", BUY)
+        await settle()
+        took = rig.trouble.replace_order
+
+        async def refused(*asked: Any) -> Any:
+            await took(*asked)
+            await settle()
+            raise OrderRejected("no")
+
+        monkeypatch.setattr(rig.trouble, "replace_order", refused)
+        asked = await replace(rig, "k1", "k2", changes(limit_price=91))
+        assert (asked.order.state, asked.order.spec.limit_price) == (OrderState.WORKING, 91)
+        assert "replace_rejected" not in rig.kinds("k1")
+        assert (await replace(rig, "k1", "k2", changes(limit_price=91))).replayed
+
+    async def test_what_was_not_found_of_one_replace_says_nothing_of_the_next(self, rig: Rig) -> None:
+        """The first is refused by event while it is looked for; the second is on its way when that ends."""
+        await rig.submit("k1", BUY)
+        await settle()
+        order = rig.order("k1")
+        rig.trouble.before = [OutcomeUnknown("504")]
+        await replace(rig, "k1", "k2", changes(limit_price=91))
+        await rig.clock.advance(58)
+        refused = JournalEvent(OrderEventKind.REPLACE_REJECTED, order.order_id, "default", 0, 0)
+        await rig.gateway.orders.record([refused])
+        rig.trouble.before = [OutcomeUnknown("504")]
+        await replace(rig, "k1", "k3", changes(limit_price=92))
+        await rig.clock.advance(20)
+        assert rig.order("k1").pending_replace_id == "default.k3"
+        await rig.clock.advance(60)
+        assert rig.order("k1").state is OrderState.WORKING
+        assert rig.kinds("k1").count("replace_rejected") == 2
 
     async def test_a_refusal_leaves_the_order_and_is_the_keys_answer(self, rig: Rig) -> None:
         await rig.submit("k1", BUY)
