@@ -80,9 +80,16 @@ class Cancellations:
 
     async def _request_each(self, covered: Sequence[str]) -> list[CancelResult]:
         results: list[CancelResult] = []
+        surprise: BaseException | None = None
         for start in range(0, len(covered), BURST_MAX):
-            burst = covered[start : start + BURST_MAX]
-            results += await asyncio.gather(*(self._result(order_id) for order_id in burst))
+            burst = (self._result(order_id) for order_id in covered[start : start + BURST_MAX])
+            for found in await asyncio.gather(*burst, return_exceptions=True):
+                if isinstance(found, BaseException):
+                    surprise = found
+                else:
+                    results.append(found)
+        if surprise is not None:
+            raise surprise  # after all others were asked for
         return results
 
     def pursue_owed(self) -> None:

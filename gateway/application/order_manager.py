@@ -285,11 +285,15 @@ class OrderManager:
 
     async def release_parked(self, *, adopt: bool) -> int:
         """Look at the parked reports again; what still has no home is adopted or stays parked."""
-        waiting = list(self._parked)
+        waiting = deque(self._parked)
         self._parked.clear()
-        for report in waiting:
-            await self.observe(report, park=not adopt)
-        return len(waiting)
+        count = len(waiting)
+        try:
+            while waiting:
+                await self.observe(waiting.popleft(), park=not adopt)
+        finally:
+            self._parked.extend(waiting)  # what an error kept from being looked at
+        return count
 
     @property
     def parked_count(self) -> int:
@@ -416,6 +420,8 @@ class OrderManager:
         """Keep a report; what a read says is kept once."""
         venue_order_id = report.venue_order.venue_order_id
         is_kept = not report.word and any(known.venue_order.venue_order_id == venue_order_id for known in self._parked)
+        if not is_kept and len(self._parked) == PARKED_MAX:
+            _log.critical("parked_report_dropped", venue_order_id=self._parked[0].venue_order.venue_order_id)
         if not is_kept:
             self._parked.append(report)
 

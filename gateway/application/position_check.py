@@ -67,12 +67,8 @@ class PositionCheck:
         self._counts: dict[str, _Count] = {}
         self._differences: dict[str, Decimal] = {}
         self._sequence: int | None = None
+        self._filled_at = float("-inf")
         self.is_suspicious = False
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether there is something to compare with: false until the first reading of a new journal."""
-        return self._sequence is not None
 
     async def load(self) -> None:
         """Count what the journal has since the account was last compared."""
@@ -82,23 +78,26 @@ class PositionCheck:
         if baseline.sequence < self._journal.oldest - 1:
             _log.error("position_baseline_too_old", sequence=baseline.sequence, oldest=self._journal.oldest)
             return  # a new beginning: what is missing in between cannot be counted
-        self._begin(baseline.sequence, baseline.positions)
+        self._counts = {symbol: _Count(quantity) for symbol, quantity in baseline.positions.items()}
         for symbol, bought in baseline.bought.items():
             self._counts.setdefault(symbol, _Count()).bought = bought
         after = baseline.sequence
-        while events := self._journal.read(after, READ_PAGE):
+        while events := self._journal.read(after, READ_PAGE):  # also what is recorded meanwhile
             for event in events:
-                self.on_event(event)
+                if event.fill is not None:
+                    self._note(event.fill)
             after = events[-1].sequence
             await asyncio.sleep(0)
+        self._sequence = after
 
-    def on_event(self, event: JournalEvent, order: Order | None = None) -> None:
-        """Count a fill; also a listener of OrderManager."""
-        del order
-        if event.fill is None or self._sequence is None or event.sequence <= self._sequence:
+    def on_event(self, event: JournalEvent, _: Order) -> None:
+        """Count a fill, once there is something to count from; a listener of OrderManager."""
+        if event.fill is None:
             return
-        self._sequence = event.sequence
-        self._note(event.fill)
+        self._filled_at = self._monotonic()
+        if self._sequence is not None and event.sequence > self._sequence:
+            self._sequence = event.sequence
+            self._note(event.fill)
 
     async def compare(self, held: Mapping[str, Decimal], asked_at: float) -> bool:
         """Compare with a reading of the venue; False when it differs.
@@ -109,7 +108,10 @@ class PositionCheck:
         """
         self.is_suspicious = False
         if self._sequence is None:
-            self._begin(self._journal.head, held)
+            if self._filled_at > asked_at - QUIET_S:  # it cannot be said whether what was read contains that fill
+                return True
+            self._counts = {symbol: _Count(quantity) for symbol, quantity in held.items()}
+            self._sequence = self._journal.head
         found = dict(self._found(held, asked_at))
         for symbol, difference in found.items():
             count = self._counts.setdefault(symbol, _Count())
@@ -141,10 +143,6 @@ class PositionCheck:
                 count.bought = max(_ZERO, count.bought + difference / FEE_IN_KIND_MAX)
             elif difference:
                 yield symbol, difference
-
-    def _begin(self, sequence: int, positions: Mapping[str, Decimal]) -> None:
-        self._counts = {symbol: _Count(quantity) for symbol, quantity in positions.items()}
-        self._sequence = sequence
 
     def _note(self, fill: Fill) -> None:
         count = self._counts.setdefault(fill.symbol, _Count())

@@ -228,7 +228,9 @@ class Gateway:
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
             self.states, self.alarms, calls, wall, monotonic,
         )  # fmt: skip
-        cancellations = Cancellations(self.orders, service, self.resolver, self.states, calls, self.tasks, wall, sleep)
+        self.cancellations = cancellations = Cancellations(
+            self.orders, service, self.resolver, self.states, calls, self.tasks, wall, sleep
+        )
         replacements = Replacements(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
             cancellations, self.states, self.alarms, calls, self.tasks, wall, monotonic, sleep,

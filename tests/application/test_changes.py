@@ -322,6 +322,25 @@ class TestCancel:
         asking.cancel()
         await until(lambda: not rig.gateway.orders.open_count)
 
+    async def test_one_that_meets_a_surprise_keeps_no_other_from_being_canceled(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        count = BURST_MAX + 2
+        for number in range(count):
+            await rig.submit(f"k{number}", make_spec("AAPL", "buy", 1, limit_price="90"))
+        request, surprising = rig.gateway.cancellations.request, rig.order("k1").order_id
+
+        async def surprised(order_id: str) -> Any:
+            if order_id == surprising:
+                raise ZeroDivisionError
+            return await request(order_id)
+
+        monkeypatch.setattr(rig.gateway.cancellations, "request", surprised)
+        with pytest.raises(ZeroDivisionError):
+            await rig.gateway.engine.cancel_orders(CancelScope("default"), rig.call())
+        await settle()
+        assert [order.order_id for order in rig.gateway.orders.open_orders()] == [surprising]
+
 
 class TestBracket:
     async def test_legs_are_orders_of_their_own(self, rig: Rig) -> None:

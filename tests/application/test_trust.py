@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import pytest
 
+from gateway.application.alarms import Alarms
+from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.position_check import READ_PAGE, PositionCheck
+from gateway.application.trading_state import TradingStates
 from gateway.domain.errors import (
     GatewayError,
     KeyFate,
@@ -19,10 +25,15 @@ from gateway.domain.errors import (
     VenueRateLimited,
     VenueUnreachable,
 )
+from gateway.domain.models.account import PositionBaseline
 from gateway.domain.models.orders import UNREADABLE, OrderChanges, OrderFilter, OrderRef, VenueOrderUpdate
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import FeedState, OnZombie, OrderState
 from gateway.emulator.exchange import ExchangeConfig
+from gateway.infrastructure.persistence.memory_journal import MemoryJournal
+from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
+from gateway.infrastructure.persistence.position_baselines import MemoryPositionBaselines
+from tests.application.books import Books, Story
 from tests.application.rig import Rig, settle
 from tests.emulator.exchange.desk import make_spec
 
@@ -179,6 +190,48 @@ class TestHoldings:
         baseline = rig.gateway.baselines.current()
         assert baseline is not None
         assert baseline.positions == {"AAPL": 15}
+
+    async def test_a_fill_while_the_count_is_taken_up_is_counted_once_like_those_before_it(self) -> None:
+        journal, baselines = MemoryJournal(), MemoryPositionBaselines()
+        books = Books(journal)
+        story = Story(1, books)
+        await baselines.put(PositionBaseline(0, {}, {}))
+        await story.tell(3 * READ_PAGE)
+        states = TradingStates(MemoryTradingStates(), OwnedTasks(), books.wall)
+        check = PositionCheck(journal, baselines, Alarms(states, OwnedTasks()), lambda: 0.0)
+        books.orders.add_listener(check.on_event)
+        loading = asyncio.create_task(check.load())
+        await asyncio.sleep(0)
+        assert not loading.done()
+        await story.tell(30)
+        await loading
+        await story.tell(30)
+        counted: Counter[str] = Counter()
+        for event in journal.read(0, 100_000):
+            if event.fill is not None:
+                counted[event.fill.symbol] += event.fill.quantity
+        assert await check.compare(counted, 100.0)
+        assert not await check.compare(counted | {"AAPL": 0}, 200.0)
+
+    async def test_nothing_is_counted_from_a_reading_that_may_or_may_not_contain_a_fill(self, rig: Rig) -> None:
+        rig.gateway.holdings._sequence = None  # as with a new journal, or one whose baseline is too old
+        inner = rig.venue.account.list_positions
+
+        async def list_positions(context: Any) -> Any:
+            read = await inner(context)
+            rig.venue.account.list_positions = inner  # type: ignore[method-assign]
+            await rig.venue.trading.submit_order(rig.call(), "by hand", make_spec("AAPL", "buy", 10))
+            await settle()
+            return read
+
+        rig.venue.account.list_positions = list_positions  # type: ignore[method-assign]
+        await rig.clock.advance(30)
+        await rig.clock.advance(90)
+        assert [fill.quantity for fill in fills(rig)] == [10]
+        baseline = rig.gateway.baselines.current()
+        assert baseline is not None
+        assert baseline.positions == {"AAPL": 10}
+        assert not rig.gateway.alarms.counts
 
     async def test_a_fee_in_coins_is_allowed_for(self, rig: Rig) -> None:
         await rig.submit("k1", make_spec("BTC/USD", "buy", "0.5", tif="gtc"))
