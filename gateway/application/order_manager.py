@@ -283,17 +283,15 @@ class OrderManager:
             await self._observe_legs(order.order_id, report)
         return self.order(order.order_id)
 
-    async def release_parked(self, *, adopt: bool) -> int:
+    async def release_parked(self, *, adopt: bool) -> None:
         """Look at the parked reports again; what still has no home is adopted or stays parked."""
         waiting = deque(self._parked)
         self._parked.clear()
-        count = len(waiting)
         try:
             while waiting:
                 await self.observe(waiting.popleft(), park=not adopt)
         finally:
             self._parked.extend(waiting)  # what an error kept from being looked at
-        return count
 
     @property
     def parked_count(self) -> int:

@@ -8,16 +8,22 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 from gateway.domain.models.orders import ArchivedOrder, KeyEntry, Order
 from gateway.infrastructure.persistence.codec import decode, encode
 from gateway.infrastructure.persistence.database import Database
 
-_TABLES_OF_NAMES: Final = ("archive_keys", "archive_venue_orders")
+_TABLES: Final = ("archive_keys", "archive_venue_orders", "archive")
 
-_GONE: Final = "FROM archive WHERE archive_time_ns < ? AND last_sequence NOT IN (SELECT sequence FROM events)"
+_GONE: Final = (
+    "SELECT order_id FROM archive WHERE archive_time_ns < ? AND last_sequence NOT IN (SELECT sequence FROM events) "
+    "ORDER BY archive_time_ns LIMIT ?"
+)
 """As long as an event of an order is kept, the order is."""
+DROP_ORDERS_MAX: Final = 512
+"""Orders forgotten in one transaction: orders that are to be sent wait for it."""
 
 
 class SqliteOrderArchive:
@@ -30,12 +36,12 @@ class SqliteOrderArchive:
     def __init__(self, database: Database, moved: Callable[[str, int], None]) -> None:
         self._database = database
         self._moved = moved
-        self._count = int(database.reader.execute("SELECT count(*) FROM archive").fetchone()[0])
+        self._is_empty = not self.count
 
     @property
     def count(self) -> int:
         """Orders in it."""
-        return self._count
+        return int(self._database.reader.execute("SELECT count(*) FROM archive").fetchone()[0])
 
     async def put(self, orders: Sequence[ArchivedOrder], now_ns: int) -> None:
         """Take orders in, or anew; durable when this returns.
@@ -55,28 +61,20 @@ class SqliteOrderArchive:
             for venue_order in known.order.venue_orders
         ]
 
-        def store(connection: sqlite3.Connection) -> int:
+        def store(connection: sqlite3.Connection) -> None:
             connection.executemany("INSERT OR REPLACE INTO archive VALUES (?, ?, ?, ?)", rows)
             connection.executemany("INSERT OR REPLACE INTO archive_keys VALUES (?, ?, ?, ?)", keys)
             connection.executemany("INSERT OR REPLACE INTO archive_venue_orders VALUES (?, ?)", names)
-            return int(connection.execute("SELECT count(*) FROM archive").fetchone()[0])
 
-        self._count = await self._database.write(store, len(rows) + len(keys) + len(names))
+        await self._database.write(store, len(rows) + len(keys) + len(names))
+        self._is_empty = False
         for known in orders:
             self._moved(known.order.order_id, known.last_sequence)
 
     async def drop_before(self, time_ns: int) -> None:
         """Forget orders that were taken in before an instant, with their names."""
-
-        def drop(connection: sqlite3.Connection) -> int:
-            for table in _TABLES_OF_NAMES:
-                connection.execute(f"DELETE FROM {table} WHERE order_id IN (SELECT order_id {_GONE})", (time_ns,))  # noqa: S608
-            connection.execute(f"DELETE {_GONE}", (time_ns,))
-            return int(connection.execute("SELECT count(*) FROM archive").fetchone()[0])
-
-        oldest = self._database.reader.execute("SELECT min(archive_time_ns) FROM archive").fetchone()[0]
-        if oldest is not None and oldest < time_ns:
-            self._count = await self._database.write(drop)
+        while gone := self._database.reader.execute(_GONE, (time_ns, DROP_ORDERS_MAX)).fetchall():
+            await self._database.write(partial(_drop, gone), len(_TABLES) * len(gone))
 
     def order(self, order_id: str) -> Order | None:
         """One order by its id."""
@@ -99,7 +97,12 @@ class SqliteOrderArchive:
         return int(self._find("SELECT last_sequence FROM archive WHERE order_id = ?", order_id) or 0)
 
     def _find(self, query: str, *values: str) -> Any:
-        if not self._count:
+        if self._is_empty:
             return None
         row = self._database.reader.execute(query, values).fetchone()
         return None if row is None else row[0]
+
+
+def _drop(order_ids: list[tuple[str]], connection: sqlite3.Connection) -> None:
+    for table in _TABLES:
+        connection.executemany(f"DELETE FROM {table} WHERE order_id = ?", order_ids)  # noqa: S608 - names of ours

@@ -58,7 +58,13 @@ CREATE TABLE trading_states (
 )
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST,)
+_NAMES_BY_ORDER: Final = """
+CREATE INDEX archive_keys_by_order ON archive_keys (order_id);
+CREATE INDEX archive_venue_orders_by_order ON archive_venue_orders (order_id)
+"""
+"""So that forgetting an order does not look through every name there is."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _NAMES_BY_ORDER)
 """What makes version n + 1 of version n; only ever added to."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

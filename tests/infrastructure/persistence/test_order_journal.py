@@ -19,6 +19,7 @@ from gateway.domain.order_lifecycle import apply
 from gateway.infrastructure.persistence import database as database_module
 from gateway.infrastructure.persistence.database import FILE_NAME, Database, back_up
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
+from gateway.infrastructure.persistence.order_archive import DROP_ORDERS_MAX
 from gateway.infrastructure.persistence.order_journal import ROWS_PER_STATEMENT_MAX, SqliteOrderJournal
 from gateway.infrastructure.persistence.schema import SCHEMA_VERSION, DatabaseRefused
 from tests.infrastructure.persistence.samples import all_kinds, followed, recorded
@@ -430,6 +431,44 @@ async def test_the_archive_forgets_in_the_end(open_journal: Open) -> None:
         None,
         None,
     )
+
+
+async def test_it_forgets_any_number_and_never_what_an_event_is_left_of(open_journal: Open) -> None:
+    journal = open_journal()
+    count = DROP_ORDERS_MAX + 3
+    await filled(journal, count)
+    await journal.archive.put([archived(journal, n) for n in range(count)], 100)
+    await journal.compact(journal.head)
+    await journal.archive.drop_before(101)
+    reader = journal._database.reader
+    left = {row[0] for row in reader.execute("SELECT order_id FROM archive")}
+    assert (
+        left
+        == {row[0] for row in reader.execute("SELECT order_id FROM events")}
+        == {
+            f"order-{count - 2}",  # the newest of its book
+            f"order-{count - 1}",
+        }
+    )
+    assert {row[0] for row in reader.execute("SELECT order_id FROM archive_keys")} == left
+
+
+async def test_a_file_of_the_first_version_becomes_a_present_one(open_journal: Open, tmp_path: Path) -> None:
+    journal = open_journal()
+    await filled(journal, 3)
+    await journal.close()
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    indexes = "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE '%_by_order' ORDER BY name"
+    present = connection.execute(indexes).fetchall()
+    for (name,) in present:
+        connection.execute(f"DROP INDEX {name}")
+    connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
+    connection.commit()
+    again = open_journal()
+    assert again.head == 6
+    assert (connection.execute(indexes).fetchall(), len(present)) == (present, 2)
+    assert again._database.meta("schema_version") == str(SCHEMA_VERSION)
+    connection.close()
 
 
 # Back-up.
