@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import groupby, islice
 from typing import Final
 
 from gateway.domain.errors import PageTokenMismatch
@@ -90,7 +90,6 @@ class OrderIndex:
 
     def remove(self, orders: Sequence[Order]) -> None:
         """Forget orders that can change no more, with all their names."""
-        gone = {order.order_id for order in orders}
         for order in orders:
             for key in self.keys_of(order):
                 del self._keys[order.strategy_id, key]
@@ -99,9 +98,10 @@ class OrderIndex:
                     del self._venue_ids[venue_order.venue_order_id]
             self._more_keys.pop(order.order_id, None)
             del self._orders[order.order_id]
-        self._by_time = [stamp for stamp in self._by_time if stamp[1] not in gone]
+        _take_out(self._by_time, orders)
         for strategy_id in {order.strategy_id for order in orders}:
-            self._by_strategy[strategy_id] = [stamp for stamp in self._by_strategy[strategy_id] if stamp[1] not in gone]
+            of_strategy = [order for order in orders if order.strategy_id == strategy_id]
+            _take_out(self._by_strategy[strategy_id], of_strategy)
 
     def put(self, order: Order) -> None:
         """Store an order as it is now."""
@@ -162,7 +162,7 @@ class OrderIndex:
         return (stamps[position] for position in positions)
 
     def _add(self, order: Order) -> None:
-        stamp = (order.create_time_ns, order.order_id)
+        stamp = _stamp(order)
         for stamps in (self._by_time, self._by_strategy.setdefault(order.strategy_id, [])):
             if not stamps or stamps[-1] < stamp:
                 stamps.append(stamp)
@@ -184,6 +184,18 @@ class OrderIndex:
             open_there.pop(order.order_id, None)
             if not open_there:
                 del self._open_by_symbol[symbol]
+
+
+def _stamp(order: Order) -> _Stamp:
+    return order.create_time_ns, order.order_id
+
+
+def _take_out(stamps: list[_Stamp], orders: Iterable[Order]) -> None:
+    """Neighbors go together: orders leave in about the order in which they came, and a list's rest moves each time."""
+    places = sorted((bisect_left(stamps, _stamp(order)) for order in orders), reverse=True)
+    for _, neighbors in groupby(enumerate(places), lambda at: at[0] + at[1]):
+        run = [place for _, place in neighbors]
+        del stamps[run[-1] : run[0] + 1]
 
 
 def _label_bytes(order: Order) -> int:

@@ -189,16 +189,17 @@ class OrderManager:
         """How many more orders are in memory than should be."""
         return max(0, len(self._index) - self.orders_max)
 
-    def oldest_terminal(self, limit: int, before_sequence: int) -> Sequence[ArchivedOrder]:
+    def oldest_terminal(self, limit: int, before_sequence: int, most: int) -> Sequence[ArchivedOrder]:
         """Orders that can change no more, as the archive takes them, those that ended first at the front.
 
         Args:
-            limit: At most so many, whenever they ended.
+            limit: So many, whenever they ended.
             before_sequence: Beyond them, those whose last event is older than this one.
+            most: No more at once.
         """
         found: list[ArchivedOrder] = []
         for order_id, last_sequence in self._ended.items():
-            if len(found) >= limit and last_sequence >= before_sequence:
+            if len(found) >= most or (len(found) >= limit and last_sequence >= before_sequence):
                 break
             order = self.order(order_id)
             if not order.parent_order_id or self.order(order.parent_order_id).state.is_terminal:
@@ -285,8 +286,7 @@ class OrderManager:
 
     async def release_parked(self, *, adopt: bool) -> None:
         """Look at the parked reports again; what still has no home is adopted or stays parked."""
-        waiting = deque(self._parked)
-        self._parked.clear()
+        waiting, self._parked = self._parked, deque(maxlen=PARKED_MAX)
         try:
             while waiting:
                 await self.observe(waiting.popleft(), park=not adopt)

@@ -16,6 +16,7 @@ from typing import Final
 import structlog
 
 from gateway.application.order_manager import OrderManager
+from gateway.application.pauses import pause
 from gateway.domain.errors import JournalUnavailable
 from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.orders import JournalEvent, Order
@@ -23,7 +24,7 @@ from gateway.domain.types import NANOS_PER_SECOND
 
 SWEEP_EVERY_S: Final = 60.0
 ARCHIVE_SLICE_ORDERS: Final = 64
-"""Orders archived in one transaction: about a millisecond of the event loop."""
+"""Orders archived in one transaction, and then let go: about a millisecond of the event loop."""
 _SURPLUS_PART: Final = 16
 """Of `orders_max` that leaves memory beyond the surplus, so that it is rare."""
 _DAY_NS: Final = 86_400 * NANOS_PER_SECOND
@@ -67,13 +68,7 @@ class OrderRetention:
     async def run(self) -> None:
         """Until canceled."""
         while True:
-            timer = asyncio.ensure_future(self._sleep(SWEEP_EVERY_S))
-            crowded = asyncio.ensure_future(self._crowded.wait())
-            try:
-                await asyncio.wait((timer, crowded), return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                timer.cancel()
-                crowded.cancel()
+            await pause(self._crowded, SWEEP_EVERY_S, self._sleep)
             try:
                 await self.sweep()
             except JournalUnavailable:
@@ -92,12 +87,11 @@ class OrderRetention:
         oldest = self._oldest_wanted()
         surplus = self._orders.surplus
         wanted = surplus + self._orders.orders_max // _SURPLUS_PART if surplus else 0
-        leaving = self._orders.oldest_terminal(wanted, oldest)
-        for start in range(0, len(leaving), ARCHIVE_SLICE_ORDERS):
-            part = leaving[start : start + ARCHIVE_SLICE_ORDERS]
-            await self._journal.archive.put(part, self._wall())
-        if leaving:
+        while leaving := self._orders.oldest_terminal(wanted, oldest, ARCHIVE_SLICE_ORDERS):
+            await self._journal.archive.put(leaving, self._wall())
             self._orders.let_go(leaving)
+            wanted = max(0, wanted - len(leaving))
+            await asyncio.sleep(0)
         if oldest > self._journal.oldest:
             await self._journal.compact(oldest)
         await self._journal.archive.drop_before(self._wall() - self._retention.archive_days * _DAY_NS)

@@ -173,7 +173,7 @@ async def test_orders_in_the_archive_are_told_of_like_all_others(kind: str, tmp_
     timelines = OrderTimelines(books.orders, books.journal)
     ids = {row.order_id for _, row in books.rows(None)}
     stories = {order_id: timelines.get(OrderRef(order_id=order_id)) for order_id in ids}
-    archived = books.orders.oldest_terminal(1_000, 10**9)
+    archived = books.orders.oldest_terminal(1_000, 10**9, 1_000)
     await books.journal.archive.put(archived, books.now_ns)
     books.orders.let_go(archived)
     assert books.journal.archive.count > 10

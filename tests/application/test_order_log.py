@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import shutil
 import time
@@ -15,7 +16,7 @@ import pytest
 
 from gateway.application.order_log import FOLD_SLICE_EVENTS
 from gateway.application.order_manager import OrderManager
-from gateway.application.order_retention import OrderRetention, Retention
+from gateway.application.order_retention import ARCHIVE_SLICE_ORDERS, OrderRetention, Retention
 from gateway.domain.errors import JournalUnavailable, OrderNotFound
 from gateway.domain.models.orders import (
     Failure,
@@ -220,6 +221,26 @@ async def test_old_terminal_orders_leave_memory_and_are_still_answered(start: St
         assert await everything(where, None) == await everything(manager, None)
         with pytest.raises(OrderNotFound):
             where.get(OrderRef(order_id="order-999"))
+
+
+async def test_orders_leave_a_few_at_a_time(start: Start) -> None:
+    """However many are to go at once, say after a pause: others run in between, and nothing else is forgotten."""
+    manager = start()
+    life = Life(manager)
+    for number in range(3 * ARCHIVE_SLICE_ORDERS):
+        await life.order(ends=number % 50 != 7)
+    await life.order(ends=False)
+    remembered = []
+    sweeping = asyncio.create_task(retention_of(manager, lambda: life.now_ns, events_max=1).sweep())
+    while not sweeping.done():
+        remembered.append(len(manager._index))
+        await asyncio.sleep(0)
+    steps = {before - after for before, after in itertools.pairwise(remembered)}
+    assert max(steps) <= ARCHIVE_SLICE_ORDERS
+    assert len(manager._index) == manager.open_count == 5
+    left = [order.order_id for order in manager.list(OrderFilter(None), 0, "").items]
+    assert sorted(left) == sorted(order.order_id for order in manager.open_orders())
+    assert len(manager.list(OrderFilter("a"), 0, "").items) + len(manager.list(OrderFilter("b"), 0, "").items) == 5
 
 
 async def test_open_orders_alone_fill_it_up(start: Start) -> None:
