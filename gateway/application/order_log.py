@@ -102,6 +102,8 @@ class OrderLog:
         """The sequence of the oldest event of a book that is kept; head + 1 when there is none."""
         if strategy_id is None:
             return self._journal.oldest
+        if strategy_id not in self._books:  # whatever names callers think of, only books are remembered
+            return 1
         known = self._oldest.get(strategy_id)
         if known is None or known[0] != self._journal.oldest:
             known = self._oldest[strategy_id] = (self._journal.oldest, self._journal.book_oldest(strategy_id))
@@ -115,6 +117,20 @@ class OrderLog:
         start = after - tail.before
         noted = tail.noted[start : start + limit]
         return [OrderEvent(after + place, event, order) for place, (event, order) in enumerate(noted, 1)]
+
+    def record_time_ns(self, strategy_id: str | None, sequence: int) -> int:
+        """When the first event of a book with this sequence, or a greater one, was recorded.
+
+        Raises:
+            KeyError: In the future.
+        """
+        tail = self._account if strategy_id is None else self._books.get(strategy_id)
+        if tail is not None and tail.before < sequence <= tail.head:
+            return tail.noted[sequence - tail.before - 1][0].record_time_ns
+        found = self._journal.read(sequence - 1, 1, strategy_id)
+        if not found:
+            raise KeyError(sequence)
+        return found[0].record_time_ns
 
     def chain_hash(self, strategy_id: str | None, sequence: int) -> bytes:
         """What binds a book up to a sequence: the first bytes of the journal's hash at that event.

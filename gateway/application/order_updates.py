@@ -208,7 +208,7 @@ class OrderUpdates:
             case StartAfter(token):
                 reader.position = self._position(reader.book, token)
             case StartSince(time_ns):
-                reader.position = await self._position_before(strategy_id, time_ns, "start_time")
+                reader.position = self._position_before(strategy_id, time_ns, "start_time")
             case StartLive():
                 pass  # it stands at the head from its first moment
             case StartSnapshot(closed_since_ns):
@@ -241,11 +241,14 @@ class OrderUpdates:
         The last events are looked at without letting anybody else run, so the answer holds for the moment it is given.
         """
         strategy_id = reader.book.strategy_id
-        position = await self._position_before(strategy_id, time_ns, "include_closed_since")
+        position = self._position_before(strategy_id, time_ns, "include_closed_since")
         touched: dict[str, None] = {}
         while position < self._log.head(strategy_id):
             async with self._turn:
-                for found in await self._log.read(strategy_id, position, EVENTS_PER_READ):
+                events = await self._log.read(strategy_id, position, EVENTS_PER_READ)
+                if not events:
+                    break  # they went meanwhile
+                for found in events:
                     position = found.sequence
                     if found.order.state.is_terminal:
                         touched[found.order.order_id] = None
@@ -309,30 +312,26 @@ class OrderUpdates:
             raise EpochChanged("The journal was written anew since: begin with a snapshot.")
         return sequence
 
-    async def _position_before(self, strategy_id: str | None, time_ns: int, field: str) -> int:
+    def _position_before(self, strategy_id: str | None, time_ns: int, field: str) -> int:
         """The sequence just before the first event of a book that was recorded at an instant or later.
 
         Record times never go back within the journal.
         """
         head = self._log.head(None)
-        newest_ns = await self._record_time_ns(None, head) if head else 0  # our clock may have stepped back since
+        newest_ns = self._log.record_time_ns(None, head) if head else 0  # our clock may have stepped back since
         if time_ns > max(self._wall(), newest_ns) + CLOCK_AHEAD_MAX_MS * NANOS_PER_MS:
             raise _refused(field, "must not lie in the future")
         oldest_kept = self._log.oldest(None)
-        if oldest_kept > 1 and time_ns <= await self._record_time_ns(None, oldest_kept):
+        if oldest_kept > 1 and time_ns <= self._log.record_time_ns(None, oldest_kept):
             raise _compacted("Events since that instant are gone.", self._log.oldest(strategy_id))
         low, high = self._log.oldest(strategy_id), self._log.head(strategy_id) + 1
         while low < high:
             middle = (low + high) // 2
-            if await self._record_time_ns(strategy_id, middle) < time_ns:
+            if self._log.record_time_ns(strategy_id, middle) < time_ns:
                 low = middle + 1
             else:
                 high = middle
         return low - 1
-
-    async def _record_time_ns(self, strategy_id: str | None, sequence: int) -> int:
-        (found,) = await self._log.read(strategy_id, sequence - 1, 1)
-        return found.event.record_time_ns
 
     def _on_event(self, event: JournalEvent, _: Order) -> None:
         for reader in self._readers:
