@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from gateway.domain.interfaces import RequestGate
 from gateway.domain.types import DataFeed, Venue
+from gateway.infrastructure.alpaca.deferred import deferred
 from gateway.infrastructure.alpaca.http import KILL_THREADS, RestClient, RestLimits, RestRoad
 from gateway.infrastructure.alpaca.secret import Secret
 from gateway.infrastructure.alpaca.transport import SecretHeaders, Transport
@@ -216,8 +217,9 @@ class ClientFactory:
 
         The first client or stream does it too; a gateway's first one is the order feed's, at its start.
         """
-        import gateway.infrastructure.alpaca.data_stream  # noqa: PLC0415
-        import gateway.infrastructure.alpaca.order_stream  # noqa: F401, PLC0415
+        with deferred():
+            import gateway.infrastructure.alpaca.data_stream  # noqa: PLC0415
+            import gateway.infrastructure.alpaca.order_stream  # noqa: F401, PLC0415
 
     def data_stream(self, feed: DataFeed) -> GatewayDataStream:
         """A new StockDataStream or CryptoDataStream of a feed; nothing connects yet."""

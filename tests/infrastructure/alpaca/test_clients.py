@@ -135,6 +135,22 @@ def test_alpaca_is_imported_with_the_first_client_alone() -> None:
     subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
 
 
+def test_pandas_is_imported_when_alpaca_really_needs_it() -> None:
+    """It takes longer to import than all the rest, and only alpaca-py's data frames need it, which nobody asks for."""
+    script = (
+        "import sys\n"
+        "from gateway.infrastructure.alpaca.clients import ClientFactory\n"
+        "ClientFactory.load()\n"
+        "assert not {'pandas', 'numpy'} & set(sys.modules)\n"
+        "from alpaca.data.models import BarSet\n"
+        "bar = dict(t='2024-01-02T00:00:00Z', o=1, h=1, l=1, c=2, v=1, n=1, vw=1)\n"
+        "frame = BarSet({'AAPL': [bar]}).df\n"
+        "import numpy, pandas\n"
+        "assert isinstance(frame, pandas.DataFrame) and numpy.sum(frame['close']) == 2\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=30)
+
+
 async def test_clients_are_made_once() -> None:
     factory = ClientFactory(ClientConfig.emulator("http://127.0.0.1:1"), Gate())
     assert factory.trading() is factory.trading()
