@@ -15,34 +15,23 @@ from __future__ import annotations
 
 import argparse
 import os
-import shutil
+import signal
 import sys
-import tempfile
-import threading
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Final
 
+from tests.chaos import everything
+from tests.chaos.everything import CRASH_REPETITIONS, FIRST_SEED, REAL_KILLS, REAL_ORDERS
 from tests.chaos.planted import BUGS
 from tests.chaos.planted.registry import SEEDS_MAX
-from tests.chaos.processes import syscalls
-from tests.chaos.processes.programs import NotStarted
-from tests.chaos.processes.run import QUIET_S, Wanted, run
+from tests.chaos.processes.programs import NotStarted, kill_all
 from tests.chaos.simulation import crash_points as points, sweep
 from tests.chaos.simulation.world import ORDERS, Plan, simulate
 from tests.chaos.totals import Summary
 
 MINUTES: Final = 10.0
-FIRST_SEED: Final = 1
-SIMULATED_ORDERS: Final = 100_000
-CRASH_REPETITIONS: Final = 3
-REAL_ORDERS: Final = 3_000
-REAL_KILLS: Final = 60
-REAL_SEED: Final = 1
-SYSCALLS_S: Final = 60.0
-PARTS: Final = 4
 FINE, VIOLATED, FAILED, VOID = 0, 1, 2, 3
+INTERRUPTED: Final = 130
 
 
 def main() -> int:
@@ -69,7 +58,7 @@ def main() -> int:
         case "simulate" if arguments.seed is not None:
             return _one_seed(arguments.seed, arguments.orders)
         case "simulate":
-            return _report("simulation", _sweep(ends_at))
+            return _report("simulation", everything.simulation(ends_at, _tell))
         case "crash-points":
             return _crash_points(arguments.point, arguments.seed, ends_at)
         case "planted":
@@ -77,37 +66,9 @@ def main() -> int:
         case "processes":
             return _processes(arguments.orders, arguments.kills, ends_at)
         case "syscalls":
-            return _syscalls(ends_at)
+            return _code(everything.system_calls(ends_at - everything.REST_S, _tell))
         case _:
-            return _everything(ends_at)
-
-
-def _everything(ends_at: float) -> int:
-    """Real processes have the machine to themselves until disturbed; the simulation takes what is left then."""
-    is_disturbed = threading.Event()
-    codes: list[int] = []
-
-    def real() -> None:
-        try:
-            codes.append(_processes(REAL_ORDERS, REAL_KILLS, ends_at, is_disturbed.set))
-        finally:
-            is_disturbed.set()
-
-    thread = threading.Thread(target=real)
-    thread.start()
-    is_disturbed.wait()
-    codes.append(_report("crash points", sweep.crash_points(FIRST_SEED, CRASH_REPETITIONS, ends_at)))
-    codes.append(_report("simulation", _sweep(ends_at)))
-    thread.join()
-    codes.append(_syscalls(time.monotonic() + SYSCALLS_S))
-    return max(codes, key=(FINE, VOID, FAILED, VIOLATED).index) if len(codes) == PARTS else FAILED
-
-
-def _sweep(ends_at: float) -> Summary:
-    first_seed = int(os.environ.get("FIRST_SEED") or FIRST_SEED)
-    seeds_min = int(os.environ.get("SEEDS") or 0)
-    print(f"simulation: seeds from {first_seed} on, {SIMULATED_ORDERS:,} orders or more", flush=True)
-    return sweep.sweep(first_seed, SIMULATED_ORDERS, seeds_min, ends_at, _tell)
+            return _report("everything", everything.run_everything(ends_at, _tell))
 
 
 def _one_seed(seed: int, orders: int) -> int:
@@ -141,37 +102,20 @@ def _planted(name: str, seeds_max: int) -> int:
     return VIOLATED if missed else FINE
 
 
-def _processes(orders: int, kills: int, ends_at: float, on_disturbed: Callable[[], None] = lambda: None) -> int:
-    folder = Path(tempfile.mkdtemp(prefix="chaos-"))
-    print(f"real processes: {orders:,} orders, {kills} kills or more, in {folder}", flush=True)
-    wanted = Wanted(folder, REAL_SEED, orders, kills, until=ends_at - QUIET_S, tell=_tell, on_disturbed=on_disturbed)
+def _processes(orders: int, kills: int, ends_at: float) -> int:
     try:
-        result = run(wanted)
+        return _code(everything.processes(orders, kills, ends_at, _tell))
     except NotStarted as error:
         print(f"FAILED: a program did not start: {error}")
         return FAILED
-    summary = Summary(orders=result.orders)
-    summary.fired.update(result.fired)
-    summary.take_report(result.report, f"the records are in {folder}")
-    summary.void += result.report.void
-    if result.orders < orders or result.kills < kills:
-        summary.void.append(f"{result.orders:,} orders and {result.kills} kills in the time given")
-    code = _report(f"real processes ({result.per_second:.0f} orders/s undisturbed)", summary)
-    if code == FINE:
-        shutil.rmtree(folder)
-    return code
-
-
-def _syscalls(until: float) -> int:
-    if not syscalls.is_available():
-        print("system calls: skipped, there is no strace here")
-        return FAILED if os.environ.get("CI") == "true" else FINE
-    with tempfile.TemporaryDirectory(prefix="chaos-") as folder:
-        return _report("kills at system calls", syscalls.sweep(Path(folder), until, _tell))
 
 
 def _report(title: str, summary: Summary) -> int:
     print(summary.text(title), flush=True)
+    return _code(summary)
+
+
+def _code(summary: Summary) -> int:
     if summary.failures:
         return VIOLATED
     return VOID if summary.void else FINE
@@ -181,5 +125,15 @@ def _tell(text: str) -> None:
     print(text, flush=True)
 
 
+def _until_interrupted() -> int:
+    """Ctrl-C and SIGTERM end the programs that were started, too: they are in sessions of their own."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        return main()
+    except KeyboardInterrupt:
+        kill_all()
+        os._exit(INTERRUPTED)  # the threads of a run would go on for minutes
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(_until_interrupted())

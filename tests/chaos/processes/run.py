@@ -19,17 +19,18 @@ from tests.chaos.processes.mischief import Mischief
 from tests.chaos.processes.strategies import Strategy, wall_ns
 
 STRATEGIES: Final = ("alpha", "beta", "gamma")
-HANDS: Final = 24
-"""Of each strategy: so many of its orders may be in flight at once."""
+HANDS: Final = 8
+"""Of each strategy: order after order, each hand one at a time."""
+BURST: Final = 12
+"""Orders that each strategy begins at once just before a kill, so that enough are in flight."""
 IN_FLIGHT_MIN: Final = 20
-CROWD: Final = 40
-"""In flight before the first fault is ordered: some are answered before it strikes."""
 UNDISTURBED_S: Final = 4.0
 """Traffic before anything goes wrong."""
-BETWEEN_KILLS_S: Final = (0.1, 1.2)
+BETWEEN_KILLS_S: Final = (0.05, 0.6)
 """From the first order that a new life answers to its end."""
 UP_S_MAX: Final = 60.0
 FIRED_S_MAX: Final = 20.0
+IN_FLIGHT_LOOKS_S: Final = 0.001
 SETTLE_MS: Final = 60_000
 QUIET_S: Final = 95.0
 GATEWAY_LOOKS_S: Final = 0.05
@@ -41,6 +42,7 @@ class Wanted:
 
     Attributes:
         on_disturbed: Called when the undisturbed traffic is over: others may have what is left of the machine.
+        on_quiet: Called when the settle window begins: nothing is asked of the machine any more.
         is_settled: Wait for the settle window at the end; without it only what needs no quiescence is judged.
     """
 
@@ -54,6 +56,7 @@ class Wanted:
     until: float = float("inf")
     tell: Callable[[str], None] = field(default=print)
     on_disturbed: Callable[[], None] = field(default=lambda: None)
+    on_quiet: Callable[[], None] = field(default=lambda: None)
 
 
 @dataclass(slots=True)
@@ -83,6 +86,7 @@ class _Run:
         self._port = programs.free_port()
         self._kills = 0
         self._is_trading = True
+        self._bursts: list[asyncio.Task[None]] = []
         self._fired: dict[str, int] = {}
 
     async def run(self) -> Result:
@@ -135,16 +139,15 @@ class _Run:
     async def _disturb(self, hands: list[asyncio.Task[None]]) -> None:
         """Kill and be in the way until there are enough orders and kills, or time is over."""
         wanted = self._wanted
-        await programs.wait_until(lambda: self._in_flight() >= CROWD, UP_S_MAX, 0.001)
-        wanted.on_disturbed()
         while self._is_short() and time.monotonic() < wanted.until:
-            if wanted.with_faults:
-                with contextlib.suppress(Exception):
-                    await self._mischief.order_next()
             if self._kills < wanted.kills:
                 await self._kill()
             else:
                 await asyncio.sleep(0.2)
+            wanted.on_disturbed()
+            if wanted.with_faults:
+                with contextlib.suppress(Exception):
+                    await self._mischief.order_next()
         self._is_trading = False
 
     def _is_short(self) -> bool:
@@ -155,7 +158,9 @@ class _Run:
         begun = self._orders
         await programs.wait_until(lambda: self._orders != begun, UP_S_MAX, GATEWAY_LOOKS_S)
         await asyncio.sleep(self._random.uniform(*BETWEEN_KILLS_S))
-        await programs.wait_until(lambda: self._in_flight() >= IN_FLIGHT_MIN, UP_S_MAX, GATEWAY_LOOKS_S)
+        for strategy in self._strategies:
+            self._bursts += [asyncio.create_task(strategy.trade_once()) for _ in range(BURST)]
+        await programs.wait_until(lambda: self._in_flight() >= IN_FLIGHT_MIN, UP_S_MAX, IN_FLIGHT_LOOKS_S)
         self._gateway.kill()
         self._kills += 1
         self._notes.act("kill_gateway", time_ns=wall_ns())
@@ -182,7 +187,7 @@ class _Run:
                 break
             await asyncio.sleep(GATEWAY_LOOKS_S)
         self._is_trading = False
-        await asyncio.gather(*hands, *stragglers)
+        await asyncio.gather(*hands, *stragglers, *self._bursts)
         self._fired = await self._mischief.fired()
         await self._mischief.heal()
         self._notes.act("healed", time_ns=wall_ns())
@@ -191,6 +196,7 @@ class _Run:
         if not self._wanted.is_settled:
             return
         self._wanted.tell(f"  {self._orders} orders, {self._kills} kills; now the settle window of 60 s, and 30 s more")
+        self._wanted.on_quiet()
         await asyncio.sleep(QUIET_S)
         account, positions, fees = await asyncio.to_thread(programs.venue_truth, url)
         told = {"open_orders": await self._strategies[0].open_orders()}

@@ -62,14 +62,18 @@ class Strategy:
     async def trade(self, is_wanted: Any) -> None:
         """One hand: order after order while they are wanted."""
         while is_wanted():
-            self.keys += 1
-            key = f"k{self.keys}"
-            await self.submit(key, self._spec())
-            drawn = self._random.random()
-            if drawn < 0.10:
-                await self._cancel(key)
-            elif drawn < 0.14:
-                await self._replace(key)
+            await self.trade_once()
+
+    async def trade_once(self) -> None:
+        """One order, and now and then another mind about it."""
+        self.keys += 1
+        key = f"k{self.keys}"
+        await self.submit(key, self._spec())
+        drawn = self._random.random()
+        if drawn < 0.10:
+            await self._cancel(key)
+        elif drawn < 0.14:
+            await self._replace(key)
 
     async def submit(self, key: str, spec: pb.OrderSpec) -> dict[str, Any]:
         """Until its fate is known."""

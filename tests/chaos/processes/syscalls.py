@@ -42,7 +42,7 @@ SHORT: Final = (
     ("recvfrom,recvmsg,read", 2),
 )
 ATTACH_S_MAX: Final = 10.0
-KILLED_S_MAX: Final = 3.0
+KILLED_S_MAX: Final = 2.0
 """A process that lives so long after a submission was not reached by the signal."""
 ATTACHED: Final = "attached"
 
