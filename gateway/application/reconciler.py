@@ -140,8 +140,13 @@ class Reconciler:
         else:
             self._on_connected()
 
-    async def refresh_order(self, order_id: str, lane: BudgetLane = BudgetLane.LOOKUP) -> Order:
-        """Ask the venue about one order, executions included.
+    async def refresh_order(
+        self,
+        order_id: str,
+        lane: BudgetLane = BudgetLane.LOOKUP,
+        executions: Mapping[str, Sequence[Activity]] | None = None,
+    ) -> Order:
+        """Ask the venue about one order, executions included; those that were read already need not be asked for.
 
         Raises:
             OrderNotFound, VenueUnreachable, VenueRateLimited, VenueAuthentication: It could not be read.
@@ -151,7 +156,7 @@ class Reconciler:
         try:
             for known in {target.venue_order_id: target for target in (root, order)}.values():
                 if known.venue_order_id:
-                    await self._take_all(await self._readings.chain(known.venue_order_id, lane))
+                    await self._take_all(await self._readings.chain(known.venue_order_id, lane), executions)
         except OrderNotFound:
             if not order.state.is_terminal:
                 self._zombies.note_denied(order)
@@ -235,7 +240,7 @@ class Reconciler:
         else:
             recent, executions = await self._readings.newest_orders(HISTORY_PAGES_MAX), {}
         await self._take_all([*recent, *working], executions)
-        await self._take_missing(_ids((*recent, *working)))
+        await self._take_missing(_ids((*recent, *working)), executions)
         await self._take_untold(executions)
         await self._orders.release_parked(adopt=True)
         await self._check_holdings()
@@ -297,7 +302,7 @@ class Reconciler:
             order = await self._orders.observe(Report(found, self._wall(), with_fills=False), park=False)
             if order is not None and found.filled_quantity > _known_filled(order, found):
                 self.suspect(order.order_id)
-        await self._take_missing(_ids(working), changed_before_ns=asked_ns - GRACE_NS)
+        await self._take_missing(_ids(working), {}, changed_before_ns=asked_ns - GRACE_NS)
         self._cancellations.pursue_owed()
 
     async def _check_held(self) -> None:
@@ -348,7 +353,9 @@ class Reconciler:
             return bool(settled)
         return known is not None and reached > known.filled_quantity
 
-    async def _take_missing(self, listed: set[str], changed_before_ns: int | None = None) -> None:
+    async def _take_missing(
+        self, listed: set[str], executions: Mapping[str, Sequence[Activity]], changed_before_ns: int | None = None
+    ) -> None:
         """Orders that are open here and not there: ask for each."""
         for order in self._orders.open_orders():
             venue_order_id = order.venue_order_id
@@ -357,7 +364,7 @@ class Reconciler:
             if changed_before_ns is not None and order.update_time_ns > changed_before_ns:
                 continue
             try:
-                await self.refresh_order(order.order_id)
+                await self.refresh_order(order.order_id, executions=executions)
             except OrderNotFound:
                 _log.error("acknowledged_order_unknown_to_venue", order_id=order.order_id)
 

@@ -180,7 +180,7 @@ class Replacements:
             self._risk.reserve_replace(order_id, evaluation.cost)
             try:
                 await self._orders.record([asked])
-            except GatewayError:
+            except Exception:
                 self._risk.release_replace(order_id)
                 raise
         command.mark_recorded(order_id)

@@ -101,6 +101,29 @@ class TestStart:
         assert not rig.gateway.alarms.counts
         assert len(fills(rig)) == 3
 
+    async def test_executions_are_read_once_for_all_old_orders_that_ended_while_nobody_ran(self, rig: Rig) -> None:
+        """Older than what a start lists anew: each is asked for, and a list of executions each would be twice that."""
+        for number in range(5):
+            await rig.submit(f"k{number}", make_spec("AAPL", "buy", 1, limit_price=str(90 - number), tif="gtc"))
+        await rig.clock.advance(3_600)
+        await rig.submit("young", make_spec("MSFT", "buy", 1, limit_price="90"))
+        keep_books(rig)
+        await rig.stop()
+        rig.quote("AAPL", 80.0, 81.0)
+        asked = []
+        inner = rig.venue.account.list_fill_activities
+
+        async def list_activities(*arguments: Any, **options: Any) -> Any:
+            asked.append(arguments)
+            return await inner(*arguments, **options)
+
+        rig.venue.account.list_fill_activities = list_activities  # type: ignore[method-assign]
+        rig.gateway = rig.new_gateway()
+        await rig.gateway.engine.start()
+        await settle()
+        assert [(fill.quantity, fill.synthesized) for fill in fills(rig)] == [(1, False)] * 5
+        assert len(asked) == 1
+
     async def test_a_leg_that_was_filled_while_nobody_ran_is_told_too(self, rig: Rig) -> None:
         spec = make_spec(
             "AAPL", "buy", 5, limit_price="99", order_class="bracket", take_profit="110", stop_loss="80", tif="gtc"
