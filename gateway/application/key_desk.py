@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
 
 from gateway.application.commands import Submitted
 from gateway.application.failures import error_of, is_final_answer
-from gateway.application.order_manager import OrderManager, sent_under
+from gateway.application.order_manager import OrderManager
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.domain.errors import (
     ClientOrderIdReused,
@@ -26,7 +27,15 @@ from gateway.domain.errors import (
     JournalUnavailable,
 )
 from gateway.domain.models.orders import KeyEntry, Order, OrderSpec
-from gateway.domain.types import MS_PER_SECOND, CallContext, is_client_order_id, is_strategy_id
+from gateway.domain.order_lifecycle import spec_from_venue_order
+from gateway.domain.types import (
+    MS_PER_SECOND,
+    CallContext,
+    OrderClass,
+    is_client_order_id,
+    is_strategy_id,
+    venue_client_order_id,
+)
 
 SUBMIT_WAIT_MS: Final = 2_000
 ANSWER_MARGIN_MS: Final = 50
@@ -34,6 +43,18 @@ ANSWER_MARGIN_MS: Final = 50
 _ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / MS_PER_SECOND
 
 _log = structlog.get_logger(__name__)
+
+
+class KeyOvertaken(Exception):
+    """An order under the key was met at the venue after the key had been found free: the key stands for that one.
+
+    Attributes:
+        order_id: Its id; its first row may still be on its way into the journal.
+    """
+
+    def __init__(self, order_id: str) -> None:
+        super().__init__(order_id)
+        self.order_id = order_id
 
 
 class Command:
@@ -170,7 +191,8 @@ class KeyDesk:
             key: Strategy and client_order_id.
             fingerprint: Of the content.
             call: Whose deadline bounds the wait.
-            work: Begun for a new key. It raises what the callers are to be told.
+            work: Begun for a new key. It raises what the callers are to be told, or KeyOvertaken before it recorded
+                anything.
             is_alike: Compares with an order of which only the venue's word is known: an earlier life sent it.
             door: Raises what keeps a new command out; not asked for a known key.
         """
@@ -187,7 +209,7 @@ class KeyDesk:
         self._tasks.check_room()
         command = Command(fingerprint, self._monotonic())
         self._running[key] = command
-        self._tasks.spawn(self._perform(key, command, work))
+        self._tasks.spawn(self._perform(key, command, self._or_replay(key, command, work, is_alike)))
         return await self._wait(command, call, replayed=False)
 
     def _replay(
@@ -204,9 +226,22 @@ class KeyDesk:
             raise error_of(failure, order.order_id)
         return Submitted(order, replayed=True)
 
-    async def _perform(self, key: tuple[str, str], command: Command, work: Work) -> None:
+    async def _or_replay(
+        self, key: tuple[str, str], command: Command, work: Work, is_alike: Callable[[OrderSpec], bool]
+    ) -> None:
+        """The work, unless somebody else's order has the key by then."""
         try:
             await work(command)
+        except KeyOvertaken as overtaken:
+            await self._orders.begun(overtaken.order_id)
+            known = self._replay(key, command.fingerprint, is_alike)
+            if known is None:
+                raise JournalUnavailable("The journal could not take what holds the key; nothing was sent.") from None
+            command.mark_recorded(known.order.order_id)
+
+    async def _perform(self, key: tuple[str, str], command: Command, work: Coroutine[Any, Any, None]) -> None:
+        try:
+            await work
             command.finish()
         except Exception as error:
             is_recorded = bool(command.order_id) and isinstance(error, JournalUnavailable)
@@ -248,8 +283,20 @@ def _matches(
 ) -> bool:
     if entry.fingerprint:
         return entry.fingerprint == fingerprint
-    sent = sent_under(order, client_order_id)
+    sent = _sent_under(order, client_order_id)
     return sent is not None and is_alike(sent)
+
+
+def _sent_under(order: Order, client_order_id: str) -> OrderSpec | None:
+    """What the venue was sent under a key of an order, as far as the venue knows it; None when it knows none."""
+    venue_id = venue_client_order_id(order.strategy_id, client_order_id)
+    sent = next((known for known in order.venue_orders if known.venue_client_order_id == venue_id), None)
+    if sent is None:
+        return None
+    legs: dict[str, Any] = {"take_profit": order.spec.take_profit, "stop_loss": order.spec.stop_loss}
+    if order.spec.order_class is OrderClass.OCO:
+        legs["limit_price"] = None
+    return replace(spec_from_venue_order(sent), **legs)
 
 
 def _unsure() -> JournalUnavailable:

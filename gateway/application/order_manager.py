@@ -15,11 +15,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
-from typing import Any, Final
+from typing import Final
 from weakref import WeakValueDictionary
 
 import structlog
 
+from gateway.application.beginnings import Beginnings
 from gateway.application.order_index import OrderIndex, split_venue_client_id
 from gateway.application.order_log import TAIL_EVENTS_MAX, OrderLog
 from gateway.domain.errors import JournalUnavailable, OrderNotFound
@@ -33,11 +34,10 @@ from gateway.domain.models.orders import (
     OrderEventKind,
     OrderFilter,
     OrderRef,
-    OrderSpec,
     VenueOrder,
 )
-from gateway.domain.order_lifecycle import apply, leg_order_id, leg_role_of, spec_from_venue_order, venue_order_of
-from gateway.domain.types import OrderClass, venue_client_order_id
+from gateway.domain.order_lifecycle import apply, leg_order_id, leg_role_of, venue_order_of
+from gateway.domain.types import OrderClass
 from gateway.domain.venue_reports import Report, before_fill, interpret, rewound, same_order
 
 ORDERS_MAX: Final = 200_000
@@ -92,6 +92,7 @@ class OrderManager:
         self._listeners: list[Listener] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._adoption = asyncio.Lock()
+        self._beginnings = Beginnings()
         self._parked: deque[Report] = deque(maxlen=PARKED_MAX)
         self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.adopts_whole = False
@@ -144,6 +145,14 @@ class OrderManager:
         if not order.leg_order_ids:
             return ()
         return tuple(leg for order_id in order.leg_order_ids if (leg := self._known(order_id)) is not None)
+
+    def has_begun(self, order_id: str) -> bool:
+        """Whether an order is in memory, or on its way there; `begun` waits for it."""
+        return order_id in self._beginnings or self._index.order(order_id) is not None
+
+    async def begun(self, order_id: str) -> None:
+        """Wait until an order that has begun is known, or could not be recorded."""
+        await self._beginnings.end(order_id)
 
     def list(self, wanted: OrderFilter, page_size: int, page_token: str) -> Page[Order]:
         """One page, newest first unless asked otherwise; `page_size` 0 is the default, above the maximum it is cut.
@@ -237,7 +246,8 @@ class OrderManager:
         """
         taken: list[Order] = []
         self._date(events)
-        await self._journal.append(events, lambda event: taken.append(self._take(event)))
+        with self._beginnings.of(events):
+            await self._journal.append(events, lambda event: taken.append(self._take(event)))
         return taken[-1]
 
     async def record_all(self, events: Sequence[JournalEvent]) -> None:
@@ -275,6 +285,7 @@ class OrderManager:
                 self._park(report)
                 return None
             async with self._adoption:
+                await self._beginnings.end(order_id_of(report.venue_order.venue_client_order_id))
                 order = self._find(report.venue_order) or await self._adopt(report)
         async with self.family_lock(order):
             events = interpret(self.order(order.order_id), report)
@@ -486,15 +497,3 @@ def _leg_recorded(parent: Order, order_id: str, report: Report) -> JournalEvent:
         venue_order=leg,
         backfill=report.backfill,
     )
-
-
-def sent_under(order: Order, client_order_id: str) -> OrderSpec | None:
-    """What the venue was sent under a key of an order, as far as the venue knows it; None when it knows none."""
-    venue_id = venue_client_order_id(order.strategy_id, client_order_id)
-    sent = next((known for known in order.venue_orders if known.venue_client_order_id == venue_id), None)
-    if sent is None:
-        return None
-    legs: dict[str, Any] = {"take_profit": order.spec.take_profit, "stop_loss": order.spec.stop_loss}
-    if order.spec.order_class is OrderClass.OCO:
-        legs["limit_price"] = None
-    return replace(spec_from_venue_order(sent), **legs)

@@ -15,7 +15,7 @@ import structlog
 
 from gateway.application.alarms import Alarms
 from gateway.application.failures import error_of, failure_of
-from gateway.application.key_desk import ANSWER_MARGIN_MS, SUBMIT_WAIT_MS, Command
+from gateway.application.key_desk import ANSWER_MARGIN_MS, SUBMIT_WAIT_MS, Command, KeyOvertaken
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager, order_id_of
 from gateway.application.outcome_resolver import OutcomeResolver
@@ -135,6 +135,8 @@ class Submissions:
         if approved.spec is not request.spec:
             request = replace(request, spec=approved.spec)
         order_id = order_id_of(venue_client_order_id(request.strategy_id, request.client_order_id))
+        if self._orders.has_begun(order_id):
+            raise KeyOvertaken(order_id)
         clearance = self._states.admit(is_reduction=approved.evaluation.is_reduction)
         if not approved.evaluation.is_reduction:
             self._feed.check_live()
@@ -150,7 +152,7 @@ class Submissions:
                     self._event(OrderEventKind.SUBMITTED, order_id, request, attempt=1),
                 ]
             )
-        except GatewayError:
+        except Exception:
             self._risk.withdraw(order_id)
             raise
         command.mark_recorded(order_id)
@@ -175,7 +177,7 @@ class Submissions:
         order_id = command.order_id
         venue_id = venue_client_order_id(request.strategy_id, request.client_order_id)
         attempts = 1
-        while True:
+        while not self._orders.order(order_id).venue_orders:  # else it is there already: another process sent it
             too_late = self._too_late(command, request, clearance)
             if too_late is not None:
                 await self._end(command, request, OrderEventKind.NOT_SENT, too_late)
