@@ -1,14 +1,14 @@
 """Frozen nouns, made in a sixth of the time.
 
 A frozen dataclass sets each field through `object.__setattr__`: 3 µs for an order, several times on the way of every
-command. `maker` fills an unfrozen twin with the same slots and then calls it what it is. What is made is the noun
-itself, as frozen as any other.
+command. `maker` and `evolver` fill an unfrozen twin with the same slots and then call it what it is. What is made is
+the noun itself, as frozen as any other. They are compiled from the noun's fields, as `dataclass` does it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import MISSING, field, fields, make_dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, TypeVar
 
 N = TypeVar("N")
@@ -23,21 +23,39 @@ def maker(noun: type[N]) -> Callable[..., N]:
     Raises:
         TypeError: It is another kind of class.
     """
+    known: dict[str, Any] = {"MISSING": MISSING}
+    parameters: list[str] = []
+    body: list[str] = []
+    for field in fields(noun):  # type: ignore[arg-type]
+        name, default = field.name, f"default_{field.name}"
+        if field.default_factory is not MISSING:
+            known[default] = field.default_factory
+            parameters.append(f"{name}=MISSING")
+            body.append(f"made.{name} = {default}() if {name} is MISSING else {name}")
+            continue
+        known[default] = field.default
+        parameters.append(name if field.default is MISSING else f"{name}={default}")
+        body.append(f"made.{name} = {name}")
+    return _compiled(noun, ", ".join(parameters), body, known)
+
+
+def evolver(noun: type[N]) -> Callable[[N, Mapping[str, Any]], N]:
+    """`dataclasses.replace` for one class, an order of magnitude faster; raises AttributeError for no field of it.
+
+    Args:
+        noun: As for `maker`.
+    """
+    body = [f"made.{field.name} = known.{field.name}" for field in fields(noun)]  # type: ignore[arg-type]
+    body += ["for name, value in changes.items():", " setattr(made, name, value)"]
+    return _compiled(noun, "known, changes", body, {})
+
+
+def _compiled(noun: type[N], parameters: str, body: list[str], known: dict[str, Any]) -> Callable[..., N]:
     if noun.__bases__ != (object,) or hasattr(noun, "__post_init__") or not hasattr(noun, "__slots__"):
         raise TypeError(f"{noun.__name__} cannot have a twin")
-    declared: list[Any] = []
-    for known in fields(noun):  # type: ignore[arg-type]
-        if known.default_factory is not MISSING:
-            declared.append((known.name, Any, field(default_factory=known.default_factory)))
-        elif known.default is not MISSING:
-            declared.append((known.name, Any, field(default=known.default)))
-        else:
-            declared.append((known.name, Any))
-    twin = make_dataclass(f"_{noun.__name__}", declared, slots=True, eq=False, repr=False)
-
-    def make(*values: Any, **named: Any) -> N:
-        made = twin(*values, **named)
-        made.__class__ = noun
-        return made  # type: ignore[no-any-return]
-
-    return make
+    slots = noun.__slots__  # type: ignore[attr-defined]
+    twin = type(f"_{noun.__name__}", (), {"__slots__": slots})
+    lines = [f"def make({parameters}):", "made = new(twin)", *body, "made.__class__ = noun", "return made"]
+    known |= {"new": object.__new__, "twin": twin, "noun": noun}
+    exec("\n ".join(lines), known)  # noqa: S102 - made of the names of declared fields alone
+    return known["make"]  # type: ignore[no-any-return]
