@@ -86,6 +86,9 @@ def processes(
     summary.fired.update(result.fired)
     summary.take_report(result.report, f"the records are in {folder}")
     summary.void += result.report.void
+    silent = [name for name, count in result.fired.items() if not count]
+    if silent:
+        summary.void.append(f"these faults never fired: {', '.join(silent)}")
     if result.orders < orders or result.kills < kills:
         summary.void.append(f"{result.orders:,} real orders and {result.kills} kills in the time given")
     _told(f"real processes ({result.per_second:.0f} orders/s undisturbed)", summary, tell)

@@ -16,12 +16,14 @@ from tests.chaos.checker import Records, Report, Settings, check
 from tests.chaos.history import HistoryWriter, venue_truth
 from tests.chaos.processes import programs
 from tests.chaos.processes.mischief import Mischief
+from tests.chaos.processes.network import Network
 from tests.chaos.processes.strategies import Strategy, wall_ns
+from tests.chaos.proxy import TcpProxy
 
 STRATEGIES: Final = ("alpha", "beta", "gamma")
 HANDS: Final = 8
 """Of each strategy: order after order, each hand one at a time."""
-BURST: Final = 12
+BURST: Final = 16
 """Orders that each strategy begins at once just before a kill, so that enough are in flight."""
 IN_FLIGHT_MIN: Final = 20
 UNDISTURBED_S: Final = 4.0
@@ -43,6 +45,7 @@ class Wanted:
     Attributes:
         on_disturbed: Called when the undisturbed traffic is over: others may have what is left of the machine.
         on_quiet: Called when the settle window begins: nothing is asked of the machine any more.
+        with_network: Break connections as well; an order whose request is lost there is unknown for the settle window.
         is_settled: Wait for the settle window at the end; without it only what needs no quiescence is judged.
     """
 
@@ -51,6 +54,7 @@ class Wanted:
     orders: int = 3_000
     kills: int = 60
     with_faults: bool = True
+    with_network: bool = True
     is_settled: bool = True
     undisturbed_s: float = UNDISTURBED_S
     until: float = float("inf")
@@ -94,8 +98,11 @@ class _Run:
         self._emulator.start()
         try:
             url = await asyncio.to_thread(self._emulator.wait_said, programs.EMULATOR_READY)
-            self._gateway = programs.gateway(self._wanted.folder, url, self._port)
-            return await self._with_gateway(url)
+            host, _, port = url.removeprefix("http://").rpartition(":")
+            async with TcpProxy(host, int(port)) as proxy:
+                self._network = Network(proxy, self._notes, Random(self._wanted.seed))
+                self._gateway = programs.gateway(self._wanted.folder, f"http://{proxy.address}", self._port)
+                return await self._with_gateway(url)
         finally:
             self._emulator.stop()
 
@@ -139,16 +146,23 @@ class _Run:
     async def _disturb(self, hands: list[asyncio.Task[None]]) -> None:
         """Kill and be in the way until there are enough orders and kills, or time is over."""
         wanted = self._wanted
+        playing: asyncio.Task[None] | None = None
         while self._is_short() and time.monotonic() < wanted.until:
             if self._kills < wanted.kills:
                 await self._kill()
             else:
                 await asyncio.sleep(0.2)
             wanted.on_disturbed()
+            if wanted.with_network:
+                playing = playing or asyncio.create_task(self._network.play())
             if wanted.with_faults:
                 with contextlib.suppress(Exception):
                     await self._mischief.order_next()
         self._is_trading = False
+        if playing is not None:
+            playing.cancel()
+            await asyncio.wait([playing])
+        await self._network.heal()
 
     def _is_short(self) -> bool:
         return self._orders < self._wanted.orders or self._kills < self._wanted.kills
@@ -189,6 +203,8 @@ class _Run:
         self._is_trading = False
         await asyncio.gather(*hands, *stragglers, *self._bursts)
         self._fired = await self._mischief.fired()
+        if self._wanted.with_network:
+            self._fired |= self._network.fired
         await self._mischief.heal()
         self._notes.act("healed", time_ns=wall_ns())
         await self._strategies[0].submit("last", self._strategies[0]._spec())

@@ -35,11 +35,15 @@ KINDS: Final = (
     ("lseek,fstat,newfstatat,fcntl", 4),
 )
 """What a submission calls, by kind, and the highest count that is tried."""
-SHORT: Final = (
-    ("pwrite64", 2),
-    ("fdatasync,fsync", 1),
-    ("sendto,sendmsg,write,writev", 2),
-    ("recvfrom,recvmsg,read", 2),
+SHORT: Final = tuple(
+    (kind, count)
+    for kind, highest in (
+        ("pwrite64", 3),
+        ("fdatasync,fsync", 2),
+        ("sendto,sendmsg,write,writev", 4),
+        ("recvfrom,recvmsg,read", 3),
+    )
+    for count in range(1, highest + 1)
 )
 ATTACH_S_MAX: Final = 10.0
 KILLED_S_MAX: Final = 2.0

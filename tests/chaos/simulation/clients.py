@@ -1,4 +1,4 @@
-"""Strategies: they keep their keys, ask again when they do not know, change their minds, die and come back."""
+"""Strategies: they keep their keys, ask again when they do not know, change their minds."""
 
 from __future__ import annotations
 
@@ -57,13 +57,6 @@ class Trader:
             if answer["code"] == "OK":
                 return
             await asyncio.sleep(1.0)
-
-    def die(self) -> None:
-        """The strategy is killed: its calls never return. What it had begun, its next life takes up by the keys."""
-        self._notes.act("kill_client", time_ns=self._doors.loop.wall(), client=self.strategy_id)
-        for task in self._tasks:
-            task.cancel()
-        self._tasks.clear()
 
     def _begin(self, number: int) -> None:
         self._tasks.append(asyncio.create_task(self._intend(number)))
