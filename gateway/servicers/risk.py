@@ -7,17 +7,18 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
+from gateway.application.key_desk import ANSWER_MARGIN_MS
 from gateway.application.kill_switch import KillSwitch
 from gateway.application.trading_state import TradingStates
 from gateway.domain.models.risk import TradingMode
+from gateway.domain.types import MS_PER_SECOND
 from gateway.servicers.identity import call_context
 from gateway.servicers.wire import risk as wire
 from trading_gateway.v1 import risk_pb2 as pb, risk_pb2_grpc
 
 KILL_WAIT_MAX_S: Final = 5.0
 """How long an answer to KILLED waits for everything to be gone."""
-ANSWER_MARGIN_S: Final = 0.05
-"""It leaves at least so long before the caller's deadline."""
+_ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / MS_PER_SECOND
 
 
 class RiskServicer(risk_pb2_grpc.RiskServiceServicer):
@@ -49,5 +50,5 @@ class RiskServicer(risk_pb2_grpc.RiskServiceServicer):
         )
         if wanted.mode is not TradingMode.KILLED:
             return wire.set_to_proto(state, None)
-        wait_s = min(KILL_WAIT_MAX_S, call.deadline - ANSWER_MARGIN_S - self._monotonic())
+        wait_s = min(KILL_WAIT_MAX_S, call.deadline - _ANSWER_MARGIN_S - self._monotonic())
         return wire.set_to_proto(state, await self._kill.progress(wait_s))
