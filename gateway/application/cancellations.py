@@ -1,8 +1,9 @@
 """Cancellations: cancels that are owed, until the order can change no more.
 
 Promises: a cancel is journaled before it is sent, and sent again on a bounded schedule; canceling only ever reduces
-risk. An order whose outcome is unknown is canceled the moment it is seen; a leg is covered by its family's cancel.
-While trading is KILLED the cancels are the kill switch's to ask for, all in one request.
+risk, and so it waits for a disk no longer than RECORD_WAIT_MS. An order whose outcome is unknown is canceled the moment
+it is seen; a leg is covered by its family's cancel. While trading is KILLED the cancels are the kill switch's to ask
+for, all in one request.
 """
 
 from __future__ import annotations
@@ -23,13 +24,15 @@ from gateway.application.unrecorded_cancels import UnrecordedCancels
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import GatewayError, JournalUnavailable, OrderNotFound, OrderRejected, OutcomeUnknown
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind
-from gateway.domain.types import BudgetLane, OrderState
+from gateway.domain.types import MS_PER_SECOND, BudgetLane, OrderState
 from gateway.services.trading import OrderService
 
 RESEND_DELAYS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 10.0)
 """Between requests for the end of one order; the last repeats."""
 REQUESTS_MAX: Final = 60
 """About ten minutes; after that the reconciler's reading of the open orders takes it up again."""
+RECORD_WAIT_MS: Final = 500
+"""A cancel that the journal has not taken by then is asked for all the same."""
 BURST_MAX: Final = 64
 """Cancels journaled at once."""
 
@@ -106,18 +109,26 @@ class Cancellations:
         return CancelResult(order_id, order.state)
 
     async def _request(self, order_id: str) -> Order:
-        unrecorded: JournalUnavailable | None = None
+        owing = self._tasks.spawn(self._owe(order_id))
+        # While killed the kill switch asks for all of them, whatever the journal does.
+        wait_s = None if self._states.is_killed else RECORD_WAIT_MS / MS_PER_SECOND
+        await asyncio.wait((owing,), timeout=wait_s)
+        try:
+            if owing.done():
+                return owing.result()
+            _log.critical("cancel_not_recorded_yet", order_id=order_id)
+        except JournalUnavailable:
+            if self._states.is_killed:
+                raise
+        order = self._orders.order(order_id)
+        return order if order.state.is_terminal else await self._unrecorded.request(order)
+
+    async def _owe(self, order_id: str) -> Order:
+        """Journal it, then have it pursued."""
         async with self._orders.family_lock(self._orders.order(order_id)):
             order = self._orders.order(order_id)
             if not order.state.is_terminal and order.cancel_request_time_ns is None:
-                try:
-                    order = await self._orders.record([self._event(OrderEventKind.CANCEL_REQUESTED, order)])
-                except JournalUnavailable as error:
-                    unrecorded = error
-        if unrecorded is not None:
-            if self._states.is_killed:
-                raise unrecorded  # the kill switch asks for all of them
-            return await self._unrecorded.request(order)
+                order = await self._orders.record([self._event(OrderEventKind.CANCEL_REQUESTED, order)])
         if not order.state.is_terminal:
             self._resolver.nudge(order_id)
             self._pursue(order)

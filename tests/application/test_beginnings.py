@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from gateway.application.commands import Submitted
 from gateway.domain.errors import ClientOrderIdReused, JournalUnavailable, KeyFate
-from gateway.domain.models.orders import JournalEvent, OrderEventKind
+from gateway.domain.models.orders import OrderEventKind
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import OrderState
-from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from tests.application.rig import Rig, settle
+from tests.application.slow_journal import SlowJournal
 from tests.emulator.exchange.desk import make_spec
 
 BUY = make_spec("AAPL", "buy", 10, limit_price="90")
 OTHER = make_spec("AAPL", "buy", 3, limit_price="80")
-
-
-class SlowJournal(MemoryJournal):
-    """Writes when it is let, in the order in which it was asked."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.may_write = asyncio.Event()
-        self.may_write.set()
-        self.is_broken = False
-
-    async def append(
-        self, events: Sequence[JournalEvent], then: Callable[[JournalEvent], object] | None = None
-    ) -> tuple[JournalEvent, ...]:
-        await self.may_write.wait()
-        if self.is_broken:
-            raise JournalUnavailable("The disk is gone.")
-        return await super().append(events, then)
 
 
 async def rig_with(journal: SlowJournal) -> Rig:
@@ -121,3 +103,24 @@ async def test_an_order_that_was_met_and_could_not_be_recorded_sends_nothing() -
     assert rig.trouble.posts == []
     journal.is_broken = False
     await rig.stop()
+
+
+async def test_an_answer_that_bears_the_id_of_another_order_is_no_answer(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A venue that has forgotten its orders gives their ids away again."""
+    first = (await rig.submit("first", BUY)).order
+    monkeypatch.setattr(rig.gateway.feed, "on_update", lambda _: None)  # it says nothing of the second
+    really_submit = rig.trouble.submit_order
+
+    async def submit_order(*arguments: Any) -> Any:
+        return replace(await really_submit(*arguments), venue_order_id=first.venue_order_id)
+
+    monkeypatch.setattr(rig.trouble, "submit_order", submit_order)
+    answer = await rig.submit("second", OTHER)
+    await settle()
+    assert answer.order.state is OrderState.OUTCOME_UNKNOWN
+    assert rig.gateway.states.mode is TradingMode.HALTED
+    await rig.clock.advance(1)
+    assert rig.order("second").state is OrderState.WORKING, "looked up"
+    assert rig.order("first").client_order_id == "first"
