@@ -14,6 +14,7 @@ Exit: 0 fine, 1 violations, 2 it could not be run, 3 VOID: too little happened t
 from __future__ import annotations
 
 import argparse
+import multiprocessing
 import os
 import signal
 import sys
@@ -125,15 +126,15 @@ def _tell(text: str) -> None:
     print(text, flush=True)
 
 
-def _until_interrupted() -> int:
-    """Ctrl-C and SIGTERM end the programs that were started, too: they are in sessions of their own."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        return main()
-    except KeyboardInterrupt:
-        kill_all()
-        os._exit(INTERRUPTED)  # the threads of a run would go on for minutes
+def _give_up(*_: object) -> None:
+    """Ctrl-C and SIGTERM end what was begun, too: programs are in sessions of their own, threads go on for minutes."""
+    kill_all()
+    for worker in multiprocessing.active_children():
+        worker.kill()
+    os._exit(INTERRUPTED)
 
 
 if __name__ == "__main__":
-    sys.exit(_until_interrupted())
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _give_up)
+    sys.exit(main())
