@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 
 from gateway.application.alarms import Alarms
-from gateway.application.full_listings import FullListings
+from gateway.application.full_listings import FullListings, Span
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.owned_tasks import OwnedTasks
@@ -33,6 +33,8 @@ SETTLE_WINDOW_MS: Final = 60_000
 MISSES_MIN: Final = 5
 LIST_BEFORE_NS: Final = 300 * NANOS_PER_SECOND
 """The full list begins so long before the order was recorded."""
+LIST_AFTER_NS: Final = 1_200 * NANOS_PER_SECOND
+"""And goes on so long after it, twice the longest settle window: an order that arrives later is a zombie's matter."""
 
 _log = structlog.get_logger(__name__)
 
@@ -151,8 +153,9 @@ class OutcomeResolver:
         await self._orders.observe(Report(found, self._wall(), backfill=True), park=False)
 
     async def _is_not_listed(self, order: Order) -> bool:
-        """Whether the venue's full list since before the order was sent does not have it."""
-        listed = await self._listings.read(order.create_time_ns - LIST_BEFORE_NS)
+        """Whether the venue's full list from before the order was sent until long after does not have it."""
+        sent_ns = order.create_time_ns
+        listed = await self._listings.read(Span(sent_ns - LIST_BEFORE_NS, sent_ns + LIST_AFTER_NS))
         # An order without an id that can be read may be it.
         return listed is not None and _venue_id(order) not in listed and "" not in listed
 
