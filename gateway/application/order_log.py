@@ -79,6 +79,8 @@ class OrderLog:
 
     def note_replayed(self, event: JournalEvent, order: Order) -> None:
         """An event of an earlier life; before it some may be missing, whose orders are archived."""
+        if event.sequence <= self._journal.head - self._tail_events_max:
+            return  # too old to be kept in memory
         if event.sequence != self._account.head + 1:
             self._account, self._books = _Tail(event.sequence - 1), {}
         self.note(event, order)
