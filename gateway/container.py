@@ -367,7 +367,7 @@ class ApplicationModule(Module):
         self, store: TradingStateStore, tasks: OwnedTasks, kill_file: KillFile, clocks: Clocks
     ) -> TradingStates:
         """The account's mode."""
-        return TradingStates(store, tasks, clocks.wall, kill_file.is_present)
+        return TradingStates(store, tasks, clocks.wall, kill_file.is_present, kill_file.leave)
 
     @provider
     @singleton

@@ -3,8 +3,8 @@
 Promises: a mode is durable before it takes effect; to tighten it takes one call, without a version, as often as one
 likes; to loosen it takes a reason and the version that was seen, and no file KILL. Where the store cannot record,
 tightening takes effect all the same, at once, and says that a restart would forget it: stopping must never depend on
-a disk. What was admitted before a stop never leaves after it, not even when trading goes on again. What a kill does
-to open orders is left to `kill_switch`.
+a disk. A kill is then kept by the file KILL, if at least that can be made. What was admitted before a stop never leaves
+after it, not even when trading goes on again. What a kill does to open orders is left to `kill_switch`.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ class TradingStates:
         tasks: See a change to its end when its caller goes away.
         wall: Nanoseconds since the Unix epoch.
         is_kill_wanted: Whether the file KILL is there; while it is, nothing is loosened.
+        keep_kill: Makes that file, and says whether it is there; on a thread, because it may block.
     """
 
     def __init__(
@@ -63,11 +64,13 @@ class TradingStates:
         tasks: OwnedTasks,
         wall: Callable[[], int],
         is_kill_wanted: Callable[[], bool] = lambda: False,
+        keep_kill: Callable[[], bool] = lambda: False,
     ) -> None:
         self._store = store
         self._tasks = tasks
         self._wall = wall
         self._is_kill_wanted = is_kill_wanted
+        self._keep_kill = keep_kill
         self._state = store.current()
         self._is_unsaved = False
         self._tightened = 0
@@ -180,11 +183,26 @@ class TradingStates:
         if wanted.mode.severity > self._state.mode.severity:
             unsaved = replace(wanted, set_time_ns=self._wall(), version=self._state.version + 1)
             self._enter(unsaved, is_unsaved=True)
+        is_kept = wanted.mode is TradingMode.KILLED and await self._is_kept_by_file()
+        then = (
+            "it is kept by the file KILL in the data directory"
+            if is_kept
+            else "a restart of the gateway would forget it"
+        )
         raise JournalUnavailable(
-            f"Trading is {self._state.mode.name}, in effect at once; but this could not be recorded, and a restart "
-            "of the gateway would forget it.",
+            f"Trading is {self._state.mode.name}, in effect at once; but this could not be recorded, and {then}.",
             metadata={"in_effect": "true", "trading_mode": self._state.mode.name},
         )
+
+    async def _is_kept_by_file(self) -> bool:
+        """Have the file KILL tell the next life; a disk that hangs is not waited for."""
+        if self._is_kill_wanted():
+            return True
+        made = self._tasks.spawn(asyncio.to_thread(self._keep_kill))
+        await asyncio.wait((made,), timeout=STORE_WAIT_MS / MS_PER_SECOND)
+        is_kept = made.done() and made.exception() is None and made.result()
+        _log.critical("kill_kept_by_file", is_kept=is_kept)
+        return is_kept
 
     async def _record_tighter(self, wanted: TradingState) -> TradingState:
         async with self._recording:

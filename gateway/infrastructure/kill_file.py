@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final
 
@@ -9,7 +10,7 @@ KILL_FILE: Final = "KILL"
 
 
 class KillFile:
-    """Whether it is there.
+    """Whether it is there, and the making of it.
 
     Args:
         folder: The data directory; None when there is none, and so no file.
@@ -17,6 +18,21 @@ class KillFile:
 
     def __init__(self, folder: Path | None) -> None:
         self._path = None if folder is None else folder / KILL_FILE
+
+    def leave(self) -> bool:
+        """Make it, for the next start to find; whether it is there. May block."""
+        if self._path is None:
+            return False
+        try:
+            self._path.touch(mode=0o600)
+            folder = os.open(self._path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+        except OSError:  # it may be there all the same, only not for certain after a loss of power
+            return self.is_present()
+        return True
 
     def is_present(self) -> bool:
         """Whether there is such a file, whatever is in it. One that cannot be looked for counts as absent."""

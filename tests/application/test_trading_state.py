@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gateway.application.commands import CloseRequest, ReplaceRequest
 from gateway.application.kill_watch import KillWatch
+from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_gate import VenueGate
 from gateway.domain.errors import (
@@ -30,6 +32,7 @@ from gateway.domain.errors import (
 from gateway.domain.models.orders import OrderChanges, OrderRef
 from gateway.domain.models.risk import TradingMode, TradingState
 from gateway.domain.types import BudgetLane, CallContext, Caller, OrderState
+from gateway.infrastructure.kill_file import KillFile
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.services.request_budget import RequestBudget
 from tests.application.rig import Rig, settle, until
@@ -157,6 +160,47 @@ async def test_a_stop_works_without_the_store_and_says_so(stopped: tuple[Rig, St
     assert (await halt(rig, KILLED)).version == 1, "the same call again records it"
     assert (await resume(rig)).version == 2
     assert [state.mode for state in store.kept] == [KILLED, ACTIVE]
+
+
+@pytest.mark.parametrize("can_be_kept", [True, False])
+async def test_a_kill_that_could_not_be_recorded_is_kept_by_the_file(can_be_kept: bool) -> None:
+    store, made = Store(), list[str]()
+
+    def keep_kill() -> bool:
+        if not can_be_kept:
+            raise OSError("the disk is full")
+        made.append("KILL")
+        return True
+
+    states = TradingStates(store, OwnedTasks(), lambda: 0, lambda: bool(made), keep_kill)
+    store.broken = True
+    with pytest.raises(JournalUnavailable):
+        await states.set(HALTED, "why not", "a test")
+    assert made == [], "the file means more than that"
+    with pytest.raises(JournalUnavailable) as caught:
+        await states.set(KILLED, "why not", "a test")
+    assert states.mode is KILLED
+    assert ("file KILL" in caught.value.message) is can_be_kept
+    assert made == ["KILL"] * can_be_kept
+    with pytest.raises(JournalUnavailable):
+        await states.set(KILLED, "again", "a test")
+    assert made == ["KILL"] * can_be_kept, "once is enough"
+    store.broken = False
+    version = (await states.set(KILLED, "again", "a test")).version
+    if can_be_kept:
+        with pytest.raises(KillFilePresent):
+            await states.set(ACTIVE, "go on", "a test", expected_version=version)
+
+
+def test_the_file_is_made_and_seen(tmp_path: Path) -> None:
+    file = KillFile(tmp_path)
+    assert not file.is_present()
+    assert file.leave()
+    assert file.leave(), "again"
+    assert file.is_present()
+    assert (tmp_path / "KILL").is_file()
+    assert not KillFile(tmp_path / "nowhere").leave()
+    assert not KillFile(None).leave()
 
 
 async def test_going_on_records_the_stop_that_was_not_recorded(stopped: tuple[Rig, Store]) -> None:

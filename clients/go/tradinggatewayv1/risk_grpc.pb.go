@@ -40,8 +40,9 @@ type RiskServiceClient interface {
 	// waits for that, for 5 s at most and never beyond its deadline; the cancels go on after it.
 	//
 	// Where the state cannot be recorded (UNAVAILABLE, JOURNAL_UNAVAILABLE), a tighter mode is in effect all the same
-	// and metadata has "in_effect"; only a restart of the gateway would forget it. The same call again records it
-	// when that is possible again. A looser mode is then not in effect.
+	// and metadata has "in_effect"; only a restart of the gateway would forget it, and a kill is kept by the file KILL
+	// where at least that can be made. The same call again records it when that is possible again. A looser mode is then
+	// not in effect.
 	SetTradingState(ctx context.Context, in *SetTradingStateRequest, opts ...grpc.CallOption) (*SetTradingStateResponse, error)
 }
 
@@ -88,8 +89,9 @@ type RiskServiceServer interface {
 	// waits for that, for 5 s at most and never beyond its deadline; the cancels go on after it.
 	//
 	// Where the state cannot be recorded (UNAVAILABLE, JOURNAL_UNAVAILABLE), a tighter mode is in effect all the same
-	// and metadata has "in_effect"; only a restart of the gateway would forget it. The same call again records it
-	// when that is possible again. A looser mode is then not in effect.
+	// and metadata has "in_effect"; only a restart of the gateway would forget it, and a kill is kept by the file KILL
+	// where at least that can be made. The same call again records it when that is possible again. A looser mode is then
+	// not in effect.
 	SetTradingState(context.Context, *SetTradingStateRequest) (*SetTradingStateResponse, error)
 	mustEmbedUnimplementedRiskServiceServer()
 }

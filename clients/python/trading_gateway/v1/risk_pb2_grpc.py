@@ -67,8 +67,9 @@ class RiskServiceServicer(object):
         waits for that, for 5 s at most and never beyond its deadline; the cancels go on after it.
 
         Where the state cannot be recorded (UNAVAILABLE, JOURNAL_UNAVAILABLE), a tighter mode is in effect all the same
-        and metadata has "in_effect"; only a restart of the gateway would forget it. The same call again records it
-        when that is possible again. A looser mode is then not in effect.
+        and metadata has "in_effect"; only a restart of the gateway would forget it, and a kill is kept by the file KILL
+        where at least that can be made. The same call again records it when that is possible again. A looser mode is then
+        not in effect.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -44,8 +44,9 @@ class RiskServiceStub:
     waits for that, for 5 s at most and never beyond its deadline; the cancels go on after it.
 
     Where the state cannot be recorded (UNAVAILABLE, JOURNAL_UNAVAILABLE), a tighter mode is in effect all the same
-    and metadata has "in_effect"; only a restart of the gateway would forget it. The same call again records it
-    when that is possible again. A looser mode is then not in effect.
+    and metadata has "in_effect"; only a restart of the gateway would forget it, and a kill is kept by the file KILL
+    where at least that can be made. The same call again records it when that is possible again. A looser mode is then
+    not in effect.
     """
 
 @_typing.type_check_only
@@ -64,8 +65,9 @@ class RiskServiceAsyncStub(RiskServiceStub):
     waits for that, for 5 s at most and never beyond its deadline; the cancels go on after it.
 
     Where the state cannot be recorded (UNAVAILABLE, JOURNAL_UNAVAILABLE), a tighter mode is in effect all the same
-    and metadata has "in_effect"; only a restart of the gateway would forget it. The same call again records it
-    when that is possible again. A looser mode is then not in effect.
+    and metadata has "in_effect"; only a restart of the gateway would forget it, and a kill is kept by the file KILL
+    where at least that can be made. The same call again records it when that is possible again. A looser mode is then
+    not in effect.
     """
 
 class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -93,8 +95,9 @@ class RiskServiceServicer(metaclass=_abc_1.ABCMeta):
         waits for that, for 5 s at most and never beyond its deadline; the cancels go on after it.
 
         Where the state cannot be recorded (UNAVAILABLE, JOURNAL_UNAVAILABLE), a tighter mode is in effect all the same
-        and metadata has "in_effect"; only a restart of the gateway would forget it. The same call again records it
-        when that is possible again. A looser mode is then not in effect.
+        and metadata has "in_effect"; only a restart of the gateway would forget it, and a kill is kept by the file KILL
+        where at least that can be made. The same call again records it when that is possible again. A looser mode is then
+        not in effect.
         """
 
 def add_RiskServiceServicer_to_server(servicer: RiskServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
