@@ -171,3 +171,17 @@ def test_files_stay_readable() -> None:
         and (count := len(path.read_text().splitlines())) > 500
     }
     assert long == {}
+
+
+def test_every_promise_names_tests_that_exist() -> None:
+    """README's table of promises: each row has one at least, and each is a function of its file."""
+    promises = (ROOT / "README.md").read_text().partition("## Promises")[2].partition("\n\n### ")[0]
+    rows = [line for line in promises.splitlines() if line.startswith("| ") and "---" not in line][1:]
+    assert len(rows) > 5
+    for row in rows:
+        file = ""
+        names = re.findall(r"`([\w/.]*)::(\w+)`", row)
+        assert names, row
+        for path, name in names:
+            file = path or file
+            assert re.search(rf"^\s*(async )?def {name}\(", (ROOT / file).read_text(), re.MULTILINE), (file, name)
