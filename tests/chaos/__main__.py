@@ -52,6 +52,7 @@ def main() -> int:
     real = commands.add_parser("processes")
     real.add_argument("--orders", type=int, default=REAL_ORDERS)
     real.add_argument("--kills", type=int, default=REAL_KILLS)
+    real.add_argument("--network", action="store_true", help="break connections between gateway and venue as well")
     commands.add_parser("syscalls")
     arguments = parser.parse_args()
     ends_at = time.monotonic() + arguments.minutes * 60
@@ -65,7 +66,7 @@ def main() -> int:
         case "planted":
             return _planted(arguments.bug, arguments.seeds)
         case "processes":
-            return _processes(arguments.orders, arguments.kills, ends_at)
+            return _processes(arguments.orders, arguments.kills, ends_at, with_network=arguments.network)
         case "syscalls":
             return _code(everything.system_calls(ends_at - everything.REST_S, _tell))
         case _:
@@ -103,9 +104,9 @@ def _planted(name: str, seeds_max: int) -> int:
     return VIOLATED if missed else FINE
 
 
-def _processes(orders: int, kills: int, ends_at: float) -> int:
+def _processes(orders: int, kills: int, ends_at: float, *, with_network: bool) -> int:
     try:
-        return _code(everything.processes(orders, kills, ends_at, _tell))
+        return _code(everything.processes(orders, kills, ends_at, _tell, with_network=with_network))
     except NotStarted as error:
         print(f"FAILED: a program did not start: {error}")
         return FAILED

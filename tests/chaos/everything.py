@@ -73,13 +73,15 @@ def processes(
     tell: Tell,
     on_disturbed: Callable[[], None] = lambda: None,
     on_quiet: Callable[[], None] = lambda: None,
+    *,
+    with_network: bool = False,
 ) -> Summary:
     """The run of real processes; its records are kept when it is not fine."""
     folder = Path(tempfile.mkdtemp(prefix="chaos-"))
     tell(f"real processes: {orders:,} orders, {kills} kills or more, in {folder}")
     wanted = Wanted(
-        folder, REAL_SEED, orders, kills, until=ends_at - REST_S, tell=tell, on_disturbed=on_disturbed,
-        on_quiet=on_quiet,
+        folder, REAL_SEED, orders, kills, with_network=with_network, until=ends_at - REST_S, tell=tell,
+        on_disturbed=on_disturbed, on_quiet=on_quiet,
     )  # fmt: skip
     result = run(wanted)
     summary = Summary(orders=result.orders)

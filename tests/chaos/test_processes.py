@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 
 
 def test_kill_in_the_middle_of_traffic(tmp_path: Path) -> None:
-    wanted = Wanted(tmp_path, 1, ORDERS, KILLS, with_network=False, is_settled=False, undisturbed_s=1.0)
+    wanted = Wanted(tmp_path, 1, ORDERS, KILLS, is_settled=False, undisturbed_s=1.0)
     result = run(wanted)
     assert not result.report.violated, result.report.text()
     assert result.orders >= ORDERS

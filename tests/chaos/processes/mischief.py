@@ -39,7 +39,7 @@ REPERTOIRE: Final = (
     Wanted("request_lost", POST, delay_ms=200),
     Wanted("arrives_late", POST, delay_ms=3_000),
     Wanted("arrives_late", POST, count=1, delay_ms=40_000),
-    Wanted("http_429", POST),
+    Wanted("http_429", POST, delay_ms=1_000),
     Wanted("http_500", POST),
     Wanted("http_500_accepted", POST),
     Wanted("http_502_html", POST),

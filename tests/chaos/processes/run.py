@@ -54,7 +54,7 @@ class Wanted:
     orders: int = 3_000
     kills: int = 60
     with_faults: bool = True
-    with_network: bool = True
+    with_network: bool = False
     is_settled: bool = True
     undisturbed_s: float = UNDISTURBED_S
     until: float = float("inf")
