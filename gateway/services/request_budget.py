@@ -32,6 +32,11 @@ ORDERS_PART_MAX: Final = 0.6
 CANCELS_BEYOND_MAX: Final = 10
 """Cancels that are tried although nothing is left: our count may be wrong, and a cancel too many costs nothing."""
 
+LATE_MAX_S: Final = 5.0
+"""An answer that is read so long after the minute that it speaks of has still ended that minute."""
+OVERTAKEN_MAX_S: Final = 120
+"""An answer about an earlier minute is older than the last one; beyond this the venue's clock went back."""
+
 
 class RequestBudget:
     """The counting half of `RequestGate`: a bucket that refills evenly, and at the venue's own reset.
@@ -50,6 +55,7 @@ class RequestBudget:
         self._tokens = float(per_minute)
         self._filled_at = monotonic()
         self._reset_s = 0
+        self._reset_at = float("inf")
         self._silent_until = float("-inf")
         self._orders_at: deque[float] = deque()
 
@@ -77,17 +83,29 @@ class RequestBudget:
         with self._lock:
             if limit > 0:
                 self._limit = limit
-            if reset_s < self._reset_s:  # an answer overtaken by a later one
+            if 0 < self._reset_s - reset_s <= OVERTAKEN_MAX_S:  # an answer overtaken by a later one
                 return
+            self._reset_at = self._expected_at(reset_s)
             self._reset_s = reset_s
             self._tokens = min(self._tokens, float(max(remaining, 0)))
+
+    def _expected_at(self, reset_s: int) -> float:
+        """When the venue's minute ends, by our monotonic clock: within a minute, whatever the wall clock shows.
+
+        A reset that seems to have passed long ago means that the wall clock is ahead of the venue's, or has stepped:
+        taken at its word, it would give everything back at every answer.
+        """
+        now = self._monotonic()
+        left_s = (reset_s * NANOS_PER_SECOND - self._wall()) / NANOS_PER_SECOND
+        expected = now + (left_s if -LATE_MAX_S <= left_s <= _SECONDS_PER_MINUTE else _SECONDS_PER_MINUTE)
+        return min(expected, self._reset_at) if reset_s == self._reset_s else expected
 
     def throttled(self, retry_after_ms: int) -> None:
         """The venue answered 429: until then only cancels are tried, and no more is left than what is reserved."""
         with self._lock:
             wait_s = min(retry_after_ms, RETRY_AFTER_MAX_MS) / MS_PER_SECOND
             self._silent_until = max(self._silent_until, self._monotonic() + wait_s)
-            kept = 0.0 if self._reset_s else RESERVE_FOR_MORE_URGENT[BudgetLane.ORDER] * self._limit
+            kept = 0.0 if self._reset_at < float("inf") else RESERVE_FOR_MORE_URGENT[BudgetLane.ORDER] * self._limit
             self._tokens = min(self._tokens, kept)
 
     def _check(self, lane: BudgetLane, now: float) -> None:
@@ -105,18 +123,15 @@ class RequestBudget:
     def _refill(self, now: float) -> None:
         earned = (now - self._filled_at) * self._limit / _SECONDS_PER_MINUTE
         self._filled_at = now
-        if self._reset_s and self._wall() >= self._reset_s * NANOS_PER_SECOND:
-            self._reset_s = 0
+        if now >= self._reset_at:
+            self._reset_at = float("inf")
             self._tokens = float(self._limit)
             return
         self._tokens = min(float(self._limit), self._tokens + earned)
 
     def _wait_ms(self, missing: float) -> float:
         by_refill = missing * _SECONDS_PER_MINUTE / self._limit * MS_PER_SECOND
-        if self._reset_s:
-            by_reset = (self._reset_s * NANOS_PER_SECOND - self._wall()) / NANOS_PER_SECOND * MS_PER_SECOND
-            by_refill = min(by_refill, max(by_reset, 0.0))
-        return by_refill
+        return min(by_refill, max((self._reset_at - self._monotonic()) * MS_PER_SECOND, 0.0))
 
 
 def _refusal(wait_ms: float) -> VenueRateLimited:

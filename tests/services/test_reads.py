@@ -243,6 +243,28 @@ class TestBudget:
         budget.observe(200, 0, int(world.now) + 10)
         budget.admit(BudgetLane.READ)
 
+    @pytest.mark.parametrize("ahead_s", [62, 3_600, -3_600])
+    def test_a_clock_that_is_wrong_gives_nothing_back(self, world: World, ahead_s: int) -> None:
+        """The venue's reset is in its own time: ours may be a minute off, or step by an hour."""
+        budget = RequestBudget(100, world.wall, world.monotonic)
+        venue_reset_s = int(world.now) - ahead_s + 50
+        passed = 0
+        for answered in range(200):
+            with suppress(VenueRateLimited):
+                budget.admit(BudgetLane.ORDER)
+                passed += 1
+            budget.observe(100, max(0, 100 - answered), venue_reset_s)
+        assert passed <= 60
+        assert self.spend(budget, BudgetLane.CANCEL) == CANCELS_BEYOND_MAX
+        world.now += 60.1
+        assert self.spend(budget, BudgetLane.CANCEL) == 100 + CANCELS_BEYOND_MAX, "a minute is a minute"
+
+    def test_a_venue_whose_clock_goes_back_is_heard_again(self, world: World) -> None:
+        budget = RequestBudget(100, world.wall, world.monotonic)
+        budget.observe(100, 90, int(world.now) + 60)
+        budget.observe(100, 20, int(world.now) - 3_540)
+        assert self.spend(budget, BudgetLane.CANCEL) == 20 + CANCELS_BEYOND_MAX
+
     def test_none(self, world: World) -> None:
         budget = RequestBudget(0, world.wall, world.monotonic)
         for _ in range(10_000):
