@@ -7,23 +7,13 @@ import inspect
 import pytest
 
 from gateway.config import Settings
-from gateway.container import (
-    ApplicationModule,
-    ServerModule,
-    ServiceModule,
-    SettingsModule,
-    SimulationModule,
-    VenueModule,
-    build,
-)
-
-MODULES = (SettingsModule, VenueModule, ServiceModule, ApplicationModule, ServerModule, SimulationModule)
+from gateway.container import build, client_config, modules
 
 
 def provided() -> list[type]:
     """What the modules promise to make."""
     kinds = []
-    for module in MODULES:
+    for module in modules(Settings(venue_url="http://127.0.0.1:1")):
         for _, method in inspect.getmembers(module, lambda member: hasattr(member, "__binding__")):
             kinds.append(method.__binding__.interface)
     return kinds
@@ -45,8 +35,6 @@ async def test_everything_is_made_at_start_and_nothing_by_a_call() -> None:
 
 
 async def test_an_emulator_is_never_sent_the_accounts_keys() -> None:
-    from gateway.container import client_config
-
     config = client_config(Settings(venue_url="http://127.0.0.1:1", api_key="PKREAL", api_secret="REALSECRET"))
     assert "REAL" not in config.key.reveal() + config.secret.reveal()
 
