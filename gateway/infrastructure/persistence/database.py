@@ -3,8 +3,9 @@
 Promises: a write that was awaited is on the disk (WAL, `synchronous=FULL`); writes take effect in the order they were
 asked for, each whole or not at all; the first fault of a write, a commit or a checkpoint ends all writing for the life
 of the process, because after a failed fsync nobody knows what the disk has, and a second fsync that succeeds proves
-nothing. Reading goes on. A file that is damaged, or that a later version wrote, is refused when it is opened. Leaves
-to the stores beside it what is written, and to `gateway.cli.serve` the lock on the data directory.
+nothing. Only another program that holds the file is waited for, a minute at most. Reading goes on. A file that is
+damaged, or that a later version wrote, is refused when it is opened. Leaves to the stores beside it what is written,
+and to `gateway.cli.serve` the lock on the data directory.
 """
 
 from __future__ import annotations
@@ -30,7 +31,12 @@ CHECKPOINT_PAGES: Final = 4_000
 _FILE_MODE: Final = 0o600
 _ROWS_PER_PAGE: Final = 6
 _PAGES_PER_COMMIT: Final = 4
-_BUSY_TIMEOUT_S: Final = 5.0
+BUSY_TIMEOUT_S: Final = 5.0
+"""How long one try waits for another program that holds the file."""
+BUSY_TRIES_MAX: Final = 12
+"""A file that is held for longer than these tries, a minute, counts as a fault."""
+_PRIMARY_CODE: Final = 0xFF
+"""Of SQLite's error codes; what is above it says more."""
 _JOIN_TIMEOUT_S: Final = 10.0
 
 T = TypeVar("T")
@@ -71,7 +77,9 @@ class Database:
             _check_pages(self._writer)
             self._writer.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             self.reader: Final = connect(self.path)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError) as error:  # a name of its schema may be no text any more
+            if _is_busy(error):
+                raise DatabaseRefused(f"{self.path} is held by another program: end that one.") from None
             raise DatabaseRefused(f"{self.path} cannot be read: {error}. Restore a back-up of it.") from None
 
     @property
@@ -167,7 +175,7 @@ class Database:
             fault = self._fault
             if not fault:
                 try:
-                    result = job(self._writer)
+                    result = self._done(job)
                     self._checkpoint(rows)
                 except Exception as error:  # whatever it was, nobody knows what the disk has now
                     fault = f"{type(error).__name__}: {error}"
@@ -178,6 +186,18 @@ class Database:
             if fault:
                 self._refuse_rest(fault)
                 return
+
+    def _done(self, job: Job) -> Any:
+        """Do a job; a file that another program holds is waited for: nothing was begun, so nothing is in doubt."""
+        for tries in range(1, BUSY_TRIES_MAX + 1):
+            try:
+                return job(self._writer)
+            except sqlite3.OperationalError as error:
+                is_untouched = _is_busy(error) and not self._writer.in_transaction
+                if not is_untouched or self._is_closed or tries == BUSY_TRIES_MAX:
+                    raise
+                _log.error("journal_held_by_another_program", tries=tries)
+        raise AssertionError("the last try ends it")
 
     def _refuse_rest(self, fault: str) -> None:
         """After a fault nothing is tried again."""
@@ -202,7 +222,7 @@ class Database:
 def connect(path: Path) -> sqlite3.Connection:
     """A connection with the settings that durability rests on."""
     connection = sqlite3.connect(
-        path, timeout=_BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
+        path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False, cached_statements=256
     )
     (mode,) = connection.execute("PRAGMA journal_mode = WAL").fetchone()
     if mode != "wal":
@@ -211,6 +231,10 @@ def connect(path: Path) -> sqlite3.Connection:
     connection.execute("PRAGMA wal_autocheckpoint = 0")
     connection.execute("PRAGMA temp_store = MEMORY")
     return connection
+
+
+def _is_busy(error: Exception) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & _PRIMARY_CODE == sqlite3.SQLITE_BUSY
 
 
 def _check_pages(connection: sqlite3.Connection) -> None:
@@ -237,7 +261,7 @@ def back_up(folder: Path, target: Path) -> int:
     except OSError as error:
         raise DatabaseRefused(f"cannot write {target}: {error.strerror}") from None
     try:
-        source = sqlite3.connect(source_path.resolve().as_uri() + "?mode=ro", uri=True, timeout=_BUSY_TIMEOUT_S)
+        source = sqlite3.connect(source_path.resolve().as_uri() + "?mode=ro", uri=True, timeout=BUSY_TIMEOUT_S)
         copy = sqlite3.connect(target, isolation_level=None)
         try:
             source.backup(copy)

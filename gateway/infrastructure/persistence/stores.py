@@ -5,6 +5,7 @@ Without a data directory all of it is in memory and forgotten with the process; 
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final
 from gateway.domain.interfaces import AccountPinStore, OrderJournal, PositionBaselineStore, TradingStateStore
 from gateway.domain.models.account import AccountPin
 from gateway.domain.types import Venue
-from gateway.infrastructure.persistence.database import Database
+from gateway.infrastructure.persistence.database import Database, DatabaseRefused
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal, random_epoch
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.infrastructure.persistence.order_journal import SqliteOrderJournal
@@ -93,10 +94,11 @@ def open_stores(folder: Path | None, now_ns: int, memory_events_max: int) -> Sto
             lambda _: None,
         )
     database = Database(folder, now_ns, random_epoch)
-    return Stores(
-        SqliteOrderJournal(database),
-        SqliteTradingStateStore(database),
-        SqlitePositionBaselines(database),
-        SqliteAccountPins(database),
-        database.latch,
-    )
+    try:
+        states, baselines, pins = (
+            SqliteTradingStateStore(database), SqlitePositionBaselines(database), SqliteAccountPins(database),
+        )  # fmt: skip
+        baselines.current(), pins.current()  # what cannot be read is met now, and not when somebody needs it
+        return Stores(SqliteOrderJournal(database), states, baselines, pins, database.latch)
+    except (sqlite3.DatabaseError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise DatabaseRefused(f"{database.path} is damaged ({error}): restore a back-up of it.") from None

@@ -1,6 +1,7 @@
 """The account's trading states: append-only rows beside the journal.
 
-Promises what `TradingStateStore` promises. Leaves what a mode lets through to `domain.models.risk`.
+Promises what `TradingStateStore` promises; a file in which one of them is missing or out of place is refused. Leaves
+what a mode lets through to `domain.models.risk`.
 """
 
 from __future__ import annotations
@@ -10,25 +11,28 @@ from typing import Final
 
 from gateway.domain.errors import JournalUnavailable
 from gateway.domain.models.risk import TradingMode, TradingState
-from gateway.infrastructure.persistence.database import Database
+from gateway.infrastructure.persistence.database import Database, DatabaseRefused
 
 _ACCOUNT: Final = "account"
 """The one scope there is."""
 
 
 class SqliteTradingStateStore:
-    """Implements `TradingStateStore` in the data directory's file."""
+    """Implements `TradingStateStore` in the data directory's file.
+
+    Raises:
+        DatabaseRefused: A state is missing, or out of place.
+    """
 
     def __init__(self, database: Database) -> None:
         self._database = database
-        row = database.reader.execute(
-            "SELECT mode, reason, set_by, automatic, set_time_ns, version FROM trading_states "
-            "WHERE scope = ? ORDER BY version DESC LIMIT 1",
-            (_ACCOUNT,),
-        ).fetchone()
         self._current = TradingState()
-        if row is not None:
-            mode, reason, set_by, automatic, set_time_ns, version = row
+        rows = database.reader.execute(
+            "SELECT scope, mode, reason, set_by, automatic, set_time_ns, version FROM trading_states ORDER BY version"
+        )
+        for count, (scope, mode, reason, set_by, automatic, set_time_ns, version) in enumerate(rows, 1):
+            if scope != _ACCOUNT or version != count:  # one that is passed over might be the one that stopped trading
+                raise DatabaseRefused(f"{database.path} is damaged at trading state {count}: restore a back-up of it.")
             self._current = TradingState(
                 TradingMode(mode.lower()), reason, set_by, bool(automatic), set_time_ns, version
             )
