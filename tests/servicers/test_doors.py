@@ -236,7 +236,7 @@ async def test_refusals_say_code_reason_and_key(
     rooms.engine.answer = error
     answer = await refused(rpc.TradingServiceStub(channel).SubmitOrder(REQUEST))
     assert (answer.code, answer.reason, answer.metadata["key"]) == (code, reason, key)
-    assert answer.retry_s == (1.25 if reason == "VENUE_RATE_LIMIT" else None)
+    assert answer.retry_s == {"VENUE_RATE_LIMIT": 1.25, "DRAINING": 1.0}.get(reason)
 
 
 async def test_calls_without_a_key_say_nothing_of_one(channel: grpc.aio.Channel, rooms: Rooms) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import grpc
 import pytest
+from google.rpc import error_details_pb2
 
 from gateway.domain.errors import (
     FailedCheck,
@@ -47,7 +48,16 @@ def test_every_refusal_has_a_code_and_a_reason_of_the_contract(error_class: type
     assert error.reason in REASONS
     status = error_to_proto(error, carries_key=True)
     assert status.code == code_of(error).value[0] != 0
-    assert isinstance(error.key, KeyFate) or error_class is Unreadable  # whose key cannot be read
+    # A key that cannot be read, or a caller whom nobody knows: nothing is said about the key.
+    assert isinstance(error.key, KeyFate) or issubclass(error_class, Unreadable | Unauthenticated)
+
+
+@pytest.mark.parametrize("error_class", LEAVES, ids=lambda error_class: error_class.__name__)
+def test_what_may_pass_later_says_when_to_ask_again(error_class: type[GatewayError]) -> None:
+    status = error_to_proto(made(error_class), carries_key=True)
+    retries = [detail for detail in status.details if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR)]
+    is_passing = code_of(made(error_class)) in (Code.UNAVAILABLE, Code.RESOURCE_EXHAUSTED)
+    assert len(retries) == is_passing
 
 
 def test_every_reason_has_a_refusal_or_says_why_not() -> None:

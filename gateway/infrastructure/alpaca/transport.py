@@ -26,6 +26,9 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 READ_CHUNK_BYTES: Final = 65_536
+KEPT_IDLE_MAX_S: Final = 30.0
+"""A connection on which nothing was sent for longer is closed, not used: servers and load balancers end idle ones, the
+common defaults are 60 s and 75 s, and a request that crosses that end on the wire has no answer."""
 _POOLS_MAX: Final = 4  # trading and data hosts, and room for two more
 
 
@@ -160,9 +163,12 @@ class _TellsFirstByte:
 
     sock: Any
     connect: Callable[[], None]
+    close: Callable[[], None]
+    sent_at_s = 0.0
 
     def send(self, data: Any) -> None:
         call = _current.call
+        self.sent_at_s = time.monotonic()
         if call is not None and not call.written:
             if self.sock is None:
                 self.connect()
@@ -178,11 +184,21 @@ class _TlsConnection(_TellsFirstByte, HTTPSConnection):
     pass
 
 
-class _Pool(HTTPConnectionPool):
+class _KeepsNoOldConnection:
+    """Mixed into urllib3's pools: a connection that was idle for too long is opened anew before it is used."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:
+        connection = super()._get_conn(timeout)  # type: ignore[misc]  # HTTPConnectionPool's
+        if connection.sock is not None and time.monotonic() - connection.sent_at_s > KEPT_IDLE_MAX_S:
+            connection.close()
+        return connection
+
+
+class _Pool(_KeepsNoOldConnection, HTTPConnectionPool):
     ConnectionCls = _Connection
 
 
-class _TlsPool(HTTPSConnectionPool):
+class _TlsPool(_KeepsNoOldConnection, HTTPSConnectionPool):
     ConnectionCls = _TlsConnection
 
 

@@ -14,7 +14,14 @@ import grpc
 from google.protobuf.message import Message
 from google.rpc import error_details_pb2, status_pb2
 
-from gateway.domain.errors import FieldViolation, GatewayError, InvalidRequest, OrderDenied
+from gateway.domain.errors import (
+    FieldViolation,
+    GatewayError,
+    InvalidRequest,
+    OrderDenied,
+    ResourceExhausted,
+    Unavailable,
+)
 from gateway.domain.models.orders import Failure
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS
 from gateway.servicers.errors import code_of, code_of_class
@@ -30,6 +37,8 @@ STATUS_BYTES_MAX: Final = 4_096
 MESSAGE_BYTES_MAX: Final = 512
 METADATA_VALUE_BYTES_MAX: Final = 256
 METADATA_ENTRIES_MAX: Final = 10
+RETRY_AFTER_DEFAULT_MS: Final = 1_000
+"""What UNAVAILABLE and RESOURCE_EXHAUSTED say where nobody knows better: they always say when to ask again."""
 _VIOLATIONS_TRIED: Final = (16, 8, 4, 2, 1)
 DESCRIPTION_BYTES_MAX: Final = 160
 FIELD_BYTES_MAX: Final = 80
@@ -110,11 +119,17 @@ def _details(error: GatewayError, violations_max: int) -> Iterable[Message]:
                 for check in error.checks[:violations_max]
             ]
         )
-    if error.retry_after_ms is not None:
+    if (retry_after_ms := _retry_after_ms(error)) is not None:
         retry = error_details_pb2.RetryInfo()
-        retry.retry_delay.seconds, rest_ms = divmod(error.retry_after_ms, MS_PER_SECOND)
+        retry.retry_delay.seconds, rest_ms = divmod(retry_after_ms, MS_PER_SECOND)
         retry.retry_delay.nanos = rest_ms * NANOS_PER_MS
         yield retry
+
+
+def _retry_after_ms(error: GatewayError) -> int | None:
+    if error.retry_after_ms is None and isinstance(error, (ResourceExhausted, Unavailable)):
+        return RETRY_AFTER_DEFAULT_MS
+    return error.retry_after_ms
 
 
 def _violation_to_proto(violation: FieldViolation) -> error_details_pb2.BadRequest.FieldViolation:

@@ -16,6 +16,7 @@ from gateway.domain.errors import (
     VenueUnreachable,
 )
 from gateway.domain.types import BudgetLane
+from gateway.infrastructure.alpaca import transport
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.fields import exact_json
 from gateway.infrastructure.alpaca.http import POSTS_PER_ID_MAX
@@ -211,6 +212,14 @@ async def test_a_connection_that_the_venue_closed_while_idle_is_not_used() -> No
         await asyncio.sleep(0.02)  # the close arrives
         assert await post(factory) == 200
         assert venue.connections == 2
+
+
+async def test_a_connection_that_was_idle_for_long_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The venue may be closing it at this moment: what crosses that on the wire has no answer."""
+    async with ScriptedHttp(GOOD) as venue, factory_at(venue.url) as factory:
+        assert [await post(factory), await post(factory), venue.connections] == [200, 200, 1]
+        monkeypatch.setattr(transport, "KEPT_IDLE_MAX_S", 0.0)
+        assert [await post(factory), venue.connections] == [200, 2]
 
 
 async def test_reads_are_cut_at_the_callers_deadline() -> None:
