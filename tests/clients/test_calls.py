@@ -14,6 +14,7 @@ from google.rpc import error_details_pb2
 from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
 from trading_gateway import GatewayError, KeyFate, OrderRef, RetryPolicy
 from trading_gateway.errors import AMBIGUOUS
+from trading_gateway.transport import DEFAULT_TIMEOUT_S
 from trading_gateway.v1 import market_data_pb2, risk_pb2, simulation_pb2, trading_pb2, trading_pb2 as pb
 
 ORDER = pb.Order(order_id="o-1", client_order_id="k-1", state=pb.ORDER_STATE_WORKING, version=1)
@@ -137,6 +138,34 @@ def test_repeating_has_an_end_and_says_that_nothing_is_known(client: Any, script
     assert caught.value.request_id == "request-7"
 
 
+def test_where_nobody_listens_the_error_says_so_and_nothing_else(connect: Any) -> None:
+    """No words of the transport, and no traceback of its exception beside ours."""
+    with pytest.raises(GatewayError) as caught:
+        connect("127.0.0.1:1").submit_order(client_order_id="k-1", **MARKET_BUY)
+    assert str(caught.value) == "UNAVAILABLE: no gateway answers at 127.0.0.1:1 (Connection refused): is it running?"
+    assert caught.value.outcome_unknown
+    assert caught.value.__context__ is None
+
+
+def test_a_question_without_an_answer_leaves_nothing_in_doubt(client: Any, scripted: ScriptedGateway) -> None:
+    scripted.script("GetOrder", LOST)
+    with pytest.raises(GatewayError) as caught:
+        client.get_order("o-1")
+    assert caught.value.ambiguous
+    assert not caught.value.outcome_unknown
+    scripted.script("StreamOrderUpdates", [LOST])
+    with pytest.raises(GatewayError) as caught:
+        next(client.stream_order_updates())
+    assert not caught.value.outcome_unknown
+
+
+def test_the_tries_go_on_for_as_long_as_a_gateway_takes_to_come_back() -> None:
+    """However short the random half of each pause is."""
+    policy = RetryPolicy()
+    shortest_s = sum(policy.pause_s(failures, None, lambda: 1.0) for failures in range(1, policy.attempts_max))
+    assert 5 < shortest_s < DEFAULT_TIMEOUT_S
+
+
 def test_a_definite_error_is_not_repeated(client: Any, scripted: ScriptedGateway) -> None:
     denial = Refusal(
         grpc.StatusCode.FAILED_PRECONDITION,
@@ -210,7 +239,7 @@ def test_every_try_of_a_command_ends_at_the_same_instant(
 
 def test_a_try_without_an_answer_is_lost_and_asked_again(connect: Any, scripted: ScriptedGateway) -> None:
     """Long before the whole timeout: the gateway answers a command within seconds, whatever the venue does."""
-    quick = RetryPolicy(try_timeout_s=0.05, backoff_initial_s=0.001)
+    quick = RetryPolicy(try_timeout_s=0.2, backoff_initial_s=0.001)  # an answer takes milliseconds
     client = connect(scripted.target, timeout_s=20, retry=quick)
     requests = scripted.script("SubmitOrder", OPEN, OPEN, pb.SubmitOrderResponse(order=ORDER, replayed=True))
     assert client.submit_order(client_order_id="k-1", **MARKET_BUY).replayed

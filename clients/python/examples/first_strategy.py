@@ -77,7 +77,7 @@ def main() -> int:
         except GatewayError as error:
             print(error, file=sys.stderr)
             if error.outcome_unknown:
-                print("the order may exist: ask again with the same key", file=sys.stderr)
+                print("the order may exist: a strategy that kept its key asks again with it", file=sys.stderr)
             return 1
         except TimeoutError as error:
             print(f"{error}; it goes on", file=sys.stderr)

@@ -21,7 +21,7 @@ from trading_gateway import account, market_data, order_updates, reference, risk
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
-from trading_gateway.streams import Stream, stream_ended
+from trading_gateway.streams import Stream, stream_broke
 from trading_gateway.transport import CHANNEL_OPTIONS, DEFAULT_TIMEOUT_S, Connection, resolve_target
 from trading_gateway.v1 import trading_pb2
 from trading_gateway.waiting import OrderWait, is_terminal
@@ -153,8 +153,8 @@ class AsyncClient:
             try:
                 return call.pick(await self._connection.unary(call)(call.request, timeout=attempts.try_s))
             except grpc.RpcError as error:
-                pause_s = attempts.pause_after(GatewayError.from_call(error))
-            await asyncio.sleep(pause_s)
+                failure = GatewayError.from_call(error)
+            await asyncio.sleep(attempts.pause_after(failure))  # out here: see Client.run
 
     async def wait_for(
         self,
@@ -187,7 +187,7 @@ class AsyncClient:
         reconnects = Reconnects(self._retry, end_s=end_s)
         while not (self._connection.closed or reconnects.is_over):
             call = self._connection.stream(stream)(stream.request(), timeout=reconnects.remaining_s)
-            failure = stream_ended()
+            failure = stream_broke()
             try:
                 async for message in call:
                     reconnects.received()
@@ -196,7 +196,7 @@ class AsyncClient:
                         if (work := stream.handled(message)) is not None:
                             await asyncio.to_thread(work)
             except grpc.RpcError as error:
-                failure = GatewayError.from_call(error)
+                failure = stream_broke(error)
             except asyncio.CancelledError:
                 # grpc.aio says the same for a closed channel as for a cancelled task.
                 if not self._connection.closed or _is_cancelled():

@@ -39,6 +39,7 @@ class Call(Generic[T]):
         wait_s: Seconds that the gateway was asked to wait, on top of the client's timeout.
         prompt: The gateway answers within 2 s and `wait_s`, with what is known by then: a try that goes on for longer
             is lost, and asked again.
+        acts: It may change something, so that a lost answer leaves its outcome unknown.
     """
 
     path: str
@@ -48,6 +49,7 @@ class Call(Generic[T]):
     repeatable: bool
     wait_s: float = 0.0
     prompt: bool = False
+    acts: bool = True
 
     @property
     def valid_until_ns(self) -> int | None:
@@ -80,7 +82,7 @@ class Call(Generic[T]):
 
 def read(rpc: str, request: Message, response: type[Response], pick: Callable[[Response], T]) -> Call[T]:
     """A call without effect."""
-    return Call(path(rpc), request, response, pick, repeatable=True)
+    return Call(path(rpc), request, response, pick, repeatable=True, acts=False)
 
 
 def keyed(

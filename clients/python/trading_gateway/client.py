@@ -19,7 +19,7 @@ from trading_gateway import account, market_data, order_updates, reference, risk
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
-from trading_gateway.streams import Stream, stream_ended
+from trading_gateway.streams import Stream, stream_broke
 from trading_gateway.transport import CHANNEL_OPTIONS, DEFAULT_TIMEOUT_S, Connection, resolve_target
 from trading_gateway.v1 import trading_pb2
 from trading_gateway.waiting import OrderWait, is_terminal
@@ -156,8 +156,8 @@ class Client:
             try:
                 return call.pick(self._connection.unary(call)(call.request, timeout=attempts.try_s))
             except grpc.RpcError as error:
-                pause_s = attempts.pause_after(GatewayError.from_call(error))
-            time.sleep(pause_s)
+                failure = GatewayError.from_call(error)
+            time.sleep(attempts.pause_after(failure))  # raised out here it does not drag grpc's traceback along
 
     def wait_for(
         self,
@@ -198,7 +198,7 @@ class Client:
         reconnects = Reconnects(self._retry, end_s=end_s)
         while not (self._connection.closed or reconnects.is_over):
             call = self._connection.stream(stream)(stream.request(), timeout=reconnects.remaining_s)
-            failure = stream_ended()
+            failure = stream_broke()
             try:
                 for message in call:
                     reconnects.received()
@@ -207,7 +207,7 @@ class Client:
                         if (work := stream.handled(message)) is not None:
                             work()
             except grpc.RpcError as error:
-                failure = GatewayError.from_call(error)
+                failure = stream_broke(error)
             finally:
                 call.cancel()
             if not self._connection.closed:

@@ -27,7 +27,8 @@ class RetryPolicy:
     """Bounds of repeating.
 
     Attributes:
-        attempts_max: Tries of one call, the first included; all within the call's own timeout.
+        attempts_max: Tries of one call, the first included; all within the call's own timeout. Eight of them, with the
+            pauses between, go on for 5 s at least: longer than a gateway takes to come back.
         try_timeout_s: Seconds for one try of a command that the gateway answers promptly: after it the same is asked
             again. A read may use up the whole timeout.
         reconnects_max: Tries to reopen a stream without a message in between.
@@ -35,7 +36,7 @@ class RetryPolicy:
         backoff_max_s: The longest pause, in seconds.
     """
 
-    attempts_max: int = 4
+    attempts_max: int = 8
     try_timeout_s: float = 4.0
     reconnects_max: int = 20
     backoff_initial_s: float = 0.1
@@ -105,8 +106,9 @@ class Attempts:
         return pause_s
 
     def _judge(self, error: GatewayError) -> None:
-        """Add to an error what it cannot know: that there were other tries."""
-        error.outcome_unknown = error.key is None and (error.outcome_unknown or self._may_have_arrived)
+        """Add to an error what it cannot know: whether the call acts, and that there were other tries."""
+        may_act = self._call.acts and (error.outcome_unknown or self._may_have_arrived)
+        error.outcome_unknown = error.key is None and may_act
         self._may_have_arrived = self._may_have_arrived or error.outcome_unknown
         is_settled = error.key in (KeyFate.SPENT, KeyFate.TAKEN)  # for ever, whatever arrives
         if self._may_have_arrived and not is_settled and self._call.valid_until_ns is not None:

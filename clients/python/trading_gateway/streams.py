@@ -15,7 +15,7 @@ from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
 from trading_gateway.call import path
-from trading_gateway.errors import GatewayError, SequenceGap
+from trading_gateway.errors import FailedCall, GatewayError, SequenceGap
 from trading_gateway.v1.common_pb2 import GapNotice
 
 GATEWAY_FEED: Final = "gateway"
@@ -123,9 +123,11 @@ class MarketDataStream(Generic[Batch]):
         return late_ns - self._clock_offset_ns
 
 
-def stream_ended() -> GatewayError:
-    """What it means when a stream without an end ends without an error: something between closed it."""
-    return GatewayError(grpc.StatusCode.UNAVAILABLE, "the stream ended")
+def stream_broke(error: FailedCall | None = None) -> GatewayError:
+    """How a stream broke. None: it ended without an error, though it has no end: something between closed it."""
+    failure = GatewayError.from_call(error) if error else GatewayError(grpc.StatusCode.UNAVAILABLE, "the stream ended")
+    failure.outcome_unknown = False  # it changes nothing
+    return failure
 
 
 def lag_s(batch: Any, now_ns: Callable[[], int] = time.time_ns) -> float:
