@@ -165,7 +165,7 @@ class Replacements:
             evaluation = self._risk.evaluate(after, asset, quote, before)
             if not (evaluation.passed or is_fresh) and self._risk.is_stale:
                 return None
-            clearance = self._states.admit(is_reduction=evaluation.is_reduction)
+            clearance = self._states.admit(is_reduction=evaluation.is_reduction, valid_until_ns=request.valid_until_ns)
             if not evaluation.is_reduction:
                 self._feed.check_live()
             asked = self._asked(before, request.client_order_id, request.changes, request.fingerprint())
@@ -225,7 +225,7 @@ class Replacements:
         while True:
             order = self._orders.order(order_id)
             if self._wall() >= valid_until_ns:
-                await self._refuse(command, key, ExpiredUnsent("valid_until passed before the replace could be sent."))
+                await self._refuse(command, key, _expired())
                 return
             try:
                 self._states.check(clearance)
@@ -238,11 +238,12 @@ class Replacements:
             except TradingStopped as error:
                 await self._refuse(command, key, stopped(error))
                 return
+            except ExpiredUnsent:
+                await self._refuse(command, key, _expired())
+                return
             except CERTAINLY_UNSENT as error:
                 if not await self._errors.may_send_again(attempts, error, valid_until_ns):
-                    await self._refuse(
-                        command, key, ExpiredUnsent("valid_until passed before the replace could be sent.")
-                    )
+                    await self._refuse(command, key, _expired())
                     return
                 attempts += 1
             except Exception as error:
@@ -367,7 +368,10 @@ class Replacements:
                 return
             # While trading is stopped no replace leaves, not even this one: the order is canceled instead.
             may_replace = order.filled_quantity < total and self._states.mode is TradingMode.ACTIVE
-            clearance = self._states.admit(is_reduction=False) if may_replace else None
+            valid_until_ns = self._wall() + CORRECTION_VALID_NS
+            clearance = None
+            if may_replace:
+                clearance = self._states.admit(is_reduction=False, valid_until_ns=valid_until_ns)
             changes = OrderChanges(quantity=total)
             key = f"{_last_key(order)}~{len(order.venue_orders)}"
             if clearance is not None:
@@ -378,7 +382,7 @@ class Replacements:
         command = Command("", self._monotonic(), answered_ok=True)
         command.mark_recorded(order_id)
         own = self._calls.own(BudgetLane.ORDER)
-        await self._send(command, key, changes, self._wall() + CORRECTION_VALID_NS, clearance, own)
+        await self._send(command, key, changes, valid_until_ns, clearance, own)
 
     def _asked(self, order: Order, key: str, changes: OrderChanges, fingerprint: str) -> JournalEvent:
         now_ns = self._wall()
@@ -415,6 +419,10 @@ def _excess(order: Order) -> Decimal:
     if present.venue_status == REPLACED:
         return Decimal(0)  # its successor has not been seen yet
     return order.filled_quantity + (present.quantity - present.filled_quantity) - order.spec.quantity
+
+
+def _expired() -> ExpiredUnsent:
+    return ExpiredUnsent("valid_until passed before the replace could be sent.")
 
 
 def _key_of(order: Order) -> str:

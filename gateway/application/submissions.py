@@ -137,7 +137,9 @@ class Submissions:
         order_id = order_id_of(venue_client_order_id(request.strategy_id, request.client_order_id))
         if self._orders.has_begun(order_id):
             raise KeyOvertaken(order_id)
-        clearance = self._states.admit(is_reduction=approved.evaluation.is_reduction)
+        clearance = self._states.admit(
+            is_reduction=approved.evaluation.is_reduction, valid_until_ns=request.valid_until_ns
+        )
         if not approved.evaluation.is_reduction:
             self._feed.check_live()
         if not approved.evaluation.passed:
@@ -186,6 +188,9 @@ class Submissions:
                 answer = await self._attempt(order_id, venue_id, request, clearance, call)
             except TradingStopped as error:
                 await self._end(command, request, OrderEventKind.NOT_SENT, stopped(error))
+                return
+            except ExpiredUnsent:
+                await self._end(command, request, OrderEventKind.NOT_SENT, _expired())
                 return
             except CERTAINLY_UNSENT as error:
                 if not await self._errors.may_send_again(attempts, error, request.valid_until_ns):

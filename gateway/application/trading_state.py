@@ -18,6 +18,7 @@ import structlog
 
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.domain.errors import (
+    ExpiredUnsent,
     FieldInvalid,
     FieldViolation,
     GatewayError,
@@ -108,13 +109,13 @@ class TradingStates:
         if not self._state.mode.lets_through(is_reduction=True):
             raise self._refusal(self._state.mode)
 
-    def admit(self, *, is_reduction: bool) -> Clearance:
+    def admit(self, *, is_reduction: bool, valid_until_ns: int | None = None) -> Clearance:
         """Let a checked order in; what it gets is shown again before it leaves.
 
         Raises:
             TradingHalted, TradingReducing: Nothing is stored.
         """
-        clearance = Clearance(is_reduction, self._stops(is_reduction=is_reduction))
+        clearance = Clearance(is_reduction, self._stops(is_reduction=is_reduction), valid_until_ns)
         self.check(clearance)
         return clearance
 
@@ -130,6 +131,18 @@ class TradingStates:
             raise self._refusal(mode)
         if clearance is not None and clearance.stops != self._stops(is_reduction=is_reduction):
             raise TradingHalted("Trading was stopped after this was admitted.", metadata={"trading_mode": mode.name})
+
+    def check_leaving(self, clearance: Clearance | None) -> None:
+        """The same right before the first byte: it may have waited, and so may this whole process. From any thread.
+
+        Raises:
+            TradingHalted, TradingReducing: As `check`.
+            ExpiredUnsent: It is too late.
+        """
+        self.check(clearance)
+        valid_until_ns = None if clearance is None else clearance.valid_until_ns
+        if valid_until_ns is not None and self._wall() >= valid_until_ns:
+            raise ExpiredUnsent("valid_until passed before it could be sent.")
 
     # Changes.
 

@@ -1,6 +1,7 @@
 """VenueGate: what the adapters ask before a request and right before its first byte: budget and trading state.
 
-The last hop: whatever the rooms above believe, what enlarges a position does not leave while trading is stopped.
+The last hop: whatever the rooms above believe, what enlarges a position does not leave while trading is stopped, and
+nothing new leaves after its valid_until, however long it waited for a thread, a connection or this process to go on.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ class VenueGate:
 
         Raises:
             TradingStopped: The mode forbids it, or did since it was admitted.
+            ExpiredUnsent: Its valid_until has passed.
         """
         if context.lane is BudgetLane.ORDER:
-            self._states.check(context.clearance)
+            self._states.check_leaving(context.clearance)

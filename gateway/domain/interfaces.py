@@ -455,7 +455,7 @@ class RequestGate(Protocol):
         """Asked on the sending thread, right before the first byte of a change leaves.
 
         Raises:
-            TradingStopped: It must not leave any more; nothing did.
+            TradingStopped, ExpiredUnsent: It must not leave any more; nothing did.
         """
         ...
 

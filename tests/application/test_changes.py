@@ -20,6 +20,7 @@ from gateway.domain.errors import (
     BuyingPowerExceeded,
     CancelUnconfirmed,
     ClientOrderIdReused,
+    ExpiredUnsent,
     FieldInvalid,
     KeyFate,
     NotReplaceableYet,
@@ -88,6 +89,16 @@ class TestReplace:
         order = rig.order("k1")
         assert (order.state, order.filled_quantity) == (OrderState.FILLED, 20)
         assert order.filled_average_price == (4 * 100 + 16 * 95) / Decimal(20)
+
+    async def test_what_the_last_hop_finds_too_old_changes_nothing(self, rig: Rig) -> None:
+        await rig.submit("k1", BUY)
+        await settle()
+        rig.trouble.before = [ExpiredUnsent("valid_until passed before it could be sent.")]
+        with pytest.raises(ExpiredUnsent) as caught:
+            await replace(rig, "k1", "k2", changes(limit_price=91))
+        assert caught.value.key is KeyFate.SPENT
+        assert (rig.order("k1").state, rig.order("k1").spec.limit_price) == (OrderState.WORKING, 90)
+        assert rig.trouble.patches == []
 
     async def test_a_lost_answer_is_looked_up_and_not_sent_again(self, rig: Rig) -> None:
         await rig.submit("k1", BUY)

@@ -298,6 +298,17 @@ async def test_an_id_that_another_order_holds_at_the_venue_is_taken(rig: Rig) ->
     assert held.order.spec.symbol == "MSFT"
 
 
+async def test_what_the_last_hop_finds_too_old_is_not_sent(rig: Rig) -> None:
+    rig.trouble.before = [ExpiredUnsent("valid_until passed before it could be sent.")]
+    for _ in range(2):
+        with pytest.raises(ExpiredUnsent) as caught:
+            await rig.submit("k1", BUY)
+        assert caught.value.key is KeyFate.SPENT
+    assert rig.order("k1").state is OrderState.NOT_SENT
+    assert rig.trouble.posts == []
+    assert rig.gateway.balances.reserved == 0
+
+
 @pytest.mark.parametrize(
     ("key", "strategy_id", "field"),
     [("", "default", "client_order_id"), ("_k", "default", "client_order_id"), ("k", "account", "strategy_id")],

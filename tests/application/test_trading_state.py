@@ -15,6 +15,7 @@ from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_gate import VenueGate
 from gateway.domain.errors import (
+    ExpiredUnsent,
     FieldInvalid,
     JournalUnavailable,
     KeyFate,
@@ -31,7 +32,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.models.orders import OrderChanges, OrderRef
 from gateway.domain.models.risk import TradingMode, TradingState
-from gateway.domain.types import BudgetLane, CallContext, Caller, OrderState
+from gateway.domain.types import NANOS_PER_SECOND, BudgetLane, CallContext, Caller, OrderState
 from gateway.infrastructure.kill_file import KillFile
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.services.request_budget import RequestBudget
@@ -345,6 +346,19 @@ async def test_the_last_hop_refuses_what_the_rooms_above_let_pass(rig: Rig) -> N
             gate.permit(context(clearance=clearance))
     for lane in set(BudgetLane) - {BudgetLane.ORDER}:
         gate.permit(context(lane))
+
+
+@pytest.mark.parametrize("is_reduction", [False, True])
+async def test_the_last_hop_looks_at_valid_until(rig: Rig, is_reduction: bool) -> None:
+    """A thread, a connection or the whole process may have been waited for since it was looked at."""
+    gate = VenueGate(RequestBudget(0, rig.clock.wall, rig.clock.monotonic), rig.gateway.states)
+    clearance = rig.gateway.states.admit(is_reduction=is_reduction, valid_until_ns=rig.clock.wall() + NANOS_PER_SECOND)
+    context = CallContext(Caller(), 0.0, BudgetLane.ORDER, clearance=clearance)
+    gate.permit(context)
+    await rig.clock.advance(1)
+    with pytest.raises(ExpiredUnsent):
+        gate.permit(context)
+    gate.permit(CallContext(Caller(), 0.0, BudgetLane.CANCEL))
 
 
 async def test_an_order_that_the_last_hop_refuses_is_not_sent(rig: Rig) -> None:

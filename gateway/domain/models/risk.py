@@ -45,10 +45,12 @@ class Clearance:
         is_reduction: It can only make a position smaller, whatever else is open.
         stops: How often trading had been stopped by then: what was admitted before a stop never leaves after it,
             not even when trading goes on again.
+        valid_until_ns: From this instant on it must not leave, however long it waited in between; None: no such bound.
     """
 
     is_reduction: bool
     stops: int
+    valid_until_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

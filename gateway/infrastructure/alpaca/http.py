@@ -23,7 +23,7 @@ from urllib.parse import urlencode
 import orjson
 import structlog
 
-from gateway.domain.errors import OutcomeUnknown, TradingStopped, VenueUnreachable
+from gateway.domain.errors import ExpiredUnsent, OutcomeUnknown, TradingStopped, VenueUnreachable
 from gateway.domain.interfaces import RequestGate
 from gateway.domain.types import BudgetLane, CallContext
 from gateway.infrastructure.alpaca.converters.errors import change_error, rate_limit_of, read_error, retry_after_ms
@@ -277,6 +277,7 @@ class RestRoad:
             OutcomeUnknown: It left, and there is no proof either way.
             VenueUnreachable: Certainly nothing was sent.
             TradingStopped: Nothing was sent: trading was stopped while it waited to leave.
+            ExpiredUnsent: Nothing was sent: its valid_until passed while it waited to leave.
             VenueRateLimited: The gate or the venue says: not now; it had no effect.
             VenueAuthentication: The venue refuses the credentials; it had no effect.
             OrderRejected: The venue refused; it had no effect.
@@ -319,7 +320,7 @@ class RestRoad:
     def _permit(self, context: CallContext) -> None:
         try:
             self._gate.permit(context)
-        except TradingStopped as error:
+        except (TradingStopped, ExpiredUnsent) as error:
             raise Forbidden(error) from error
 
     def _check(self, threads: _Threads, remaining_s: float) -> None:

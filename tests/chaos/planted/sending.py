@@ -9,6 +9,7 @@ from gateway.application.key_desk import Command, KeyDesk
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.submissions import Submissions
 from gateway.application.trading_engine import TradingEngine
+from gateway.application.trading_state import TradingStates
 from gateway.domain.errors import GatewayError, KeyFate, OrderRejected, OutcomeUnknown
 from gateway.domain.models.orders import Failure, JournalEvent, OrderEventKind
 from gateway.domain.types import BudgetLane, OrderState, venue_client_order_id
@@ -203,6 +204,12 @@ def lost_answer_frees_the_key(patch: Patch) -> None:
         raise error
 
     was = patch.set(Submissions, "_unknown", unknown)
+
+
+@bug("I9", needs="orders that wait for a thread, a connection, or the whole process")
+def valid_until_not_looked_at_right_before_the_write(patch: Patch) -> None:
+    """What was in time when it was decided leaves however long it waited since."""
+    patch.set(TradingStates, "check_leaving", TradingStates.check)
 
 
 @bug("I9", needs="refusals for the venue's rate limit, and short lives")

@@ -41,6 +41,8 @@ OUTAGE_S: Final = (1.0, 15.0)
 OUTAGE_RARITY: Final = 4
 BLIND_S: Final = 20.0
 """For so long after it was taken an order may not be found."""
+HELD_BACK_S: Final = (0.2, 6.0)
+"""Between the decision to send and the first byte."""
 RETRY_AFTER_MS: Final = (50, 200, 900)
 SLOW_REJECTS: Final = 0.3
 """Of the refusals, those that come after the caller was told that the order is under way."""
@@ -196,6 +198,10 @@ class Road:
             await self._pass(0.001)
             self._exchange.fire(fault)
             raise VenueUnreachable("connection refused")
+        if fault is Fault.HELD_BACK:  # it waits for a thread or a connection, or the whole process is stopped
+            self._exchange.fire(fault)
+            await self._pass(self._random.uniform(*HELD_BACK_S))
+            fault = None
         await self._pass(0.000_2)
         gate.permit(context)
         answer: asyncio.Future[T] = self._loop.create_future()

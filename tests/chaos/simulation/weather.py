@@ -12,6 +12,7 @@ class Fault(StrEnum):
     """Everything that can go wrong on the roads of the simulation; the process' own end is beside it."""
 
     # A change on its way to the venue.
+    HELD_BACK = "held_back"
     REFUSED = "refused"
     LOST_BEFORE = "lost_before"
     LOST_AFTER = "lost_after"
@@ -41,6 +42,7 @@ class Fault(StrEnum):
 
 
 CHANGE_FAULTS: Final = (
+    Fault.HELD_BACK,
     Fault.REFUSED,
     Fault.LOST_BEFORE,
     Fault.LOST_AFTER,

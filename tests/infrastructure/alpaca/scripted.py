@@ -16,7 +16,7 @@ import msgpack
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
 
-from gateway.domain.errors import TradingStopped, VenueRateLimited
+from gateway.domain.errors import ExpiredUnsent, TradingStopped, VenueRateLimited
 from gateway.domain.types import BudgetLane, CallContext, Caller, DataFeed
 from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
 
@@ -199,7 +199,7 @@ class Gate:
         self.admitted: list[BudgetLane] = []
         self.observed: list[tuple[int, int, int]] = []
         self.throttled_ms: list[int] = []
-        self.forbids: TradingStopped | None = None
+        self.forbids: TradingStopped | ExpiredUnsent | None = None
         self._refuse_after = refuse_after
 
     def admit(self, lane: BudgetLane) -> None:

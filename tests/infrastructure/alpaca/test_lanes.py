@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from gateway.domain.errors import OutcomeUnknown, TradingHalted, VenueRateLimited
+from gateway.domain.errors import ExpiredUnsent, OutcomeUnknown, TradingHalted, TradingStopped, VenueRateLimited
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.risk import CancelAnswer
 from gateway.domain.types import BudgetLane, CallContext
@@ -99,12 +99,15 @@ async def test_an_unreadable_answer_to_cancel_everything_proves_nothing() -> Non
             await TradingAdapter(factory).cancel_all_orders(kill())
 
 
-async def test_an_order_that_may_not_leave_any_more_does_not(gate: Gate) -> None:
+@pytest.mark.parametrize("forbidden", [TradingHalted("Trading is HALTED."), ExpiredUnsent("It is too late.")])
+async def test_an_order_that_may_not_leave_any_more_does_not(
+    gate: Gate, forbidden: TradingStopped | ExpiredUnsent
+) -> None:
     """The gate is asked on the sending thread, with the connection open and before the first byte."""
-    gate.forbids = TradingHalted("Trading is HALTED.")
+    gate.forbids = forbidden
     async with ScriptedHttp(Reply(204, b"")) as venue, factory_at(venue.url, gate) as factory:
         trading = TradingAdapter(factory)
-        with pytest.raises(TradingHalted):
+        with pytest.raises(type(forbidden)):
             await trading.submit_order(order_context(), "default.k1", SPEC)
         assert venue.asked == []
         await trading.cancel_order(context(lane=BudgetLane.CANCEL), ORDER_ID)
