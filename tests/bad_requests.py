@@ -22,8 +22,8 @@ MISSING: Final = Code.NOT_FOUND
 FAILED: Final = Code.FAILED_PRECONDITION
 EXHAUSTED: Final = Code.RESOURCE_EXHAUSTED
 
-KEYED: Final = frozenset({"SubmitOrder", "ReplaceOrder", "ClosePosition"})
-"""Rpcs that carry a client_order_id: every definite error of them says what becomes of it."""
+KEYED: Final = frozenset({"SubmitOrder", "ReplaceOrder", "ClosePosition", "ClosePositions"})
+"""Rpcs that carry a client_order_id, or the prefix of some: every definite error of them says what becomes of it."""
 
 INACTIVE: Final = "OLDCO"
 """An asset of the stage that cannot be traded; BRK.B is one with a dot, WHOLE one that is not fractionable."""

@@ -55,6 +55,12 @@ class OrderIndex:
         """What a key stands for."""
         return self._keys.get((strategy_id, client_order_id))
 
+    def keys_beginning(self, strategy_id: str, start: str) -> list[tuple[str, KeyEntry]]:
+        """Every key of a strategy that begins so, and what it stands for; looks at all of them."""
+        return [
+            (key, entry) for (owner, key), entry in self._keys.items() if owner == strategy_id and key.startswith(start)
+        ]
+
     def order_id_at_venue(self, venue_order_id: str) -> str | None:
         """The order that a venue order stands for."""
         return self._venue_ids.get(venue_order_id)

@@ -88,6 +88,7 @@ class OrderManager:
         self._wall = wall
         self.orders_max: Final = orders_max
         self._index = OrderIndex()
+        self.keys_beginning = self._index.keys_beginning  # in memory alone
         self._ended: dict[str, int] = {}  # terminal orders and their last event, those that ended first at the front
         self._listeners: list[Listener] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()

@@ -103,24 +103,30 @@ class TradingWorkflow:
         )
 
     async def close_positions(self, request: CloseManyRequest, call: CallContext) -> tuple[CloseResult, ...]:
-        """Close every position of the account, one after the other.
+        """Close every position of the account, one after the other; tell what earlier calls with the prefix closed.
 
         Raises:
             FieldInvalid: The prefix makes no keys.
-            VenueUnreachable, VenueRateLimited, VenueAuthentication: The positions could not be read.
+            VenueUnreachable, VenueRateLimited, VenueAuthentication: The positions could not be read. The key is free,
+                or nothing is said about it where an earlier call has begun.
         """
         prefix = request.client_order_id_prefix
         if not is_client_order_id(prefix) or len(prefix) > PREFIX_LENGTH_MAX:
             raise _invalid("client_order_id_prefix", f"must be a key of at most {PREFIX_LENGTH_MAX} characters")
-        read = await self._positions.list_positions(call, max_staleness_ms=0)
+        begun = closed_under(self._orders, request.strategy_id, prefix)
+        try:
+            read = await self._positions.list_positions(call, max_staleness_ms=0)
+        except GatewayError as error:
+            if begun:
+                error.key = None
+            raise
         results = []
-        for position in read.positions:
-            key = f"{prefix}-{position.symbol.replace('/', '')}"
-            one = CloseRequest(request.strategy_id, position.symbol, key, cancel_orders=request.cancel_orders)
+        for symbol in sorted({*begun, *(position.symbol for position in read.positions)}):
+            one = _one_of(request, symbol)
             try:
-                results.append(CloseResult(position.symbol, await self.close_position(one, call)))
+                results.append(CloseResult(symbol, await self.close_position(one, call)))
             except GatewayError as error:
-                results.append(CloseResult(position.symbol, error))
+                results.append(CloseResult(symbol, error))
         return tuple(results)
 
     def _check_door(self, request: CloseRequest, call: CallContext) -> None:
@@ -197,6 +203,23 @@ class TradingWorkflow:
 
     def _valid_until_ns(self, request: CloseRequest) -> int:
         return request.valid_until_ns or self._wall() + VALID_DEFAULT_MS * NANOS_PER_MS
+
+
+def closed_under(orders: OrderManager, strategy_id: str, prefix: str) -> list[str]:
+    """The symbols that calls of ClosePositions with this prefix have begun to close."""
+    symbols = []
+    for key, entry in orders.keys_beginning(strategy_id, f"{prefix}-"):
+        symbol = orders.order(entry.order_id).spec.symbol
+        ways = (_one_of(CloseManyRequest(strategy_id, prefix, way), symbol) for way in (False, True))
+        if any((one.client_order_id, one.fingerprint()) == (key, entry.fingerprint) for one in ways):
+            symbols.append(symbol)
+    return symbols
+
+
+def _one_of(request: CloseManyRequest, symbol: str) -> CloseRequest:
+    """The close of one position, under the key that the prefix makes."""
+    key = f"{request.client_order_id_prefix}-{symbol.replace('/', '')}"
+    return CloseRequest(request.strategy_id, symbol, key, cancel_orders=request.cancel_orders)
 
 
 def _is_close(sent: OrderSpec, request: CloseRequest) -> bool:

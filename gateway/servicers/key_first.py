@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from gateway.application.order_manager import OrderManager
+from gateway.application.workflows import closed_under
 from gateway.domain.errors import ClientOrderIdReused, InvalidRequest, OrderNotFound
 from gateway.domain.models.orders import OrderRef
 from gateway.domain.types import Caller, is_client_order_id, is_strategy_id
 from trading_gateway.v1 import trading_pb2 as pb
 
-Keyed = pb.SubmitOrderRequest | pb.ReplaceOrderRequest | pb.ClosePositionRequest
+Keyed = pb.SubmitOrderRequest | pb.ReplaceOrderRequest | pb.ClosePositionRequest | pb.ClosePositionsRequest
 
 
 class KeyFirst:
@@ -43,8 +44,10 @@ class KeyFirst:
             raise
 
     def is_taken(self, request: Keyed, caller: Caller) -> bool:
-        """Whether an order holds the request's key."""
+        """Whether an order holds the request's key, or one of those that its prefix makes."""
         strategy_id = self._strategy_of(request) or caller.strategy_id
+        if isinstance(request, pb.ClosePositionsRequest):
+            return bool(closed_under(self._orders, strategy_id, request.client_order_id_prefix))
         if not is_client_order_id(request.client_order_id) or not is_strategy_id(strategy_id):
             return False
         return self._orders.key(strategy_id, request.client_order_id) is not None

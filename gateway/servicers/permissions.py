@@ -28,8 +28,9 @@ class MethodRule:
     Attributes:
         scope: What the caller must hold.
         lane: The part of the venue's request budget that the call draws on.
-        carries_key: The request has a client_order_id, so every definite error says what becomes of it, and
-            nothing is refused before the key was looked up: draining is then the application room's to tell.
+        carries_key: The request has a client_order_id, or the prefix of some, so every definite error says what
+            becomes of it, and nothing is refused before the key was looked up: draining is then the application
+            room's to tell.
         wait_ms_max: How long the request may ask to wait, beside the time of any call.
     """
 
@@ -41,7 +42,6 @@ class MethodRule:
 
 READ: Final = MethodRule()
 ORDER: Final = MethodRule(lane=BudgetLane.ORDER, carries_key=True)
-ORDERS: Final = MethodRule(lane=BudgetLane.ORDER)
 CANCEL: Final = MethodRule(lane=BudgetLane.CANCEL)
 CANCEL_AND_WAIT: Final = MethodRule(lane=BudgetLane.CANCEL, wait_ms_max=30_000)
 LOOKUP: Final = MethodRule(lane=BudgetLane.LOOKUP)
@@ -66,7 +66,7 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _TRADING + "ListFills": READ,
         _TRADING + "GetOrderTimeline": READ,
         _TRADING + "ClosePosition": ORDER,
-        _TRADING + "ClosePositions": ORDERS,
+        _TRADING + "ClosePositions": ORDER,
         _TRADING + "StreamOrderUpdates": READ,
         _MARKET_DATA + "GetLatestQuotes": READ,
         _MARKET_DATA + "GetLatestTrades": READ,

@@ -124,7 +124,8 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
     async def ClosePositions(self, request: pb.ClosePositionsRequest, context: Any) -> pb.ClosePositionsResponse:
         """Close every position."""
         call = call_context()
-        close = wire.close_many_from_proto(request, call.caller)
+        with self._keys.known_before_refusal(request, call.caller):
+            close = wire.close_many_from_proto(request, call.caller)
         return wire.closed_many_to_proto(await self._workflow.close_positions(close, call))
 
     async def StreamOrderUpdates(

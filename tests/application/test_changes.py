@@ -34,7 +34,8 @@ from gateway.domain.errors import (
     VersionMismatch,
 )
 from gateway.domain.models.orders import JournalEvent, OrderChanges, OrderEventKind, OrderRef
-from gateway.domain.types import LegRole, OrderSide, OrderState
+from gateway.domain.models.risk import TradingMode
+from gateway.domain.types import CallContext, LegRole, OrderSide, OrderState
 from tests.application.rig import Rig, settle, until
 from tests.emulator.exchange.desk import make_spec
 
@@ -474,3 +475,51 @@ class TestClose:
         assert rig.order("flat-BTCUSD").state is OrderState.FILLED
         assert rig.order("flat-BTCUSD").spec.time_in_force == "gtc"
         assert await rig.venue.account.list_positions(rig.call()) == []
+
+    async def close_all(self, rig: Rig, **fields: Any) -> list[tuple[str, Any]]:
+        """Symbol and replayed, or the refusal."""
+        request = CloseManyRequest("default", "flat", **fields)
+        found = await rig.gateway.workflow.close_positions(request, rig.call())
+        return [
+            (one.symbol, one.outcome.replayed if isinstance(one.outcome, Submitted) else one.outcome) for one in found
+        ]
+
+    async def test_all_of_them_again_tells_what_was_closed(self, rig: Rig) -> None:
+        """The answer was lost, say: the positions are gone, and their closing orders are what is asked about."""
+        await rig.submit("b", make_spec("AAPL", "buy", 10))
+        await rig.submit("d", make_spec("BTC/USD", "buy", "0.1"))
+        await rig.submit("flat-MSFT", make_spec("MSFT", "buy", 1, limit_price="1"))  # not a close, under such a key
+        await settle()
+        assert await self.close_all(rig) == [("AAPL", False), ("BTC/USD", False)]
+        await settle()
+        posts = len(rig.trouble.posts)
+        assert await self.close_all(rig) == [("AAPL", True), ("BTC/USD", True)]
+        await rig.gateway.states.set(TradingMode.HALTED, "a drill", "a test")
+        assert await self.close_all(rig) == [("AAPL", True), ("BTC/USD", True)]
+        [(_, reused), _] = await self.close_all(rig, cancel_orders=True)
+        assert (type(reused), reused.key) == (ClientOrderIdReused, KeyFate.TAKEN)
+        assert len(rig.trouble.posts) == posts
+
+    async def test_all_of_them_when_the_positions_cannot_be_read(
+        self, rig: Rig, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """The keys are free, unless some of them are known: then nothing is said, and the same call is the answer."""
+        await rig.submit("b", make_spec("AAPL", "buy", 10))
+        await settle()
+        list_positions = rig.venue.account.list_positions
+
+        async def failing(context: CallContext) -> Any:
+            raise VenueUnreachable("no connection")
+
+        async def refusal() -> VenueUnreachable:
+            monkeypatch.setattr(rig.venue.account, "list_positions", failing)
+            closing = asyncio.create_task(self.close_all(rig))
+            await rig.clock.advance(2)
+            with pytest.raises(VenueUnreachable) as caught:
+                await closing
+            monkeypatch.setattr(rig.venue.account, "list_positions", list_positions)
+            return caught.value
+
+        assert (await refusal()).key is KeyFate.FREE
+        await self.close_all(rig)
+        assert (await refusal()).key is None

@@ -137,6 +137,9 @@ class FakeOrders:
             (o for o in self.known if (o.strategy_id, o.client_order_id) == (strategy_id, client_order_id)), None
         )
 
+    def keys_beginning(self, strategy_id: str, start: str) -> list[tuple[str, Any]]:
+        return []
+
     def legs(self, parent: Order) -> tuple[Order, ...]:
         return tuple(known for known in self.known if known.parent_order_id == parent.order_id)
 

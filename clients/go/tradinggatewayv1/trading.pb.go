@@ -2085,7 +2085,7 @@ type ClosePositionsRequest struct {
 	// As in ClosePositionRequest.
 	StrategyId string `protobuf:"bytes,2,opt,name=strategy_id,json=strategyId,proto3" json:"strategy_id,omitempty"`
 	// Required. At most 40 characters; each order's key is "{prefix}-{symbol without slash}", so calling again
-	// with the same prefix sends nothing twice.
+	// with the same prefix sends nothing twice. What an error says about the key is about all of these.
 	ClientOrderIdPrefix string `protobuf:"bytes,3,opt,name=client_order_id_prefix,json=clientOrderIdPrefix,proto3" json:"client_order_id_prefix,omitempty"`
 	// As in ClosePositionRequest.
 	CancelOrders  bool `protobuf:"varint,4,opt,name=cancel_orders,json=cancelOrders,proto3" json:"cancel_orders,omitempty"`
@@ -2147,7 +2147,7 @@ func (x *ClosePositionsRequest) GetCancelOrders() bool {
 // What was done, position by position.
 type ClosePositionsResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One per position.
+	// One per position, and one per closing order that an earlier call with the same prefix began.
 	Results       []*ClosePositionsResponse_Result `protobuf:"bytes,1,rep,name=results,proto3" json:"results,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache

@@ -1080,7 +1080,7 @@ class ClosePositionsRequest(_message.Message):
     """As in ClosePositionRequest."""
     client_order_id_prefix: _builtins.str
     """Required. At most 40 characters; each order's key is "{prefix}-{symbol without slash}", so calling again
-    with the same prefix sends nothing twice.
+    with the same prefix sends nothing twice. What an error says about the key is about all of these.
     """
     cancel_orders: _builtins.bool
     """As in ClosePositionRequest."""
@@ -1142,7 +1142,7 @@ class ClosePositionsResponse(_message.Message):
     RESULTS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___ClosePositionsResponse.Result]:
-        """One per position."""
+        """One per position, and one per closing order that an earlier call with the same prefix began."""
 
     def __init__(
         self,
