@@ -238,13 +238,18 @@ _SECRET_VALUES: Final = re.compile(
 )
 _REDACTED: Final = "***"
 
+_EVENT_WIDTH: Final = 20
+"""Characters of a terminal's line that the event takes up at least."""
+_TIME_OF_DAY: Final = slice(11, 19)
+"""Of an ISO 8601 instant, which is UTC."""
+
 
 def configure_logging(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
     """Send every log line, ours and the libraries', to one stream.
 
     Args:
         level: debug, info, warning or error.
-        log_format: json, console, or auto: console on a terminal.
+        log_format: json; console: lines for people, without what only programs read; or auto: console on a terminal.
         stream: Default: standard error.
 
     Raises:
@@ -308,8 +313,14 @@ def _renderers(*, as_console: bool, colors: bool) -> list[structlog.typing.Proce
     if as_console:
         # Plain tracebacks: the default shows the values of all local variables, secrets among them.
         plain = structlog.dev.plain_traceback
-        return [structlog.dev.ConsoleRenderer(colors=colors, exception_formatter=plain)]
+        return [_for_people, structlog.dev.ConsoleRenderer(_EVENT_WIDTH, colors=colors, exception_formatter=plain)]
     return [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+
+
+def _for_people(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """A line that fits a terminal: the time of day, and nothing that says nothing."""
+    event["timestamp"] = event["timestamp"][_TIME_OF_DAY]
+    return {name: value for name, value in event.items() if name != "logger" and value is not None and value != ""}
 
 
 def _one_line(text: str) -> str:

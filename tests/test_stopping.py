@@ -86,4 +86,7 @@ def test_every_way_to_stop_and_the_one_way_on(tmp_path: Path) -> None:
 
     with serving("--data-dir", str(tmp_path)) as (_, target):
         assert (state(target)["mode"], state(target)["version"]) == ("TRADING_MODE_HALTED", "7")
-        assert ask("reduce", "--target", NOBODY).exit_code == 1
+        unheard = ask("reduce", "--target", NOBODY)
+        assert unheard.exit_code == 1
+        assert "Is the gateway running?" in unheard.stderr
+        assert "kill -USR1" in unheard.stderr

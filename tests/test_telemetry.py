@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import logging
+import re
 import threading
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -25,7 +26,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from gateway import telemetry
 from gateway.domain.errors import TooManyCalls
 from gateway.servicers.interceptors import DoorLimits, Doors
-from gateway.servicers.permissions import READ
+from gateway.servicers.permissions import Access, MethodRule
 from gateway.telemetry import Telemetry, TelemetryOptions, configure_logging
 
 SERVICE = "test.Service"
@@ -82,7 +83,7 @@ def collected() -> Collected:
 @pytest.fixture
 async def channel(collected: Collected) -> AsyncIterator[grpc.aio.Channel]:
     configure_logging("error", "json", io.StringIO())
-    rules = {f"/{SERVICE}/Call": READ, f"/{SERVICE}/Stream": READ}
+    rules = dict.fromkeys((f"/{SERVICE}/Call", f"/{SERVICE}/Stream"), MethodRule(Access.ANY_TOKEN))
     doors = Doors(collected.telemetry, DoorLimits(), rules)
     call = grpc.unary_unary_rpc_method_handler(answer, bytes, bytes)
     streaming = grpc.unary_stream_rpc_method_handler(stream, bytes, bytes)
@@ -264,6 +265,13 @@ def test_data_cannot_forge_a_line(log_format: str) -> None:
     logging.getLogger("x").info("a\rforged\nline")
     assert len(stream.getvalue().splitlines()) == 2
     assert "\x1b[31m" not in stream.getvalue()
+
+
+def test_a_line_on_a_terminal_is_short_and_says_what_there_is_to_say() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "console", stream)
+    structlog.get_logger("gateway.application.order_feed").info("order_feed", state="live", detail="", open_orders=0)
+    assert re.fullmatch(r"\d\d:\d\d:\d\d \[info +\] order_feed +open_orders=0 state=live\n", stream.getvalue())
 
 
 def test_a_traceback_on_a_terminal_shows_no_values() -> None:

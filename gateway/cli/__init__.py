@@ -4,9 +4,13 @@ Exit codes: 0 done; 1 it failed, and stderr says why and what to do; 2 the comma
 ask for what is not allowed, so starting again does not help.
 """
 
+import os
+
 
 def main() -> None:
     """Run the command line."""
+    # Read once, at import: grpc's core would print lines of its own beside our refusals.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     from gateway.cli.app import app  # noqa: PLC0415 - typer only when a person is there
 
     app()

@@ -10,6 +10,8 @@ import grpc
 import typer
 from google.protobuf.message import Message
 
+from trading_gateway import GatewayError
+
 TIMEOUT_S: Final = 10.0
 """How long a command waits for one answer."""
 
@@ -18,20 +20,34 @@ DEFAULT_TARGET: Final = "127.0.0.1:50051"
 # Without these a stalled terminal lets megabytes of old quotes pile up in the transport.
 _SMALL_WINDOWS: Final = (("grpc.http2.bdp_probe", 0), ("grpc.http2.lookahead_bytes", 16_384))
 
-_HINTS: Final = {
-    grpc.StatusCode.UNAVAILABLE: "Is the gateway running? 'trading-gateway serve' starts it.",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "No answer in time: 'trading-gateway doctor' looks at the venue.",
-}
+_START_IT: Final = (
+    f"Is the gateway running? 'make run' or 'trading-gateway serve' starts it. Not at {DEFAULT_TARGET}: say where, by\n"
+    "--target HOST:PORT or GATEWAY_TARGET."
+)
+_LATE: Final = "No answer in time: 'trading-gateway doctor' looks at the gateway and its venue."
 
 
 @contextmanager
-def connected(target: str, remedy: str = "") -> Iterator[grpc.Channel]:
-    """A channel for one command; an rpc's failure becomes one line on stderr, what to do, and exit code 1."""
+def connected(target: str, *, unanswered: str = "", refused: str = "") -> Iterator[grpc.Channel]:
+    """A channel for one command; an rpc's failure becomes one line on stderr, what to do, and exit code 1.
+
+    Args:
+        target: HOST:PORT.
+        unanswered: What else to do when the gateway did not answer.
+        refused: What to do when it refused.
+    """
     with grpc.insecure_channel(target, options=_SMALL_WINDOWS) as channel:
         try:
             yield channel
         except grpc.RpcError as error:
-            fail(f"{error.code().name}: {error.details()}", remedy or _HINTS.get(error.code(), ""))
+            failure = GatewayError.from_call(error)
+        else:
+            return
+    if failure.reason or not failure.ambiguous:  # the gateway's own word
+        fail(f"{failure.code.name}: {failure.message}", "" if failure.ambiguous else refused)
+    if failure.code is grpc.StatusCode.UNAVAILABLE:
+        fail(f"No gateway answers at {target}.", "\n".join(filter(None, (_START_IT, unanswered))))
+    fail(f"{failure.code.name}: {failure.message}", "\n".join(filter(None, (_LATE, unanswered))))
 
 
 def fail(problem: str, remedy: str = "", *, code: int = 1) -> NoReturn:

@@ -16,10 +16,12 @@ from trading_gateway.v1 import risk_pb2 as pb, risk_pb2_grpc, trading_pb2
 
 EXIT_NOT_GONE: Final = 3
 """Trading is KILLED, and the venue has not confirmed yet that nothing is open."""
-_OTHERWISE: Final = (
-    "What always works: kill -USR1 to the gateway's process, or a file named KILL in its data directory.\n"
-    "To go from a stricter mode to a looser one: trading-gateway resume."
+_UNANSWERED: Final = (
+    "If it runs and does not answer, this stops everything all the same: kill -USR1 to its process, or a file named\n"
+    "KILL in its data directory."
 )
+_TO_LOOSEN: Final = "To go from a stricter mode to a looser one: trading-gateway resume."
+_LOOK_AGAIN: Final = "The state as it is now: trading-gateway state."
 _PREFIX: Final = "TRADING_MODE_"
 
 
@@ -31,7 +33,7 @@ def show(target: str, json: bool) -> None:
 
 def tighten(target: str, mode: str, reason: str, json: bool) -> None:
     """Enter a stricter mode: one call, no questions."""
-    _set(target, pb.SetTradingStateRequest(mode=_mode(mode), reason=reason), json, _OTHERWISE)
+    _set(target, pb.SetTradingStateRequest(mode=_mode(mode), reason=reason), json, _TO_LOOSEN)
 
 
 def resume(target: str, mode: str, reason: str, expected_version: int | None, json: bool) -> None:
@@ -43,7 +45,8 @@ def resume(target: str, mode: str, reason: str, expected_version: int | None, js
             fail(f"Say which state you have seen: --expected-version {state.version}", code=2)
         typer.confirm(f"Go on to {mode.upper()}?", abort=True, err=True)
         expected_version = state.version
-    _set(target, pb.SetTradingStateRequest(mode=_mode(mode), reason=reason, expected_version=expected_version), json)
+    request = pb.SetTradingStateRequest(mode=_mode(mode), reason=reason, expected_version=expected_version)
+    _set(target, request, json, _LOOK_AGAIN)
 
 
 def _read(target: str) -> pb.TradingState:
@@ -52,8 +55,8 @@ def _read(target: str) -> pb.TradingState:
         return stub.GetTradingState(pb.GetTradingStateRequest(), timeout=TIMEOUT_S).trading_state
 
 
-def _set(target: str, request: pb.SetTradingStateRequest, json: bool, remedy: str = "") -> None:
-    with connected(target, remedy) as channel:
+def _set(target: str, request: pb.SetTradingStateRequest, json: bool, refused: str) -> None:
+    with connected(target, unanswered=_UNANSWERED, refused=refused) as channel:
         response = risk_pb2_grpc.RiskServiceStub(channel).SetTradingState(request, timeout=TIMEOUT_S)
     is_killed = response.trading_state.mode == pb.TRADING_MODE_KILLED
     if json:
