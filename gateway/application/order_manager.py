@@ -23,6 +23,7 @@ import structlog
 from gateway.application.beginnings import Beginnings
 from gateway.application.order_index import OrderIndex, split_venue_client_id
 from gateway.application.order_log import TAIL_EVENTS_MAX, OrderLog
+from gateway.application.replaying import replayed
 from gateway.domain.errors import JournalUnavailable, OrderNotFound
 from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.market_data import Page
@@ -62,7 +63,7 @@ class OrderManager:
     """Orders in memory.
 
     Args:
-        journal: Replayed when this is made.
+        journal: Replayed when this is made; raises ReplayFailed.
         wall: Nanoseconds since the Unix epoch.
         orders_max: In memory. Beyond it terminal orders belong into the archive, where `get` and `key` still find
             them (`application.order_retention` moves them); new orders are refused while that does not help.
@@ -333,8 +334,7 @@ class OrderManager:
 
     def _replay(self) -> None:
         """The orders of an earlier life."""
-        for event in self._journal.replay():
-            order = self._apply(event)
+        for event, order in replayed(self._journal.replay(), self._apply):
             self.log.note_replayed(event, order)
         self.log.begin()
 

@@ -34,7 +34,7 @@ class Gateway:
         overrides: Modules whose bindings win: other repositories, other clocks.
 
     Raises:
-        DatabaseRefused: What the data directory keeps cannot be used.
+        DatabaseRefused, ReplayFailed: What the data directory keeps cannot be used.
     """
 
     def __init__(self, settings: Settings, *overrides: Module) -> None:
@@ -78,6 +78,15 @@ class Gateway:
     def kill(self, reason: str, set_by: str) -> None:
         """Stop everything, from the event loop; returns at once, and needs no gRPC."""
         self.injector.get(OwnedTasks).spawn(self._states.set(TradingMode.KILLED, reason, set_by))
+
+    async def halt(self, reason: str, set_by: str) -> None:
+        """Let nothing new be sent until people say so; what is stricter stays.
+
+        Raises:
+            JournalUnavailable: It is in effect, and was not recorded.
+        """
+        if self._states.mode.severity < TradingMode.HALTED.severity:
+            await self._states.set(TradingMode.HALTED, reason, set_by, automatic=True)
 
     def _order_feed_live(self) -> asyncio.Future[None]:
         feed = self.injector.get(OrderFeed)

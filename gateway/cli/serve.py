@@ -10,8 +10,9 @@ import os
 import shutil
 import signal
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
-from contextlib import AsyncExitStack, contextmanager
+from contextlib import AsyncExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -20,13 +21,17 @@ import typer
 from pydantic import SecretStr, ValidationError
 
 from gateway.application.account_guard import WrongAccount
+from gateway.application.replaying import ReplayFailed
 from gateway.cli.connection import DEFAULT_TARGET
 from gateway.cli.embedded_emulator import EmbeddedEmulator
+from gateway.cli.killer import Killer
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
+from gateway.domain.errors import JournalUnavailable
 from gateway.domain.types import Venue
 from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.infrastructure.persistence.schema import DatabaseRefused
+from gateway.infrastructure.start_record import StartRecord
 from gateway.servicers.addresses import ServerRefused, loopback_addresses
 from gateway.telemetry import configure_logging
 
@@ -44,7 +49,12 @@ _PAPER_WARNING: Final = (
     "paper without --data-dir: a restart of this gateway forgets the replies to earlier keys and the resume tokens of\n"
     "order streams; orders themselves are found again at the venue."
 )
-SET_BY_SIGNAL: Final = "signal"
+CRASHED_STARTS_MAX: Final = 3
+"""So many starts in a minute that end without a word before they serve are a loop: the next one begins HALTED."""
+_CRASH_LOOP: Final = (
+    "The last {count} starts within a minute ended without a word before they served. Look into the log, then resume."
+)
+_SET_BY_START: Final = "start"
 _OWN_NAMES: Final = frozenset({"GATEWAY_TARGET"})
 _log = structlog.get_logger(__name__)
 
@@ -134,17 +144,19 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
 
 async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
-    configure_logging(settings.log_level, settings.log_format)
-    _log.info("starting; it takes seconds, the first time some more", venue=str(settings.venue), data_dir=str(folder))
     from gateway.cli.process import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
 
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print a line of its own beside our refusals
+    configure_logging(settings.log_level, settings.log_format)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    killer = _Killer()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, killer.kill)
+    killer = Killer(folder)
+    killer.listen()
     settings = settings.model_copy(update={"data_dir": folder})
+    start = StartRecord(folder, time.time_ns())
     async with AsyncExitStack() as stack:
+        stack.callback(killer.outlive_loop)
         emulator = None
         if settings.venue is Venue.EMULATOR and not settings.venue_url:
             emulator = EmbeddedEmulator(folder / "emulator", emulator_options)
@@ -154,41 +166,37 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
                     update={"venue_url": await emulator.start()} | _as_settings(emulator_options)
                 )
             except RuntimeError as error:
+                start.settle()
                 raise Refused(str(error), code=1) from None
         try:
             gateway = Gateway(settings)
             killer.arm(gateway)
+            if start.crashed_before >= CRASHED_STARTS_MAX:
+                await _halt(gateway, start.crashed_before)
             address = await gateway.start()
-        except (DatabaseRefused, WrongAccount) as error:
+        except (DatabaseRefused, ReplayFailed, WrongAccount) as error:
+            start.settle()
             raise Refused(f"--data-dir {folder}: {error}") from None
         except OSError as error:
+            start.settle()
             raise Refused(f"cannot serve on {settings.listen}: {error}", code=1) from None
         except ValueError as error:
+            start.settle()
             raise Refused(str(error), code=2) from None
+        start.settle()
         stack.push_async_callback(gateway.stop)
+        stack.callback(killer.note_ending)
         settle_collector()
         _announce(settings, address, folder, embedded=emulator is not None)
         return await _until_stopped(stop, emulator)
 
 
-class _Killer:
-    """What SIGUSR1 does; one that comes before the gateway is made is kept for it."""
-
-    def __init__(self) -> None:
-        self._gateway: Gateway | None = None
-        self._is_wanted = False
-
-    def kill(self) -> None:
-        """Stop everything."""
-        self._is_wanted = True
-        if self._gateway is not None:
-            self._gateway.kill("The process was sent SIGUSR1.", SET_BY_SIGNAL)
-
-    def arm(self, gateway: Gateway) -> None:
-        """From now on this is what is stopped."""
-        self._gateway = gateway
-        if self._is_wanted:
-            self.kill()
+async def _halt(gateway: Gateway, crashed: int) -> None:
+    """Begin with nothing new: cancels, reads and streams may be what a crash loop leaves time for."""
+    reason = _CRASH_LOOP.format(count=crashed)
+    typer.echo(f"HALTED: {reason}", err=True)
+    with suppress(JournalUnavailable):  # in effect all the same
+        await gateway.halt(reason, _SET_BY_START)
 
 
 def _as_settings(emulator_options: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,7 +214,7 @@ async def _until_stopped(stop: asyncio.Event, emulator: EmbeddedEmulator | None)
     for task in pending:
         task.cancel()
     if stop.is_set():
-        _log.info("stopping: new orders are refused, those in flight are finished")
+        typer.echo("stopping: new orders are refused, those in flight are finished", err=True)
         # A second signal is a crash: whoever sends it wants the process gone.
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
