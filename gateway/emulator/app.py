@@ -27,21 +27,18 @@ from gateway.emulator.rest.orders import OrderRoutes
 from gateway.emulator.rest.positions import PositionRoutes
 from gateway.emulator.rest.record import RecordRoutes
 from gateway.emulator.rest.reference import ReferenceRoutes
-from gateway.emulator.sockets import Sockets
+from gateway.emulator.sockets import DATA_FEED_OF_PATH, Sockets
 from gateway.emulator.streams.data import DataEndpoint, StreamSettings
 from gateway.emulator.streams.hub import DataHub
 from gateway.emulator.streams.order_faults import OrderEvents
 from gateway.emulator.streams.orders import ORDERS_PATH, OrderEndpoint
 from gateway.emulator.witness import OrderWitness
 
-DATA_PATHS = ("/v2/iex", "/v2/sip", "/v1beta3/crypto/us")
-
 
 @dataclass(frozen=True, slots=True)
 class App:
-    """The application and the parts that a test may look at; `routes` are those of REST."""
+    """The application, which is its gate, and the parts that a test may look at; `routes` are those of REST."""
 
-    asgi: ASGIApp
     desk: FaultDesk
     sockets: Sockets
     gate: Gate
@@ -85,10 +82,25 @@ def make_app(
         *control.routes(),
         *RecordRoutes(record, floor.exchange.ledger).routes(),
     )
-    starlette = Starlette(
+    control.gate = Gate(
+        _served(routes, data, orders),
+        credentials,
+        RateLimit(rate_limit, clock),
+        faults,
+        record=record,
+        exchange=floor.exchange,
+        later=later,
+        clock=clock,
+    )
+    return App(desk, sockets, control.gate, later, routes)
+
+
+def _served(routes: tuple[Route, ...], data: DataEndpoint, orders: OrderEndpoint) -> ASGIApp:
+    """Routes and sockets, and what their errors are told as."""
+    return Starlette(
         routes=[
             *routes,
-            *(WebSocketRoute(path, data.serve) for path in DATA_PATHS),
+            *(WebSocketRoute(path, data.serve) for path in DATA_FEED_OF_PATH),
             WebSocketRoute(ORDERS_PATH, orders.serve),
         ],
         exception_handlers={
@@ -98,17 +110,6 @@ def make_app(
             Exception: _on_bug,
         },
     )
-    control.gate = Gate(
-        starlette,
-        credentials,
-        RateLimit(rate_limit, clock),
-        faults,
-        record=record,
-        exchange=floor.exchange,
-        later=later,
-        clock=clock,
-    )
-    return App(control.gate, desk, sockets, control.gate, later, routes)
 
 
 async def _on_refusal(request: Request, error: Exception) -> Response:  # noqa: ARG001 - a handler's shape

@@ -1,37 +1,8 @@
 """What goes wrong on request: which faults there are, where they strike, and how often each has.
 
-| fault | what happens |
-|---|---|
-| `answer_lost` | the request is carried out, and the connection ends without an answer, after `delay_ms` |
-| `answer_reset` | the same, and the connection is reset (RST) |
-| `request_lost` | the request is never carried out; the connection hangs for `delay_ms` and ends |
-| `arrives_late` | the connection ends at once; the request arrives, and is carried out, after `delay_ms` |
-| `http_429` | too many requests; nothing is carried out; with `delay_ms`, X-RateLimit-Reset is so far away |
-| `http_500` | an internal error; nothing is carried out |
-| `http_500_accepted` | an internal error, though the request is carried out |
-| `http_502_html` | a proxy's error page in HTML; nothing is carried out |
-| `http_504_accepted` | a gateway timeout, though the request is carried out |
-| `http_504_not_accepted` | a gateway timeout; nothing is carried out |
-| `body_truncated` | carried out; the answer breaks off in the middle |
-| `body_empty` | carried out; the answer is 200 without a body |
-| `lookup_absent` | 404, as if there were no such order; with `delay_ms`, all that fit for so long from the first on |
-| `status_unknown` | the order's status is a word that nobody knows: in the answer; with route `orders`, in the event |
-| `event_dropped` | an event of the order feed is lost |
-| `event_duplicated` | an event comes twice |
-| `events_reordered` | an event comes after the one that follows it |
-| `event_late` | an event comes after `delay_ms` |
-| `event_empty` | an event comes as `"data": null` |
-| `event_unknown` | an event comes with a name that nobody knows |
-| `frame_truncated` | an event's frame breaks off in the middle |
-| `feed_mute` | the feed stays connected and says nothing, for `delay_ms`; 0: until the fault is cleared |
-| `feed_disconnected` | the feed's connection breaks without a goodbye |
-| `connection_limit` | the feed refuses a connection with 406; with `delay_ms`, all for so long from the first on |
-| `slow_client` | the feed closes with 407 |
-| `symbol_halted` | orders in the symbol are taken and do not fill, for `delay_ms`; 0: until the fault is cleared |
-
-A `route` is a request's method and path (`POST /v2/orders`; `*` stands for anything) or a feed's name as the gateway's
-`FeedStatus.feed` says it (`orders`, `stocks:iex`). Promises: a fault fires exactly as ordered, `skip` that fit pass
-first; every firing is counted and recorded.
+README.md says what each does. A `route` is a request's method and path (`POST /v2/orders`; `*` stands for anything) or
+a feed's name as the gateway's `FeedStatus.feed` says it (`orders`, `stocks:iex`). Promises: a fault fires exactly as
+ordered, `skip` that fit pass first; every firing is counted and recorded.
 """
 
 from __future__ import annotations
@@ -252,11 +223,6 @@ class Faults:
         """Forget one; False when there is none."""
         self._live.pop(fault_id, None)
         return self._faults.pop(fault_id, None) is not None
-
-    def clear(self) -> None:
-        """Forget all."""
-        self._faults.clear()
-        self._live.clear()
 
 
 def order_from_json(body: Mapping[str, Any]) -> FaultOrder:

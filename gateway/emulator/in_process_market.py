@@ -31,9 +31,8 @@ from gateway.domain.types import (
     asset_class_of,
     is_symbol,
 )
-from gateway.emulator.bars import DAY_NS
 from gateway.emulator.floor import TradingFloor
-from gateway.emulator.market import Event
+from gateway.emulator.market import QUIET_NS_MAX, Event
 from gateway.emulator.rest.answers import HttpError
 from gateway.emulator.rest.paging import Window, parse_token, read_page
 
@@ -41,7 +40,6 @@ BARS_PER_PAGE_MAX: Final = 10_000
 
 Value = TypeVar("Value", Quote, Trade, Bar)
 
-_DAYS_BACK: Final = 14  # no exchange is closed for longer
 _DAY: Final = Timeframe(1, TimeframeUnit.DAY)
 _SPANS_S: Final = {
     TimeframeUnit.MINUTE: 60,
@@ -141,7 +139,7 @@ class InProcessMarketData:
 
     def _snapshot(self, symbol: str, feed: DataFeed, now_ns: int) -> Snapshot:
         market = self._market
-        days = market.bars(symbol, _DAY, now_ns - _DAYS_BACK * DAY_NS, now_ns, now_ns, descending=True)
+        days = market.bars(symbol, _DAY, now_ns - QUIET_NS_MAX, now_ns, now_ns, descending=True)
         daily, previous = next(days, None), next(days, None)
         return Snapshot(
             symbol=symbol,

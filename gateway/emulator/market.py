@@ -24,13 +24,15 @@ HOUR_NS: Final = 60 * MINUTE_NS
 HISTORY_DAYS_MAX: Final = 3650
 """Nothing is known of the market more than this long before the instant of asking."""
 
+QUIET_NS_MAX: Final = 14 * DAY_NS
+"""No exchange is closed for longer, so the latest of anything is looked for no further back."""
+
 FAR_FUTURE_NS: Final = 2**62
 MINUTE: Final = Timeframe(1, TimeframeUnit.MINUTE)
 
 _CACHED_BLOCKS: Final = 3
 _CACHED_HOURS: Final = 4096
 _CACHED_DAYS: Final = 8192
-_QUIET_NS_MAX: Final = 14 * DAY_NS  # no exchange is closed for longer
 
 
 Event = Quote | Trade | Bar
@@ -160,15 +162,15 @@ class SyntheticMarket:
 
     def latest_quote(self, symbol: str, now_ns: int) -> Quote | None:
         """The quote that stands; the last one of the session before while the market is closed."""
-        return next(self.quotes(symbol, now_ns - _QUIET_NS_MAX, now_ns, descending=True), None)
+        return next(self.quotes(symbol, now_ns - QUIET_NS_MAX, now_ns, descending=True), None)
 
     def latest_trade(self, symbol: str, now_ns: int) -> Trade | None:
         """The last print."""
-        return next(self.trades(symbol, now_ns - _QUIET_NS_MAX, now_ns, descending=True), None)
+        return next(self.trades(symbol, now_ns - QUIET_NS_MAX, now_ns, descending=True), None)
 
     def latest_bar(self, symbol: str, now_ns: int) -> Bar | None:
         """The bar of the last minute that is over."""
-        minute = next(self._minutes(symbol, now_ns - _QUIET_NS_MAX, now_ns - MINUTE_NS, descending=True), None)
+        minute = next(self._minutes(symbol, now_ns - QUIET_NS_MAX, now_ns - MINUTE_NS, descending=True), None)
         return None if minute is None else self._bar_of(symbol, minute)
 
     def bars(

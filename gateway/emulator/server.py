@@ -53,6 +53,8 @@ LOCK_FILE: Final = "emulator.lock"
 STOP_S_MAX: Final = 2.0
 """How long open requests may take to end when the emulator stops; then they are cut."""
 
+KEEP_ALIVE_S: Final = 60
+"""How long a connection without requests stays open."""
 
 _log = structlog.get_logger(__name__)
 
@@ -175,7 +177,7 @@ class Emulator:
         """
         listener = _bind(*self.options.host_and_port)
         config = uvicorn.Config(
-            self.app.asgi,
+            self.app.gate,
             http=_HttpProtocol,
             ws=_SocketProtocol,
             lifespan="off",
@@ -186,7 +188,7 @@ class Emulator:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=60,
+            timeout_keep_alive=KEEP_ALIVE_S,
         )
         config.load()
         server = uvicorn.Server(config)

@@ -16,13 +16,14 @@ from gateway.emulator.streams.hub import DataHub, DataSession
 from gateway.emulator.streams.orders import ORDERS_PATH, OrderEndpoint, OrderSession
 from gateway.emulator.wire import JsonObject
 
-FEED_OF_PATH: Final = {
-    ORDERS_PATH: ORDER_FEED,
+DATA_FEED_OF_PATH: Final = {
     "/v2/iex": DataFeed.IEX.value,
     "/v2/sip": DataFeed.SIP.value,
     "/v1beta3/crypto/us": DataFeed.CRYPTO_US.value,
 }
-"""Where each feed is served."""
+"""Where each feed of market data is served."""
+
+_FEED_OF_PATH: Final = {ORDERS_PATH: ORDER_FEED, **DATA_FEED_OF_PATH}
 
 Session = DataSession | OrderSession
 
@@ -54,13 +55,13 @@ class Sockets:
 
     def joined(self, session: Session) -> None:
         """A socket has authenticated: a waiting fault may strike it."""
-        fault = None if self._faults.is_empty else self._faults.take(SOCKET_KINDS, FEED_OF_PATH[session.path])
+        fault = None if self._faults.is_empty else self._faults.take(SOCKET_KINDS, _FEED_OF_PATH[session.path])
         if fault is not None:
             self._strike(fault, session)
 
     def is_crowded(self, path: str) -> bool:
         """Whether a fault refuses a connection to this endpoint."""
-        return not self._faults.is_empty and self._faults.take(CONNECT_KINDS, FEED_OF_PATH[path]) is not None
+        return not self._faults.is_empty and self._faults.take(CONNECT_KINDS, _FEED_OF_PATH[path]) is not None
 
     def strike(self) -> None:
         """A fault was ordered: strike what is open."""

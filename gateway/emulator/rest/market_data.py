@@ -21,9 +21,10 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
-from gateway.emulator.bars import DAY_NS, date_of, midnight_ns, parse_timeframe, zone_of
+from gateway.emulator.bars import date_of, midnight_ns, parse_timeframe, zone_of
 from gateway.emulator.exchange import Refusal
 from gateway.emulator.floor import TradingFloor
+from gateway.emulator.market import QUIET_NS_MAX
 from gateway.emulator.rest.answers import HttpError, answer, list_of, text_of, time_of
 from gateway.emulator.rest.paging import HistoryPage, Window, parse_token, read_page
 from gateway.emulator.wire import JsonObject, bar_fields, format_time, quote_fields, trade_fields
@@ -33,7 +34,6 @@ LIMIT_MAX: Final = 10_000
 SYMBOLS_MAX: Final = 1000
 
 _DAY: Final = Timeframe(1, TimeframeUnit.DAY)
-_DAYS_BACK: Final = 14  # no exchange is closed for longer
 
 STOCKS: Final = "/v2/stocks"
 CRYPTO: Final = "/v1beta3/crypto/us"
@@ -177,7 +177,7 @@ class MarketDataRoutes:
 
     def _snapshot(self, symbol: str, now_ns: int) -> JsonObject:
         """What is known of a symbol; parts that are not known are absent."""
-        days = self._market.bars(symbol, _DAY, now_ns - _DAYS_BACK * DAY_NS, now_ns, now_ns, descending=True)
+        days = self._market.bars(symbol, _DAY, now_ns - QUIET_NS_MAX, now_ns, now_ns, descending=True)
         parts: dict[str, tuple[_Kind, Any]] = {
             "latestTrade": (_TRADES, self._market.latest_trade(symbol, now_ns)),
             "latestQuote": (_QUOTES, self._market.latest_quote(symbol, now_ns)),

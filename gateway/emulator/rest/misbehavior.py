@@ -1,4 +1,4 @@
-"""How the venue misbehaves towards one request, as a fault has ordered: see the table in `faults`.
+"""How the venue misbehaves towards one request, as a fault has ordered: see the table in README.md.
 
 Promises: what is called accepted is carried out, once, and what is not is never; an answer that was made is recorded,
 let through or not. A request that arrives late is carried out though its client has gone.

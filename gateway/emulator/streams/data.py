@@ -24,6 +24,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE
 from gateway.emulator.streams.hub import CRYPTO, POLICY_VIOLATION, STOCKS, DataHub, DataSession
+from gateway.emulator.streams.inbox import read_message
 from gateway.emulator.streams.outbox import DEFAULT_OUTGOING_BYTES_MAX, Outbox
 from gateway.emulator.wire import JsonObject
 
@@ -125,7 +126,7 @@ class DataEndpoint:
         try:
             async with asyncio.timeout(self._settings.auth_timeout_s):
                 while True:
-                    message = await _receive(socket, session)
+                    message = await read_message(socket, session.codec)
                     if message is None or message.get("action") != "auth":
                         self._error(session, 400 if message is None else 401)
                         continue
@@ -154,7 +155,7 @@ class DataEndpoint:
 
     async def _converse(self, socket: WebSocket, session: DataSession) -> None:
         while True:
-            message = await _receive(socket, session)
+            message = await read_message(socket, session.codec)
             action = None if message is None else message.get("action")
             if message is None or action not in ("auth", "subscribe", "unsubscribe"):
                 self._error(session, 400)
@@ -209,21 +210,3 @@ def _subscription(session: DataSession) -> JsonObject:
         for channel in _FOLLOW_TRADES:
             message[channel] = list(session.subscriptions.get("trades", ()))
     return message
-
-
-async def _receive(socket: WebSocket, session: DataSession) -> Mapping[str, Any] | None:
-    """What the client said; None when it cannot be read.
-
-    Raises:
-        WebSocketDisconnect: When the client has gone.
-    """
-    event = await socket.receive()
-    if event["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(event.get("code", 1005))
-    text, data = event.get("text"), event.get("bytes")
-    codec = JSON if text is not None else session.codec
-    try:
-        message = codec.decode(text.encode() if text is not None else data or b"")
-    except ValueError:
-        return None
-    return message if isinstance(message, dict) else None

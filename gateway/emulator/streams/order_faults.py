@@ -1,4 +1,4 @@
-"""Order events on their way to the feed, and what faults do to them: see the table in `faults`.
+"""Order events on their way to the feed, and what faults do to them: see the table in README.md.
 
 Promises: without a fault, events leave in order, once; with one, exactly what was ordered. An event that is held until
 the next one waits for it, however long, or until the faults are cleared. One fault strikes one event, for all who

@@ -21,6 +21,7 @@ from gateway.emulator.market import Event
 from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE, Codec
 from gateway.emulator.streams.data import StreamSettings
 from gateway.emulator.streams.hub import CONNECTION_LIMIT, POLICY_VIOLATION, SLOW_CLIENT
+from gateway.emulator.streams.inbox import read_message
 from gateway.emulator.streams.order_faults import OrderEvents
 from gateway.emulator.streams.outbox import Outbox
 from gateway.emulator.wire import JsonObject
@@ -113,9 +114,9 @@ class OrderEndpoint:
         try:
             async with asyncio.timeout(self._settings.auth_timeout_s):
                 while not session.key:
-                    self._handle(session, await _receive(socket, session))
+                    self._handle(session, await read_message(socket, session.codec) or {})
             while True:
-                self._handle(session, await _receive(socket, session))
+                self._handle(session, await read_message(socket, session.codec) or {})
         except TimeoutError:
             outbox.finish(b"", POLICY_VIOLATION)
             await asyncio.wait([sender], timeout=self._settings.auth_timeout_s)
@@ -158,16 +159,3 @@ class OrderEndpoint:
         wanted = streams if isinstance(streams, list) else []
         session.listening = TRADE_UPDATES in wanted
         session.say("listening", {"streams": [TRADE_UPDATES] if session.listening else []})
-
-
-async def _receive(socket: WebSocket, session: OrderSession) -> Mapping[str, Any]:
-    event = await socket.receive()
-    if event["type"] == "websocket.disconnect":
-        raise WebSocketDisconnect(event.get("code", 1005))
-    text, data = event.get("text"), event.get("bytes")
-    codec = JSON if text is not None else session.codec
-    try:
-        message = codec.decode(text.encode() if text is not None else data or b"")
-    except ValueError:
-        return {}
-    return message if isinstance(message, dict) else {}
