@@ -87,10 +87,10 @@ class QuoteService:
                     bounded,
                 )
         except (GatewayError, TimeoutError) as error:
-            _log.info("no reference price", symbol=symbol, error=str(error))
+            _log.info("reference_price_unread", symbol=symbol, error=str(error))
             return None
-        except Exception:
-            _log.exception("no reference price", symbol=symbol)
+        except Exception:  # whatever it is: the order is denied for want of a price, not failed
+            _log.exception("reference_price_unread", symbol=symbol)
             return None
         return reading.values.get(symbol)
 

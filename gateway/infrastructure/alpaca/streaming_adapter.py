@@ -134,7 +134,7 @@ class _Kept:
     def _tell(self, told: Callable[..., None], *facts: Any) -> None:
         try:
             told(*facts)
-        except Exception:
+        except Exception:  # a bug of a listener: the socket goes on
             _log.exception("listener_failed", feed=self._name)
 
 

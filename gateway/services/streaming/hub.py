@@ -228,7 +228,7 @@ class FeedHub:
             encoded = encode(values)
         except Exception:
             # One value that cannot be written must not take the rest of its frame with it.
-            _log.exception("values cannot be written", feed=self._feed.value, channel=channel.value)
+            _log.exception("values_not_encoded", feed=self._feed.value, channel=channel.value)
             writable = [(value, body) for value in values for body in _try_encode(self._encode_one, value)]
             values, encoded = [value for value, _ in writable], [body for _, body in writable]
         self._values[channel].publish(values, encoded, receipt)
@@ -410,6 +410,6 @@ def _try_encode(encode: Callable[[Value], list[bytes]], value: Value) -> list[by
     """One value, or nothing when it cannot be written."""
     try:
         return encode(value)
-    except Exception:
-        _log.exception("a value cannot be written", symbol=value.symbol)
+    except Exception:  # whatever it is: it is about this value alone
+        _log.exception("value_not_encoded", symbol=value.symbol)
         return []

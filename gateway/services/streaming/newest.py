@@ -91,7 +91,7 @@ class NewestValues:
         try:
             values = await self.read(channel, sorted(symbols))
         except GatewayError as error:
-            _log.warning("newest values not read", feed=self._feed.value, channel=channel.value, error=str(error))
+            _log.warning("newest_values_unread", feed=self._feed.value, channel=channel.value, error=str(error))
         finally:
             self._asked[channel] -= symbols
         self._on_fetched(channel, symbols, values, epoch)

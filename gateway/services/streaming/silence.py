@@ -77,11 +77,11 @@ class SilenceWatch:
                 is_mute = any([await self._is_mute(channel) for channel in (Channel.QUOTES, Channel.TRADES)])
             except GatewayError:
                 is_mute = False  # a question that fails is no evidence
-            except Exception:
-                _log.exception("silence not looked into", feed=self._feed.value)
+            except Exception:  # whatever it is: nobody else would notice that a feed is mute
+                _log.exception("silence_unread", feed=self._feed.value)
                 is_mute = False
             if is_mute:
-                _log.warning("feed is mute", feed=self._feed.value)
+                _log.warning("feed_mute", feed=self._feed.value)
                 self._on_mute()
             # The longer after a reconnect, too: one that changes nothing must not become a storm.
             patience_s = min(2 * patience_s, max(SILENCE_MAX_S, self._patience_s))

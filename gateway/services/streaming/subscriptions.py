@@ -159,7 +159,7 @@ class UpstreamSubscriptions:
                     # Whatever it was: the other symbols' subscriptions must not end with it.
                     is_refusal = isinstance(error, GatewayError)
                     _log.warning(
-                        "subscriptions not sent", feed=self._feed.value, exc_info=None if is_refusal else error
+                        "subscriptions_not_sent", feed=self._feed.value, exc_info=None if is_refusal else error
                     )
                     self._changed = True
                     self._change_at = self._monotonic() + CHANGE_RETRY_S

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Final
 
 from tests.chaos.checker.journal import Row
-from tests.chaos.checker.plain import ZERO
 
 TERMINAL_STATUSES: Final = frozenset({"filled", "canceled", "expired", "rejected"})
 TERMINAL_STATES: Final = frozenset({*TERMINAL_STATUSES, "denied", "not_sent", "absent"})
@@ -96,8 +95,3 @@ def _merge(found: Standing, row: Row) -> None:
     is_over = known.status in TERMINAL_STATUSES or known.status == REPLACED
     if not is_over:
         known.status = report.status
-
-
-def total_filled(found: Standing) -> Decimal:
-    """Over all its venue orders."""
-    return sum((known.filled for known in found.venue.values()), ZERO)

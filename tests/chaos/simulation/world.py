@@ -127,7 +127,6 @@ class Outcome:
     crashes: int
     crashed_at: list[str] = field(default_factory=list)
     passed: dict[str, int] = field(default_factory=dict)
-    simulated_s: float = 0.0
 
     @property
     def orders(self) -> int:
