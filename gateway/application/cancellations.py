@@ -179,7 +179,8 @@ class Cancellations:
     async def _ask(self, order: Order) -> None:
         """One request; what it meets is looked into, and decides nothing by itself."""
         try:
-            await self._venue.cancel(self._calls.own(BudgetLane.CANCEL), order.venue_order_id)
+            own = self._calls.own(BudgetLane.CANCEL, order_id=order.order_id)
+            await self._venue.cancel(own, order.venue_order_id)
         except (OrderRejected, OrderNotFound) as error:
             await self._refused(order, error)
         except (GatewayError, OutcomeUnknown) as error:
@@ -189,7 +190,8 @@ class Cancellations:
     async def _refused(self, order: Order, error: GatewayError) -> None:
         """The venue would not: usually because the order has ended. Ask what it is."""
         try:
-            found = await self._venue.get(self._calls.own(BudgetLane.CANCEL), order.venue_order_id)
+            own = self._calls.own(BudgetLane.CANCEL, order_id=order.order_id)
+            found = await self._venue.get(own, order.venue_order_id)
         except (GatewayError, OutcomeUnknown):
             return
         await self._resolver.take(order.order_id, found)

@@ -28,6 +28,7 @@ from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import JournalEvent, Order
 from gateway.domain.models.risk import TradingState
 from gateway.domain.types import BudgetLane
+from gateway.domain.venue_requests import EVERY_ORDER
 from gateway.services.trading import OrderService
 
 EMPTY_LISTS_MIN: Final = 2
@@ -183,7 +184,8 @@ class KillSwitch:
 
     async def _cancel_all(self) -> None:
         try:
-            answers = await self._venue.cancel_all(self._calls.own(BudgetLane.KILL, SWEEP_TIMEOUT_S))
+            own = self._calls.own(BudgetLane.KILL, SWEEP_TIMEOUT_S, order_id=EVERY_ORDER)
+            answers = await self._venue.cancel_all(own)
         except Exception as error:  # whatever it is: this loop is the last thing that may end
             _log.error("kill_unanswered", error=type(error).__name__, detail=str(error))
             self._states.note_refusal(error)

@@ -94,10 +94,10 @@ class OutcomeResolver:
         if is_over or found.filled_quantity > known.filled_quantity:
             self.on_fills_withheld(order_id)
 
-    async def look_up_once(self, venue_id: str, lane: BudgetLane = BudgetLane.LOOKUP) -> VenueOrder | None:
+    async def look_up_once(self, order_id: str, venue_id: str) -> VenueOrder | None:
         """One lookup; None when the venue does not know it, or could not be asked."""
         try:
-            return await self._venue.find(self._calls.own(lane), venue_id)
+            return await self._venue.find(self._calls.own(BudgetLane.LOOKUP, order_id=order_id), venue_id)
         except (GatewayError, OutcomeUnknown):
             return None
 
@@ -133,7 +133,7 @@ class OutcomeResolver:
         """One lookup; how many in a row found nothing now. A question that failed proves nothing."""
         lane = BudgetLane.LOOKUP if order.cancel_request_time_ns is None else BudgetLane.CANCEL
         try:
-            found = await self._venue.find(self._calls.own(lane), _venue_id(order))
+            found = await self._venue.find(self._calls.own(lane, order_id=order.order_id), _venue_id(order))
         except (GatewayError, OutcomeUnknown) as error:
             _log.info("lookup_failed", order_id=order.order_id, reason=getattr(error, "reason", "unknown"))
             return misses

@@ -230,7 +230,7 @@ class Replacements:
             try:
                 self._states.check(clearance)
                 answer = await self._venue.replace(
-                    self._calls.on_behalf(call, BudgetLane.ORDER, clearance),
+                    self._calls.on_behalf(call, BudgetLane.ORDER, clearance, order_id),
                     order.venue_order_id,
                     venue_client_order_id(order.strategy_id, key),
                     self._for_venue(order, changes),
@@ -326,7 +326,7 @@ class Replacements:
     async def _look(self, order: Order, misses: int) -> int:
         """One lookup under both ids; how many in a row found nothing now."""
         try:
-            found = await self._venue.find(self._calls.own(BudgetLane.LOOKUP), order.pending_replace_id)
+            found = await self._venue.find(self._own(order), order.pending_replace_id)
             if found is not None and venue_order_of(order, found.replaces or "") is None:
                 self._alarms.tell_collision(order.order_id, found, self._wall())
                 failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
@@ -335,15 +335,18 @@ class Replacements:
             if found is not None:
                 await self._resolver.take(order.order_id, found)
                 return 0
-            old = await self._venue.get(self._calls.own(BudgetLane.LOOKUP), order.venue_order_id)
+            old = await self._venue.get(self._own(order), order.venue_order_id)
             if old.replaced_by:
-                successor: VenueOrder = await self._venue.get(self._calls.own(BudgetLane.LOOKUP), old.replaced_by)
+                successor: VenueOrder = await self._venue.get(self._own(order), old.replaced_by)
                 await self._resolver.take(order.order_id, successor)
                 return 0
             await self._resolver.take(order.order_id, old)
         except (GatewayError, OutcomeUnknown):
             return misses
         return misses + 1
+
+    def _own(self, order: Order) -> CallContext:
+        return self._calls.own(BudgetLane.LOOKUP, order_id=order.order_id)
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
         """A fill that crossed a replace leaves more at work than was asked for."""

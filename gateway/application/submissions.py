@@ -221,7 +221,7 @@ class Submissions:
         state = self._orders.order(order_id).state
         assert state is OrderState.SUBMITTING, f"about to send an order that is {state}"
         return await self._venue.submit(
-            self._calls.on_behalf(call, BudgetLane.ORDER, clearance), venue_id, request.spec
+            self._calls.on_behalf(call, BudgetLane.ORDER, clearance, order_id), venue_id, request.spec
         )
 
     async def _accepted(self, command: Command, request: OrderRequest, venue_id: str, answer: VenueOrder) -> None:
@@ -249,7 +249,7 @@ class Submissions:
     async def _not_accepted(self, command: Command, request: OrderRequest, venue_id: str, error: Exception) -> None:
         self._states.note_refusal(error)
         if isinstance(error, OutcomeUnknown) and error.duplicate_id:
-            found = await self._resolver.look_up_once(venue_id)
+            found = await self._resolver.look_up_once(command.order_id, venue_id)
             if found is not None and same_order(request.spec, found):
                 await self._resolver.take(command.order_id, found)
                 return

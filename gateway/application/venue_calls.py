@@ -26,12 +26,11 @@ class VenueCalls:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self._monotonic = monotonic
 
-    def own(self, lane: BudgetLane, timeout_s: float = CALL_TIMEOUT_S) -> CallContext:
-        """For the gateway's own questions."""
-        return CallContext(_GATEWAY, self._monotonic() + timeout_s, lane)
+    def own(self, lane: BudgetLane, timeout_s: float = CALL_TIMEOUT_S, *, order_id: str = "") -> CallContext:
+        """For the gateway's own questions; `order_id` where the request belongs to an order's story."""
+        return CallContext(_GATEWAY, self._monotonic() + timeout_s, lane, order_id=order_id)
 
-    def on_behalf(
-        self, call: CallContext, lane: BudgetLane, clearance: Clearance | None = None, timeout_s: float = CALL_TIMEOUT_S
-    ) -> CallContext:
-        """For a change that a caller asked for and that outlives it; `clearance` as it was admitted with."""
-        return CallContext(call.caller, self._monotonic() + timeout_s, lane, call.request_id, clearance)
+    def on_behalf(self, call: CallContext, lane: BudgetLane, clearance: Clearance, order_id: str) -> CallContext:
+        """For a change of an order that a caller asked for and that outlives it; `clearance` as it was admitted with."""
+        deadline = self._monotonic() + CALL_TIMEOUT_S
+        return CallContext(call.caller, deadline, lane, call.request_id, clearance, order_id)

@@ -11,6 +11,7 @@ from gateway.container.settings import Clocks
 from gateway.domain.interfaces import (
     AccountRepository,
     MarketDataRepository,
+    OrderJournal,
     RequestGate,
     StreamingRepository,
     TradingRepository,
@@ -42,9 +43,9 @@ class VenueModule(Module):
 
     @provider
     @singleton
-    def client_factory(self, settings: Settings, gate: RequestGate) -> ClientFactory:
+    def client_factory(self, settings: Settings, gate: RequestGate, journal: OrderJournal) -> ClientFactory:
         """Clients, threads and pools of one venue."""
-        return ClientFactory(client_config(settings), gate)
+        return ClientFactory(client_config(settings), gate, requests=journal.requests)
 
     @provider
     @singleton

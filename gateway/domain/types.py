@@ -221,6 +221,7 @@ class CallContext:
         lane: The part of the request budget that it draws on.
         request_id: Goes through logs and traces; given back as `x-request-id`.
         clearance: What a new order or a replace was admitted with; None for everything else.
+        order_id: The gateway's id of the order that the request is about, whose story it belongs to; empty: none.
     """
 
     caller: Caller
@@ -228,6 +229,7 @@ class CallContext:
     lane: BudgetLane = BudgetLane.READ
     request_id: str = ""
     clearance: Clearance | None = None
+    order_id: str = ""
 
 
 def parse_decimal(text: str) -> Decimal | None:

@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 
 from gateway.domain.interfaces import RequestGate
 from gateway.domain.types import DataFeed, Venue
+from gateway.domain.venue_requests import VenueRequestLog
 from gateway.infrastructure.alpaca.deferred import deferred
 from gateway.infrastructure.alpaca.http import KILL_THREADS, RestClient, RestLimits, RestRoad
 from gateway.infrastructure.alpaca.secret import Secret
@@ -175,9 +176,16 @@ class ClientFactory:
         config: The venue.
         gate: Asked before each request to the venue, told its rate-limit headers.
         clock_s: Unix seconds, to read X-RateLimit-Reset by.
+        requests: Told of every request about an order.
     """
 
-    def __init__(self, config: ClientConfig, gate: RequestGate, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: ClientConfig,
+        gate: RequestGate,
+        clock_s: Callable[[], float] = time.time,
+        requests: VenueRequestLog | None = None,
+    ) -> None:
         self.config = config
         headers = SecretHeaders(
             {
@@ -196,7 +204,7 @@ class ClientFactory:
         )
         threads = max(config.threads, THREADS_MIN)
         limits = RestLimits(config.connect_timeout_ms, config.read_timeout_ms, threads, config.queue_max)
-        self.road = RestRoad(gate, limits, clock_s)
+        self.road = RestRoad(gate, limits, clock_s, requests)
         self._made: dict[str, RestClient] = {}
 
     def trading(self) -> RestClient:

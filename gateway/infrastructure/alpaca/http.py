@@ -18,14 +18,15 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 import orjson
 import structlog
 
 from gateway.domain.errors import ExpiredUnsent, OutcomeUnknown, TradingStopped, VenueUnreachable
 from gateway.domain.interfaces import RequestGate
-from gateway.domain.types import BudgetLane, CallContext
+from gateway.domain.types import NANOS_PER_SECOND, BudgetLane, CallContext
+from gateway.domain.venue_requests import NoRequestLog, VenueRequest, VenueRequestLog
 from gateway.infrastructure.alpaca.converters.errors import change_error, rate_limit_of, read_error, retry_after_ms
 from gateway.infrastructure.alpaca.converters.fields import Unreadable
 from gateway.infrastructure.alpaca.transport import Answer, AnswerLost, Call, Forbidden, NothingSent, Transport
@@ -97,6 +98,7 @@ class OneRequest:
         call = _on_thread.call
         if call is None:
             raise NothingSent("no call is under way on this thread")
+        call.method, call.path = method, urlsplit(url).path
         query = urlencode({name: value for name, value in (opts.get("params") or {}).items() if value is not None})
         body = orjson.dumps(opts["json"]) if opts.get("json") is not None else None
         return self.transport.send(call, method, url, query, body)
@@ -200,11 +202,19 @@ class RestRoad:
     Args:
         gate: Asked before each request and told the venue's own count after it; both on the event loop.
         limits: Times and sizes.
-        clock_s: Unix seconds, to read X-RateLimit-Reset by.
+        clock_s: Unix seconds, to read X-RateLimit-Reset by, and to say when requests about orders left.
+        requests: Told of every request whose context names an order, when it has ended.
     """
 
-    def __init__(self, gate: RequestGate, limits: RestLimits, clock_s: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        gate: RequestGate,
+        limits: RestLimits,
+        clock_s: Callable[[], float] = time.time,
+        requests: VenueRequestLog | None = None,
+    ) -> None:
         self._gate = gate
+        self._requests = requests or NoRequestLog()
         self._connect_s = limits.connect_timeout_ms / 1_000
         self._read_s = limits.read_timeout_ms / 1_000
         self._clock_s = clock_s
@@ -340,6 +350,7 @@ class RestRoad:
     ) -> asyncio.Future[T]:
         self._gate.admit(context.lane)
         seen: list[Answer] = []
+        ended_s: list[float] = []
 
         def work() -> T:
             _on_thread.call = call
@@ -347,12 +358,15 @@ class RestRoad:
                 answer: Answer = send()
             finally:
                 _on_thread.call = None
+                ended_s.append(time.monotonic())
             seen.append(answer)
             return convert(answer)
 
         def done(future: asyncio.Future[T]) -> None:
             if not future.cancelled():
                 future.exception()  # seen, whether or not anybody still waits for it
+            if context.order_id and call.method and ended_s:
+                self._note(context.order_id, call, ended_s[0], seen[0] if seen else None)
             if not seen:
                 return
             if (count := rate_limit_of(seen[0].headers)) is not None:
@@ -363,6 +377,21 @@ class RestRoad:
         future = threads.submit(work)
         future.add_done_callback(done)
         return future
+
+    def _note(self, order_id: str, call: Call, ended_s: float, answer: Answer | None) -> None:
+        """A request about an order has ended: for the order's story."""
+        zero_s = self._clock_s() - time.monotonic()
+        self._requests.note(
+            VenueRequest(
+                order_id=order_id,
+                method=call.method,
+                path=call.path,
+                send_time_ns=int((zero_s + call.write_time_s) * NANOS_PER_SECOND) if call.written else None,
+                end_time_ns=int((zero_s + ended_s) * NANOS_PER_SECOND),
+                status=answer.status if answer is not None else 0,
+                venue_request_id=answer.request_id if answer is not None else "",
+            )
+        )
 
     def reading(self, convert: Callable[[Answer], T]) -> Callable[[Answer], T]:
         """A converter of reads that expects 2xx and raises the domain's error for anything else."""

@@ -74,6 +74,10 @@ class Call:
         deadline: `time.monotonic()` seconds after which reading the answer is given up; None: `read_s` after
             the first byte left, which is how changes wait.
         permit: Asked right before the first byte leaves; it raises `Forbidden` when that must not leave.
+
+    Attributes:
+        method, path: What is asked; empty until it is known.
+        write_time_s: `time.monotonic()` when the first byte left.
     """
 
     __slots__ = (
@@ -84,7 +88,10 @@ class Call:
         "_taken",
         "connect_s",
         "deadline",
+        "method",
+        "path",
         "read_s",
+        "write_time_s",
         "written",
     )
 
@@ -95,6 +102,8 @@ class Call:
         self.read_s = read_s
         self.deadline = deadline
         self.written = False
+        self.method, self.path = "", ""
+        self.write_time_s = 0.0
         self._permit = permit
         self._lock = threading.Lock()
         self._taken = False
@@ -125,8 +134,9 @@ class Call:
             if self._abandoned:
                 raise NothingSent("given up before it was sent")
             self._permit()
+            self.write_time_s = time.monotonic()
             if self.deadline is None:
-                self.deadline = time.monotonic() + self.read_s
+                self.deadline = self.write_time_s + self.read_s
             self._connection = connection
             self.written = True
 

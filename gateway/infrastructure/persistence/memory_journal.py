@@ -9,13 +9,16 @@ from __future__ import annotations
 import hashlib
 import secrets
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from itertools import chain
+from itertools import chain, islice
 from typing import Final
 
 from gateway.domain.models.orders import ArchivedOrder, JournalEvent, KeyEntry, Order
+from gateway.domain.venue_requests import VenueRequest
 
 EVENTS_MAX: Final = 1_000_000
+REQUESTS_MAX: Final = 16_384
 HASH_BYTES: Final = 16
 EPOCH_BYTES: Final = 8
 _COMPACTED_PART: Final = 16
@@ -68,10 +71,51 @@ class MemoryArchive:
         """The order that a venue order stands for."""
         return self._venue_orders.get(venue_order_id)
 
+    def created(
+        self,
+        strategy_id: str | None,
+        after: tuple[int, str],
+        before: tuple[int, str],
+        limit: int,
+        *,
+        oldest_first: bool,
+    ) -> Sequence[Order]:
+        """The first orders between two stamps."""
+        orders = (taken[0].order for taken in self._orders.values())
+        found = [
+            ((order.create_time_ns, order.order_id), order)
+            for order in orders
+            if after < (order.create_time_ns, order.order_id) < before and strategy_id in (None, order.strategy_id)
+        ]
+        found.sort(key=lambda stamped: stamped[0], reverse=not oldest_first)
+        return [order for _, order in found[:limit]]
+
     def last_sequence(self, order_id: str) -> int:
         """Of an order's newest event when it was taken in; 0 when it is not in it."""
         taken = self._orders.get(order_id)
         return taken[0].last_sequence if taken is not None else 0
+
+
+class MemoryVenueRequests:
+    """Implements `VenueRequestLog`: the newest of each order."""
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._requests: deque[tuple[int, VenueRequest]] = deque(maxlen=REQUESTS_MAX)
+
+    def note(self, request: VenueRequest) -> None:
+        """Keep one."""
+        self._number += 1
+        self._requests.append((self._number, request))
+
+    def read(self, order_id: str, limit: int, before: int | None = None) -> Sequence[tuple[int, VenueRequest]]:
+        """The newest of an order, newest first."""
+        found = (
+            row
+            for row in reversed(self._requests)
+            if row[1].order_id == order_id and (before is None or row[0] < before)
+        )
+        return list(islice(found, limit))
 
 
 class MemoryJournal:
@@ -86,6 +130,7 @@ class MemoryJournal:
         if events_max < 1:
             raise ValueError("events_max must be 1 or more")
         self.archive: Final = MemoryArchive()
+        self.requests: Final = MemoryVenueRequests()
         self._epoch = new_epoch()
         self._events_max = events_max
         self._events: list[JournalEvent] = []
@@ -156,6 +201,12 @@ class MemoryJournal:
             for event in events
             if event.order_id in wanted and event.sequence <= up_to_sequence
         )
+
+    def read_story(self, order_id: str, limit: int, up_to: int | None = None) -> tuple[Sequence[JournalEvent], int]:
+        """The newest events of an order, newest first, and the sequence to go on with; 0 at the end."""
+        head = self.head if up_to is None else up_to
+        events = self.read_order_events([order_id], head)[::-1]
+        return events[:limit], events[limit].sequence if len(events) > limit else 0
 
     def replay(self) -> Iterator[JournalEvent]:
         """Everything but what the archive contains already."""

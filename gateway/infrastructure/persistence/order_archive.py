@@ -49,7 +49,13 @@ class SqliteOrderArchive:
         Raises:
             JournalUnavailable: They stay where they are.
         """
-        rows = [(known.order.order_id, known.last_sequence, now_ns, encode(known.order)) for known in orders]
+        rows = [
+            (
+                known.order.order_id, known.last_sequence, now_ns, encode(known.order), known.order.strategy_id,
+                known.order.create_time_ns,
+            )
+            for known in orders
+        ]  # fmt: skip
         keys = [
             (known.order.strategy_id, key, entry.order_id, encode(entry))
             for known in orders
@@ -62,7 +68,7 @@ class SqliteOrderArchive:
         ]
 
         def store(connection: sqlite3.Connection) -> None:
-            connection.executemany("INSERT OR REPLACE INTO archive VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO archive VALUES (?, ?, ?, ?, ?, ?)", rows)
             connection.executemany("INSERT OR REPLACE INTO archive_keys VALUES (?, ?, ?, ?)", keys)
             connection.executemany("INSERT OR REPLACE INTO archive_venue_orders VALUES (?, ?)", names)
 
@@ -91,6 +97,28 @@ class SqliteOrderArchive:
         """The order that a venue order stands for."""
         found = self._find("SELECT order_id FROM archive_venue_orders WHERE venue_order_id = ?", venue_order_id)
         return None if found is None else str(found)
+
+    def created(
+        self,
+        strategy_id: str | None,
+        after: tuple[int, str],
+        before: tuple[int, str],
+        limit: int,
+        *,
+        oldest_first: bool,
+    ) -> Sequence[Order]:
+        """The first orders between two stamps."""
+        if self._is_empty:
+            return ()
+        book = "" if strategy_id is None else "strategy_id = ? AND "
+        direction = "ASC" if oldest_first else "DESC"
+        rows = self._database.reader.execute(
+            f"SELECT body FROM archive WHERE {book}(create_time_ns, order_id) > (?, ?) "  # noqa: S608 - words of ours
+            f"AND (create_time_ns, order_id) < (?, ?) ORDER BY create_time_ns {direction}, order_id {direction} "
+            "LIMIT ?",
+            (*(() if strategy_id is None else (strategy_id,)), *after, *before, limit),
+        )
+        return [decode(Order, row[0]) for row in rows]
 
     def last_sequence(self, order_id: str) -> int:
         """Of an order's newest event when it was taken in; 0 when it is not in it."""

@@ -26,6 +26,7 @@ from gateway.domain.models.orders import JournalEvent, OrderEventKind
 from gateway.infrastructure.persistence.codec import BodyUnreadable, decode, encode
 from gateway.infrastructure.persistence.database import Database, DatabaseRefused
 from gateway.infrastructure.persistence.order_archive import SqliteOrderArchive
+from gateway.infrastructure.persistence.venue_requests import SqliteVenueRequests, insert
 
 CHAIN_BYTES: Final = 16
 WAITING_EVENTS_MAX: Final = 65_536
@@ -35,8 +36,13 @@ EAGER_EVENTS: Final = 64
 ROWS_PER_STATEMENT_MAX: Final = 128
 _COLUMNS: Final = 9
 _READ_ROWS: Final = "SELECT sequence, book_sequence, chain, body FROM events "
+_READ_BACK: Final = (
+    "WITH RECURSIVE walk (place) AS (SELECT ? UNION ALL SELECT previous FROM walk JOIN events ON sequence = place "
+    "WHERE previous > 0 LIMIT ?) SELECT sequence, book_sequence, chain, body, previous FROM walk "
+    "JOIN events ON sequence = place ORDER BY sequence DESC"
+)
 _LOAD_ROWS: Final = (
-    "SELECT sequence, strategy_id, book_sequence, events.order_id, events.body, chain, previous, "
+    "SELECT sequence, events.strategy_id, book_sequence, events.order_id, events.body, chain, previous, "
     "coalesce(last_sequence, 0) FROM events LEFT JOIN archive USING (order_id) ORDER BY sequence"
 )
 _COMPACT_ROWS_MAX: Final = 4_096
@@ -78,6 +84,7 @@ class SqliteOrderJournal:
             raise self._damaged(f"({error})") from None
         self._head = self._given
         self.archive: Final = SqliteOrderArchive(database, self._forget)
+        self.requests: Final = SqliteVenueRequests(database, lambda: self._given, self._flush)
         self._waiting: list[_Waiting] = []
         self._parameters: list[Any] = []
         self._is_flush_due = False
@@ -145,6 +152,12 @@ class SqliteOrderJournal:
             f"{walk}{_READ_ROWS}{condition}", (orjson.dumps(starts).decode(), up_to_sequence)
         )
         return tuple(_event(*row) for row in rows)
+
+    def read_story(self, order_id: str, limit: int, up_to: int | None = None) -> tuple[Sequence[JournalEvent], int]:
+        """The newest events of an order, newest first, and the sequence to go on with; 0 at the end."""
+        start = self._last_of(order_id) if up_to is None else up_to
+        rows = self._database.reader.execute(_READ_BACK, (start, limit)).fetchall()
+        return [_event(*row[:-1]) for row in rows], int(rows[-1][-1]) if len(rows) == limit else 0
 
     def replay(self) -> Iterator[JournalEvent]:
         """What the orders in memory are made of: everything but what the archive already contains."""
@@ -215,12 +228,14 @@ class SqliteOrderJournal:
         first = 0
         while first < oldest:
             first = await self._database.write(partial(_delete_some, first, oldest), _COMPACT_ROWS_MAX)
+        await self.requests.drop_before(oldest)
 
     async def close(self) -> None:
         """Record what was asked for, then end. Idempotent."""
         self._flush()
         if self._waiting:
             await asyncio.wait([future for _, _, future in self._waiting])
+        self._flush()
         await self._database.close()
 
     def _give(self, event: JournalEvent, body: bytes) -> None:
@@ -245,13 +260,15 @@ class SqliteOrderJournal:
     def _flush(self) -> None:
         """Hand everything that waits to the writer, if it is idle; else its end does."""
         self._is_flush_due = False
-        if self._is_writing or not self._waiting:
+        if self._is_writing or not (self._waiting or self.requests.is_waiting):
             return
         batch, self._waiting = self._waiting, []
         parameters, self._parameters = self._parameters, []
-        done = partial(self._recorded, batch, parameters[-_COLUMNS])
+        requests = self.requests.take()
+        done = partial(self._recorded, batch, parameters[-_COLUMNS] if parameters else self._head)
         try:
-            self._database.submit(partial(_insert, parameters), done, len(parameters) // _COLUMNS)
+            rows = len(parameters) // _COLUMNS + len(requests)
+            self._database.submit(partial(_insert, parameters, requests), done, rows)
         except JournalUnavailable:
             done(None, False)
         else:
@@ -260,6 +277,7 @@ class SqliteOrderJournal:
     def _recorded(self, batch: list[_Waiting], head: int, _: object, written: bool) -> None:
         """The writer is done with a batch; the next one begins before anybody is told."""
         self._is_writing = False
+        self.requests.taken()
         if written:
             self._head = head
         self._flush()
@@ -332,15 +350,17 @@ def chained(before: bytes, body: bytes) -> bytes:
     return hashlib.blake2b(before + body, digest_size=CHAIN_BYTES).digest()
 
 
-def _insert(parameters: list[Any], connection: sqlite3.Connection) -> None:
+def _insert(parameters: list[Any], requests: list[tuple[Any, ...]], connection: sqlite3.Connection) -> None:
     rows = len(parameters) // _COLUMNS
-    if rows <= ROWS_PER_STATEMENT_MAX:
+    if rows <= ROWS_PER_STATEMENT_MAX and not requests:
         connection.execute(_INSERTS[rows - 1], parameters)
         return
     connection.execute("BEGIN IMMEDIATE")
     for start in range(0, len(parameters), ROWS_PER_STATEMENT_MAX * _COLUMNS):
         part = parameters[start : start + ROWS_PER_STATEMENT_MAX * _COLUMNS]
         connection.execute(_INSERTS[len(part) // _COLUMNS - 1], part)
+    if requests:
+        insert(requests, connection)
     connection.execute("COMMIT")
 
 

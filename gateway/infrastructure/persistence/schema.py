@@ -9,7 +9,10 @@ Promises: each migration is one transaction; a file that a later version wrote i
   writes it, `chain` = blake2b(chain before ‖ body), 16 bytes; before the first stands blake2b(epoch).
 - `archive`, `archive_keys`, `archive_venue_orders`: orders that can change no more and have left memory, as they were,
   and every name they have. Their events stay as long as streams can resume from them, and not longer.
+- `venue_requests`: what went over the wire about an order. No events: they have no place in a book or in the chain;
+  `sequence` is that of the newest event before a row, with which it goes.
 - `trading_states`: append-only; the newest row is in force.
+- `tokens`: who may call; of a secret only its SHA-256. Sets are JSON lists.
 """
 
 from __future__ import annotations
@@ -64,7 +67,46 @@ CREATE INDEX archive_venue_orders_by_order ON archive_venue_orders (order_id)
 """
 """So that forgetting an order does not look through every name there is."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _NAMES_BY_ORDER)
+_TOKENS: Final = """
+CREATE TABLE tokens (
+    token_id TEXT PRIMARY KEY,
+    strategy_id TEXT NOT NULL,
+    scopes TEXT NOT NULL,
+    secret_hash BLOB NOT NULL,
+    create_time_ns INTEGER NOT NULL,
+    expire_time_ns INTEGER NOT NULL,
+    symbols TEXT NOT NULL,
+    max_order_notional TEXT,
+    networks TEXT NOT NULL,
+    certificate TEXT NOT NULL,
+    revoke_time_ns INTEGER,
+    last_used_time_ns INTEGER
+) WITHOUT ROWID
+"""
+
+_STORIES: Final = """
+CREATE TABLE venue_requests (
+    number INTEGER PRIMARY KEY,
+    order_id TEXT NOT NULL,
+    sequence INTEGER NOT NULL,
+    method TEXT NOT NULL,
+    path TEXT NOT NULL,
+    send_time_ns INTEGER,
+    end_time_ns INTEGER NOT NULL,
+    status INTEGER NOT NULL,
+    venue_request_id TEXT NOT NULL
+);
+CREATE INDEX venue_requests_by_order ON venue_requests (order_id, number);
+ALTER TABLE archive ADD COLUMN strategy_id TEXT NOT NULL DEFAULT '';
+ALTER TABLE archive ADD COLUMN create_time_ns INTEGER NOT NULL DEFAULT 0;
+UPDATE archive SET strategy_id = json_extract(CAST(body AS TEXT), '$.strategy_id'),
+    create_time_ns = json_extract(CAST(body AS TEXT), '$.create_time_ns');
+CREATE INDEX archive_by_creation ON archive (create_time_ns, order_id);
+CREATE INDEX archive_by_book ON archive (strategy_id, create_time_ns, order_id)
+"""
+"""What was asked of the venue about an order, and lists that go on where memory ends."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _NAMES_BY_ORDER, _TOKENS, _STORIES)
 """What makes version n + 1 of version n; only ever added to."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

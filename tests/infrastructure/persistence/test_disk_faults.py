@@ -63,7 +63,7 @@ async def recovered(folder: Path) -> int:
 async def test_what_was_refused_stays_refused_and_what_was_told_stays_told(
     tmp_path: Path, calls: str, error: str
 ) -> None:
-    when = 60 if calls == "pwrite64" else 20
+    when = 100 if calls == "pwrite64" else 20
     # Once alone: the next call would succeed, and prove nothing.
     said = write(tmp_path, "-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}")
     told = said.count("ok")

@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ from gateway.infrastructure.persistence.database import FILE_NAME, Database, bac
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from gateway.infrastructure.persistence.order_archive import DROP_ORDERS_MAX
 from gateway.infrastructure.persistence.order_journal import ROWS_PER_STATEMENT_MAX, SqliteOrderJournal
-from gateway.infrastructure.persistence.schema import SCHEMA_VERSION, DatabaseRefused
+from gateway.infrastructure.persistence.schema import MIGRATIONS, SCHEMA_VERSION, DatabaseRefused
 from tests.infrastructure.persistence.samples import all_kinds, followed, recorded
 
 EPOCH = "0123456789abcdef"
@@ -453,22 +454,43 @@ async def test_it_forgets_any_number_and_never_what_an_event_is_left_of(open_jou
     assert {row[0] for row in reader.execute("SELECT order_id FROM archive_keys")} == left
 
 
-async def test_a_file_of_the_first_version_becomes_a_present_one(open_journal: Open, tmp_path: Path) -> None:
+def as_written_by(version: int, path: Path) -> None:
+    """Turn a file into what an earlier version would have written: its tables, and of the rows what they take."""
+    before = path.with_suffix(".before")
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    path.rename(before)
+    connection = sqlite3.connect(path, isolation_level=None)
+    for statement in ";".join(MIGRATIONS[:version]).split(";"):
+        connection.execute(statement)
+    connection.execute("ATTACH ? AS before", (str(before),))
+    for (table,) in connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
+        columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
+        connection.execute(f"INSERT INTO main.{table} SELECT {columns} FROM before.{table}")
+    connection.execute("UPDATE main.meta SET value = ? WHERE key = 'schema_version'", (str(version),))
+    connection.close()
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+async def test_a_file_of_an_earlier_version_becomes_a_present_one(
+    open_journal: Open, tmp_path: Path, version: int
+) -> None:
     journal = open_journal()
     await filled(journal, 3)
+    known = archived(journal, 1)
+    gone = replace(known.order, create_time_ns=1_700_000_000_123_456_789)
+    await journal.archive.put([replace(known, order=gone)], now_ns=1)
+    shape = "SELECT type, name, tbl_name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
+    present = journal._database.reader.execute(shape).fetchall()
     await journal.close()
-    connection = sqlite3.connect(tmp_path / FILE_NAME)
-    indexes = "SELECT name FROM sqlite_schema WHERE type = 'index' AND name LIKE '%_by_order' ORDER BY name"
-    present = connection.execute(indexes).fetchall()
-    for (name,) in present:
-        connection.execute(f"DROP INDEX {name}")
-    connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema_version'")
-    connection.commit()
+    as_written_by(version, tmp_path / FILE_NAME)
     again = open_journal()
     assert again.head == 6
-    assert (connection.execute(indexes).fetchall(), len(present)) == (present, 2)
+    assert again._database.reader.execute(shape).fetchall() == present
     assert again._database.meta("schema_version") == str(SCHEMA_VERSION)
-    connection.close()
+    span = (gone.create_time_ns - 1, ""), (gone.create_time_ns + 1, "")
+    assert again.archive.created("b", *span, 9, oldest_first=True) == [gone]
+    assert again.archive.created("a", *span, 9, oldest_first=True) == []
 
 
 # Back-up.
