@@ -18,7 +18,7 @@ from typing import Final
 import structlog
 
 from gateway.application.order_manager import OrderManager
-from gateway.domain.errors import OrderFeedBlind, Reconciling
+from gateway.domain.errors import GatewayError, OrderFeedBlind, Reconciling
 from gateway.domain.models.market_data import FeedStatus, Gap
 from gateway.domain.models.orders import VenueOrderUpdate
 from gateway.domain.types import ORDER_FEED, FeedState
@@ -32,8 +32,12 @@ GAP_WAIT_S: Final = 1.0
 """A fill that comes too early waits so long for the one before it."""
 GAPS_MAX: Final = 1_024
 """Orders with such a fill at once; beyond it what is missing is made up from the figures."""
+GAP_UPDATES_MAX: Final = 256
+"""Messages of one order that wait behind such a fill; with so many, all are taken in as they are."""
 RECONCILING_RETRY_AFTER_MS: Final = 500
 BLIND_RETRY_AFTER_MS: Final = 1_000
+
+_FILLED: Final = attrgetter("order.filled_quantity")
 
 _log = structlog.get_logger(__name__)
 
@@ -187,7 +191,7 @@ class OrderFeed:
         """Whatever one message meets, the next is taken in; the reconciler looks at what it was about."""
         try:
             await self._take(update)
-        except Exception:
+        except Exception:  # logged with its trace
             self._failed(update)
 
     async def _take(self, update: VenueOrderUpdate) -> None:
@@ -202,7 +206,10 @@ class OrderFeed:
             self._closing.add(task)
             task.add_done_callback(self._closing.discard)
         waiting.append(update)
-        await self._take_ready(venue_order_id, waiting)
+        if len(waiting) < GAP_UPDATES_MAX:
+            await self._take_ready(venue_order_id, waiting)
+        else:
+            await self._take_waiting(venue_order_id)
 
     def _is_early(self, update: VenueOrderUpdate) -> bool:
         """Whether it contains fills, beside its own, that were not told yet."""
@@ -213,7 +220,7 @@ class OrderFeed:
 
     async def _take_ready(self, venue_order_id: str, waiting: list[VenueOrderUpdate]) -> None:
         """Take in what has what it waited for; the others go on waiting."""
-        waiting.sort(key=attrgetter("order.filled_quantity"))
+        waiting.sort(key=_FILLED)
         while waiting and not self._is_early(waiting[0]):
             await self._observe(waiting.pop(0))
         if not waiting:
@@ -225,16 +232,22 @@ class OrderFeed:
             await self._take_ready(venue_order_id, self._held.get(venue_order_id, []))
             if self._held.get(venue_order_id):
                 await self._close_gap(venue_order_id)
-        except Exception as error:  # what is missing is made up then
-            _log.warning("executions_unread", venue_order_id=venue_order_id, error=type(error).__name__)
+        except Exception as error:  # whatever it is: what waits must be taken in, and what is missing is made up then
+            bug = None if isinstance(error, GatewayError) else error
+            _log.warning("executions_unread", venue_order_id=venue_order_id, error=type(error).__name__, exc_info=bug)
+        await self._take_waiting(venue_order_id)
+
+    async def _take_waiting(self, venue_order_id: str) -> None:
+        """Take in all that waits, whatever is missing before it."""
         waiting = self._held.pop(venue_order_id, [])
+        waiting.sort(key=_FILLED)
         while waiting:  # one at a time: whoever still takes from the same list takes others
             await self._observe(waiting.pop(0))
 
     async def _observe(self, update: VenueOrderUpdate) -> None:
         try:
             await self._orders.observe(report_of(update, self._wall()))
-        except Exception:
+        except Exception:  # whatever it is: those behind it must be taken in
             self._failed(update)
 
     def _failed(self, update: VenueOrderUpdate) -> None:

@@ -65,6 +65,22 @@ async def test_fills_that_wait_are_taken_in_whatever_is_met_while_they_do(
     assert not feed._held
 
 
+async def test_no_more_than_so_many_wait_behind_a_missing_fill(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    await rig.submit("k1", BUY)
+    feed = rig.gateway.feed
+    monkeypatch.setattr("gateway.application.order_feed.GAP_UPDATES_MAX", 3)
+    monkeypatch.setattr(feed, "_is_early", lambda _: True)
+    for price in (89.0, 89.1):
+        rig.quote("AAPL", 88.0, price, size=3)
+    await settle()
+    assert rig.order("k1").filled_quantity == 0
+    assert sum(map(len, feed._held.values())) == 2
+    rig.quote("AAPL", 88.0, 89.2, size=3)
+    await settle()
+    assert rig.order("k1").filled_quantity == 9
+    assert not feed._held
+
+
 async def test_a_kill_goes_on_whatever_an_answer_does(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     await rig.submit("k1", BUY)
     rig.trouble.cancel_all_errors = [Surprise(), Surprise()]
