@@ -207,6 +207,11 @@ def test_the_first_strategy_in_python(gateway: Any) -> None:
     assert re.fullmatch(STORY, done.stdout), done.stdout
 
 
+def survivor_in_go(gateway: Any, state: Path) -> str:
+    """What the same strategy in Go prints."""
+    return run_go("run", "./cmd/survivingstrategy", "-state", str(state), "-target", gateway.target)
+
+
 def survivor(gateway: Any, state: Path) -> str:
     """What the surviving strategy prints, run to its end."""
     example = ROOT / "clients" / "python" / "examples" / "surviving_strategy.py"
@@ -221,7 +226,14 @@ def survivor(gateway: Any, state: Path) -> str:
     return done.stdout
 
 
-def test_the_surviving_strategy_goes_on_where_it_was_killed(gateway: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "survivor",
+    [survivor, pytest.param(survivor_in_go, marks=[pytest.mark.slow, pytest.mark.timeout(300)])],
+    ids=["python", "go"],
+)
+def test_the_surviving_strategy_goes_on_where_it_was_killed(
+    gateway: Any, tmp_path: Path, survivor: Callable[[Any, Path], str]
+) -> None:
     """Killed right after its order left: the next run sends nothing, and is told every event from the first on."""
     state = tmp_path / "state.json"
     with Client(gateway.target) as client:

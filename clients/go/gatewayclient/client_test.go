@@ -274,6 +274,28 @@ func TestADefiniteErrorIsDecodedAndNotRepeated(t *testing.T) {
 	}
 }
 
+func TestWhereNobodyListensTheErrorSaysSoInPlainWords(t *testing.T) {
+	client, err := Dial("127.0.0.1:1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond) // no time for another try
+	defer cancel()
+	_, err = client.Trading.GetOrder(ctx, &pb.GetOrderRequest{})
+	failure := Decode(err)
+	if want := "no gateway answers (dial tcp 127.0.0.1:1: connect: connection refused): is it running?"; failure.Message != want {
+		t.Fatal(failure.Message)
+	}
+	if failure.OutcomeUnknown {
+		t.Fatal("a question leaves nothing in doubt")
+	}
+	_, err = client.Trading.SubmitOrder(ctx, &pb.SubmitOrderRequest{ClientOrderId: "k-1"})
+	if failure := Decode(err); !failure.OutcomeUnknown {
+		t.Fatal(failure)
+	}
+}
+
 func TestAMassCancelIsNeverRepeated(t *testing.T) {
 	service := &scripted{}
 	client, ctx := serve(t, service)

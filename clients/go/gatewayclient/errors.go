@@ -3,6 +3,7 @@ package gatewayclient
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -11,6 +12,10 @@ import (
 )
 
 const errorDomain = "trading-gateway"
+
+// dialing comes before the reason in what gRPC says when nothing listens. Words of a later version that differ are shown
+// as they are.
+const dialing = "Error while dialing: "
 
 // What an error says about the client_order_id of the call.
 const (
@@ -36,7 +41,7 @@ type Error struct {
 	Violations []string
 	// RetryAfter is when trying again may help; 0 when the error does not say.
 	RetryAfter time.Duration
-	// OutcomeUnknown: the call may have had an effect: ask again with the same key.
+	// OutcomeUnknown: the command may have had an effect: ask again with the same key. Never of a call that reads.
 	OutcomeUnknown bool
 	// MayArriveUntil: a try that was not answered may still arrive, and act, until then (its valid_until): before that
 	// instant only the same key is safe, whatever Key says. Zero: no try is on its way.
@@ -71,12 +76,18 @@ func Decode(err error) *Error {
 			result.RetryAfter = detail.GetRetryDelay().AsDuration()
 		}
 	}
+	if _, reason, found := strings.Cut(result.Message, dialing); found && result.Reason == "" {
+		result.Message = "no gateway answers (" + strings.TrimSuffix(reason, `"`) + "): is it running?"
+	}
 	result.OutcomeUnknown = result.Ambiguous() && result.Key == ""
 	return result
 }
 
 // Error tells code, reason and message.
 func (e *Error) Error() string {
+	if e.Reason == "" {
+		return fmt.Sprintf("%s: %s", e.Code, e.Message)
+	}
 	return fmt.Sprintf("%s %s: %s", e.Code, e.Reason, e.Message)
 }
 

@@ -21,8 +21,9 @@ const (
 	// tryTimeout bounds one try of a command: the gateway answers it within 2 s and what it was asked to wait, with
 	// what is known by then. A try that goes on for longer is lost, and asked again.
 	tryTimeout = 4 * time.Second
-	// attemptsMax bounds the tries of a call, the first included.
-	attemptsMax    = 4
+	// attemptsMax bounds the tries of a call, the first included. With the pauses between they go on for 5 s at least:
+	// longer than a gateway takes to come back.
+	attemptsMax    = 8
 	backoffInitial = 100 * time.Millisecond
 	backoffMax     = 5 * time.Second
 	// A command may take effect for at least validForMin, for clocks differ; the gateway takes 60 s by its own.
@@ -51,7 +52,7 @@ func repeat(
 			return nil
 		}
 		failure := Decode(err)
-		failure.OutcomeUnknown = failure.Key == "" && (failure.OutcomeUnknown || mayHaveArrived)
+		failure.OutcomeUnknown = !isRead(method) && failure.Key == "" && (failure.OutcomeUnknown || mayHaveArrived)
 		mayHaveArrived = mayHaveArrived || failure.OutcomeUnknown
 		if mayHaveArrived && failure.Key != KeySpent && failure.Key != KeyTaken {
 			failure.MayArriveUntil = validUntil
@@ -89,8 +90,13 @@ func isRepeatable(method string, request any) bool {
 		return change.ExpectedVersion == nil
 	}
 	name := path.Base(method)
-	return isCommand(method) || name == "ClosePositions" || name == "PreviewOrder" || name == "ClearFaults" ||
-		strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List")
+	return isRead(method) || isCommand(method) || name == "ClosePositions" || name == "ClearFaults"
+}
+
+// isRead: it changes nothing, so that a lost answer leaves nothing in doubt.
+func isRead(method string) bool {
+	name := path.Base(method)
+	return strings.HasPrefix(name, "Get") || strings.HasPrefix(name, "List") || name == "PreviewOrder"
 }
 
 // asked is how long the gateway was asked to wait, on top of the usual.
