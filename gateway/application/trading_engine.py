@@ -225,7 +225,8 @@ class TradingEngine:
         order = await self._cancellations.request(order.order_id)
         wait_s = min(wait_ms, CANCEL_WAIT_MAX_MS) / MS_PER_SECOND
         until = min(self._monotonic() + wait_s, call.deadline - _ANSWER_MARGIN_S)
-        while not order.state.is_terminal and (left_s := until - self._monotonic()) > 0:
+        # Without a journal the books never show the end: what the venue has said of it is all that can be told.
+        while not (order.state.is_terminal or self._feed.is_latched) and (left_s := until - self._monotonic()) > 0:
             if order.cancel_request_time_ns is None:
                 error = OrderRejected("The venue would not cancel the order.")
                 error.key = None

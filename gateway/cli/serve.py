@@ -32,7 +32,7 @@ from gateway.domain.types import Venue
 from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.infrastructure.persistence.schema import DatabaseRefused
 from gateway.infrastructure.start_record import StartRecord
-from gateway.servicers.addresses import ServerRefused, loopback_addresses
+from gateway.servicers.addresses import ServerRefused, check_free, loopback_addresses
 from gateway.telemetry import configure_logging
 
 if TYPE_CHECKING:
@@ -113,7 +113,7 @@ def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None
 def check_address(listen: str) -> None:
     """Refuse an address that will not be served, before an emulator is started for it."""
     try:
-        loopback_addresses(listen)
+        check_free(loopback_addresses(listen), listen)
     except ServerRefused as error:
         raise Refused(f"cannot serve on {listen}: {error}") from None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import ipaddress
 import os
 import re
@@ -48,6 +49,25 @@ def loopback_addresses(listen: str) -> list[str]:
     return [f"[{number}]:{port_text}" if ":" in number else f"{number}:{port_text}" for number in hosts]
 
 
+def check_free(addresses: list[str], listen: str) -> None:
+    """Refuse a port that somebody listens on already, before anything is started for it; `bind` has the last word.
+
+    Raises:
+        ServerRefused: Another process has the port.
+    """
+    for address in addresses:
+        if address.startswith("unix:"):
+            continue
+        host, _, port_text = address.rpartition(":")
+        with closing(socket.socket(_family_of(address), socket.SOCK_STREAM)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # a port is free while old connections linger
+            try:
+                probe.bind((host.strip("[]"), int(port_text)))
+            except OSError as error:
+                if error.errno == errno.EADDRINUSE:
+                    raise _taken(listen) from error
+
+
 def bind(server: grpc.aio.Server, addresses: list[str], listen: str) -> str:
     """Bind all of them, the first for its port; returns it as it was bound.
 
@@ -70,19 +90,26 @@ def _bind_one(server: grpc.aio.Server, address: str, listen: str) -> int:
     try:
         port = server.add_insecure_port(address)
     except RuntimeError as error:
-        raise ServerRefused(f"another process, perhaps another gateway, listens on {listen}") from error
+        raise _taken(listen) from error
     return port
 
 
 def _has_address_family(address: str) -> bool:
     """Whether the machine has this loopback address at all; /etc/hosts may name ::1 where IPv6 is off."""
-    family = socket.AF_INET6 if address.startswith("[") else socket.AF_INET
     try:
-        with closing(socket.socket(family, socket.SOCK_STREAM)) as probe:
+        with closing(socket.socket(_family_of(address), socket.SOCK_STREAM)) as probe:
             probe.bind((address.rpartition(":")[0].strip("[]"), 0))
     except OSError:
         return False
     return True
+
+
+def _family_of(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if address.startswith("[") else socket.AF_INET
+
+
+def _taken(listen: str) -> ServerRefused:
+    return ServerRefused(f"another process, perhaps another gateway, listens on {listen}")
 
 
 def _refuse_live_socket(path: Path) -> None:

@@ -17,6 +17,8 @@ from tests.application.slow_journal import SlowJournal
 from tests.emulator.exchange.desk import make_spec
 
 BUY = make_spec("AAPL", "buy", 10, limit_price="90")
+WAIT_MS = 8_000
+"""How long a caller is willing to wait for an end."""
 
 
 @pytest.fixture
@@ -72,4 +74,16 @@ async def test_while_killed_only_the_kill_asks(journal: SlowJournal) -> None:
     assert rig.trouble.cancel_alls > 0
     journal.may_write.set()
     assert (await waiting).order.state in (OrderState.PENDING_CANCEL, OrderState.CANCELED)
+    await rig.stop()
+
+
+async def test_without_a_journal_a_cancel_waits_for_no_end_that_nobody_could_tell(journal: SlowJournal) -> None:
+    rig = await started(journal)
+    journal.is_broken = True
+    journal.may_write.set()
+    rig.gateway.feed.latch("the disk is gone")
+    async with asyncio.timeout(WAIT_MS / 2_000):
+        answer = await cancel(rig, "k1", wait_ms=WAIT_MS)
+    assert answer.order.state is OrderState.PENDING_CANCEL
+    assert len(rig.trouble.deletes) == 1
     await rig.stop()
