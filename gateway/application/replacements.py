@@ -7,9 +7,9 @@ both ids and never sent blindly again. A fill that crosses it is corrected at on
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import Final
 
 import structlog
@@ -38,6 +38,7 @@ from gateway.domain.errors import (
     GatewayError,
     KeyFate,
     NotReplaceableYet,
+    NotSent,
     OrderNotReplaceable,
     OrderTerminal,
     OutcomeUnknown,
@@ -48,8 +49,9 @@ from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
 from gateway.domain.models.reference import Asset
 from gateway.domain.models.risk import Clearance, TradingMode
-from gateway.domain.order_lifecycle import REPLACED, changed, venue_order_of
+from gateway.domain.order_lifecycle import changed, excess, venue_order_of
 from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderState, venue_client_order_id
+from gateway.domain.venue_reports import is_answer_to
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
 from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.trading import OrderService
@@ -143,7 +145,13 @@ class Replacements:
             await self._risk.refresh(call)  # outside of the lock, which the order's own news wait for
             clearance = await self._record(command, order_id, request, asset, quote, is_fresh=True)
         assert clearance is not None, "fresh figures decide"
-        await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, clearance, call)
+        try:
+            await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, clearance, call)
+        except GatewayError:
+            raise
+        except Exception:  # a bug of ours: nobody else looks for this replace
+            _log.exception("replace_failed", order_id=order_id)
+            self.watch(order_id)
 
     async def _record(
         self,
@@ -224,16 +232,17 @@ class Replacements:
         attempts = 1
         while True:
             order = self._orders.order(order_id)
-            if self._wall() >= valid_until_ns:
-                await self._refuse(command, key, _expired())
+            too_late = self._too_late(order, key, changes, valid_until_ns, clearance)
+            if too_late is not None:
+                await self._refuse(command, key, too_late)
                 return
+            asked = self._for_venue(order, changes)
             try:
-                self._states.check(clearance)
                 answer = await self._venue.replace(
                     self._calls.on_behalf(call, BudgetLane.ORDER, clearance, order_id),
                     order.venue_order_id,
                     venue_client_order_id(order.strategy_id, key),
-                    self._for_venue(order, changes),
+                    asked,
                 )
             except TradingStopped as error:
                 await self._refuse(command, key, stopped(error))
@@ -242,16 +251,69 @@ class Replacements:
                 await self._refuse(command, key, _expired())
                 return
             except CERTAINLY_UNSENT as error:
-                if not await self._errors.may_send_again(attempts, error, valid_until_ns):
+                if not await self._may_send_again(command, key, attempts, error, valid_until_ns):
                     await self._refuse(command, key, _expired())
                     return
-                attempts += 1
             except Exception as error:
                 await self._not_accepted(command, key, error)
                 return
             else:
-                await self._resolver.take(order_id, answer)
+                await self._accepted(order, key, asked, answer)
                 return
+            attempts += 1
+            await self._record_attempt(order_id, key, changes, attempts)
+
+    def _too_late(
+        self, order: Order, key: str, changes: OrderChanges, valid_until_ns: int, clearance: Clearance
+    ) -> GatewayError | None:
+        """Why a replace that has not left must not leave any more: what leaves is what the journal has pending."""
+        try:
+            self._states.check(clearance)
+        except TradingStopped as error:
+            return stopped(error)
+        if order.state.is_terminal:
+            return OrderTerminal("The order ended before the replace was sent.", metadata={"state": order.state.value})
+        if order.cancel_request_time_ns is not None:
+            return NotSent("The order was canceled before the replace was sent.")
+        if order.pending_replace_id != venue_client_order_id(order.strategy_id, key):
+            return NotSent("The order was changed otherwise before the replace was sent.")
+        if changes.quantity is not None and not changes.quantity > order.filled_quantity:
+            return OrderNotReplaceable("As much, or more, was filled before the replace was sent.")
+        return _expired() if self._wall() >= valid_until_ns else None
+
+    async def _may_send_again(
+        self, command: Command, key: str, attempts: int, error: GatewayError, valid_until_ns: int
+    ) -> bool:
+        try:
+            return await self._errors.may_send_again(attempts, error, valid_until_ns)
+        except asyncio.CancelledError:  # a shutdown that waits no longer; nothing has left, and nothing will
+            await self._refuse(command, key, NotSent("The gateway stopped before the replace was sent."))
+            raise
+
+    async def _record_attempt(self, order_id: str, key: str, changes: OrderChanges, attempt: int) -> None:
+        """Each attempt has a row of its own before it leaves; none where the replace is settled meanwhile."""
+        async with self._orders.family_lock(self._orders.order(order_id)):
+            order = self._orders.order(order_id)
+            if order.pending_replace_id != venue_client_order_id(order.strategy_id, key):
+                return
+            entry = self._orders.key(order.strategy_id, key)
+            again = self._asked(order, key, changes, "" if entry is None else entry.fingerprint)
+            await self._orders.record([replace(again, attempt=attempt)])
+
+    async def _accepted(self, before: Order, key: str, asked: OrderChanges, answer: VenueOrder) -> None:
+        """Take the answer in, if it speaks of this replace; else nobody knows what the venue has done."""
+        order_id = before.order_id
+        if is_answer_to(answer, before, venue_client_order_id(before.strategy_id, key), asked):
+            await self._resolver.take(order_id, answer)
+            return
+        self._alarms.trip(
+            "answer_names_another_order",
+            TradingMode.HALTED,
+            "The venue answered with another order than the one it was sent.",
+            order_id=order_id,
+            venue_order_id=answer.venue_order_id,
+        )
+        self.watch(order_id)
 
     def _for_venue(self, order: Order, changes: OrderChanges) -> OrderChanges:
         """The venue's new order begins with nothing filled: it is asked for what is left of the new total."""
@@ -355,9 +417,8 @@ class Replacements:
             return
         if order.state.is_terminal or order.external or order.pending_replace is not None:
             return
-        excess = _excess(order)
-        if excess > 0:
-            _log.warning("replace_crossed_by_fill", order_id=order.order_id, excess=str(excess))
+        if (surplus := excess(order)) > 0:
+            _log.warning("replace_crossed_by_fill", order_id=order.order_id, excess=str(surplus))
             # What a replace could not take back, the end of the order does.
             work = self._cancellations.request(order.order_id) if is_refused else self._correct(order.order_id)
             self._tasks.spawn(work)
@@ -367,7 +428,7 @@ class Replacements:
         async with self._orders.family_lock(self._orders.order(order_id)):
             order = self._orders.order(order_id)
             total = order.spec.quantity
-            if order.state.is_terminal or total is None or order.pending_replace is not None or _excess(order) <= 0:
+            if order.state.is_terminal or total is None or order.pending_replace is not None or excess(order) <= 0:
                 return
             # While trading is stopped no replace leaves, not even this one: the order is canceled instead.
             may_replace = order.filled_quantity < total and self._states.mode is TradingMode.ACTIVE
@@ -412,16 +473,6 @@ class Replacements:
             client_order_id=key,
             failure=failure,
         )
-
-
-def _excess(order: Order) -> Decimal:
-    """How much more than the order's total the venue may trade."""
-    present = order.venue_order
-    if present is None or present.quantity is None or order.spec.quantity is None:
-        return Decimal(0)
-    if present.venue_status == REPLACED:
-        return Decimal(0)  # its successor has not been seen yet
-    return order.filled_quantity + (present.quantity - present.filled_quantity) - order.spec.quantity
 
 
 def _expired() -> ExpiredUnsent:

@@ -106,7 +106,13 @@ class Submissions:
             GatewayError: What the callers are told; nothing was sent, or the venue proved that it had no effect.
         """
         request, clearance = await self._record(command, request, fingerprint, call)
-        await self._send(command, request, clearance, call)
+        try:
+            await self._send(command, request, clearance, call)
+        except GatewayError:
+            raise
+        except Exception:  # a bug of ours: nobody else looks for this order
+            _log.exception("submit_failed", order_id=command.order_id)
+            await self._unknown(command, request)
 
     async def approve(self, spec: OrderSpec, call: CallContext) -> Approved:
         """Validation and checks, as far as they are the same for a dry run."""
@@ -193,7 +199,7 @@ class Submissions:
                 await self._end(command, request, OrderEventKind.NOT_SENT, _expired())
                 return
             except CERTAINLY_UNSENT as error:
-                if not await self._errors.may_send_again(attempts, error, request.valid_until_ns):
+                if not await self._may_send_again(command, request, attempts, error):
                     await self._end(command, request, OrderEventKind.NOT_SENT, _expired())
                     return
             except Exception as error:
@@ -204,6 +210,16 @@ class Submissions:
                 return
             attempts += 1
             await self._orders.record([self._event(OrderEventKind.SUBMITTED, order_id, request, attempt=attempts)])
+
+    async def _may_send_again(
+        self, command: Command, request: OrderRequest, attempts: int, error: GatewayError
+    ) -> bool:
+        try:
+            return await self._errors.may_send_again(attempts, error, request.valid_until_ns)
+        except asyncio.CancelledError:  # a shutdown that waits no longer; nothing has left, and nothing will
+            unsent = NotSent("The gateway stopped before the order was sent.")
+            await self._end(command, request, OrderEventKind.NOT_SENT, unsent)
+            raise
 
     def _too_late(self, command: Command, request: OrderRequest, clearance: Clearance) -> GatewayError | None:
         """Why an order that has not left must not leave any more."""
@@ -218,11 +234,25 @@ class Submissions:
     async def _attempt(
         self, order_id: str, venue_id: str, request: OrderRequest, clearance: Clearance, call: CallContext
     ) -> VenueOrder:
-        state = self._orders.order(order_id).state
-        assert state is OrderState.SUBMITTING, f"about to send an order that is {state}"
+        self._check_row(order_id, venue_id, request)
         return await self._venue.submit(
             self._calls.on_behalf(call, BudgetLane.ORDER, clearance, order_id), venue_id, request.spec
         )
+
+    def _check_row(self, order_id: str, venue_id: str, request: OrderRequest) -> None:
+        """What is about to leave is what the journal has; `_accepted` is the other half of the pair."""
+        row = self._orders.order(order_id)
+        is_id = venue_client_order_id(row.strategy_id, row.client_order_id) == venue_id
+        if row.state is OrderState.SUBMITTING and is_id and row.spec == request.spec:
+            return
+        self._alarms.trip(
+            "row_differs_from_request",
+            TradingMode.HALTED,
+            "An order was about to leave that the journal does not have so.",
+            order_id=order_id,
+            state=row.state.value,
+        )
+        raise RuntimeError("about to send what the journal does not have so")
 
     async def _accepted(self, command: Command, request: OrderRequest, venue_id: str, answer: VenueOrder) -> None:
         if answer.venue_client_order_id != venue_id or not same_order(request.spec, answer):
@@ -266,7 +296,8 @@ class Submissions:
 
     async def _unknown(self, command: Command, request: OrderRequest) -> None:
         async with self._orders.family_lock(self._orders.order(command.order_id)):
-            if self._orders.order(command.order_id).venue_orders:
+            order = self._orders.order(command.order_id)
+            if order.venue_orders or order.state.is_terminal:
                 return  # the feed was faster, and knows better
             await self._orders.record([self._event(OrderEventKind.OUTCOME_UNKNOWN, command.order_id, request)])
         self._resolver.watch(command.order_id)

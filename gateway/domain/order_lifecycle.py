@@ -398,6 +398,16 @@ def changed(spec: OrderSpec, asked: OrderChanges) -> OrderSpec:
     )
 
 
+def excess(order: Order) -> Decimal:
+    """How much more than the order's total the venue may trade: a fill crossed a replace."""
+    present = order.venue_order
+    if present is None or present.quantity is None or order.spec.quantity is None:
+        return _ZERO
+    if present.venue_status == REPLACED:
+        return _ZERO  # its successor has not been seen yet
+    return order.filled_quantity + (present.quantity - present.filled_quantity) - order.spec.quantity
+
+
 def _as_replaced(order: Order, successor: VenueOrder) -> OrderSpec:
     """The order as somebody else changed it: the new total is what was filled before and what is ordered now."""
     filled_before = sum(

@@ -19,6 +19,7 @@ from gateway.domain.models.orders import (
     Fill,
     JournalEvent,
     Order,
+    OrderChanges,
     OrderEventKind,
     OrderSpec,
     VenueOrder,
@@ -164,6 +165,28 @@ def same_order(spec: OrderSpec, venue_order: VenueOrder, *, whole: bool = True) 
         and venue_order.time_in_force is spec.time_in_force
         and venue_order.order_class in (None, spec.order_class)
         and all(_same_leg(spec, leg) for leg in venue_order.legs if not leg.replaces)
+    )
+
+
+def is_answer_to(answer: VenueOrder, before: Order, replace_id: str, asked: OrderChanges) -> bool:
+    """The pair assertion of a replace: does the venue speak of the order that it was asked to change, and how?
+
+    Args:
+        answer: What it answered.
+        before: The order when it was asked.
+        replace_id: The id that the new venue order was asked under.
+        asked: The new values, as they were sent.
+    """
+    trail = answer.trail_price if answer.trail_price is not None else answer.trail_percent
+    return (
+        answer.venue_client_order_id == replace_id
+        and answer.replaces in (None, before.venue_order_id)
+        and same_order(before.spec, answer, whole=False)
+        and asked.quantity in (None, answer.quantity)
+        and asked.limit_price in (None, answer.limit_price)
+        and asked.stop_price in (None, answer.stop_price)
+        and asked.trail in (None, trail)
+        and asked.time_in_force in (None, answer.time_in_force)
     )
 
 

@@ -1,14 +1,15 @@
 """TradingRepository on alpaca-py: orders at Alpaca.
 
 Each method is one request, sent once. Bodies are built here with decimals as strings, answers are read
-tolerantly. It never retries, judges or caches; looking an unknown outcome up is the resolver's.
+tolerantly. It never retries, judges or caches; whether an answer speaks of the order that was sent is the application
+room's to see, and looking an unknown outcome up is the resolver's.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
-from gateway.domain.errors import OrderNotFound, OrderRejected, OutcomeUnknown, SymbolUnknown
+from gateway.domain.errors import OrderNotFound, OrderRejected, SymbolUnknown
 from gateway.domain.interfaces import VenueOrderFilter
 from gateway.domain.models.orders import OrderChanges, OrderSpec, VenueOrder
 from gateway.domain.models.risk import CancelAnswer
@@ -58,7 +59,7 @@ class TradingAdapter:
         return await self._road.change(
             context,
             lambda: client.post("/orders", body),
-            self._road.changing(lambda answer: _own_order(answer, venue_client_order_id)),
+            self._road.changing(_answered_order_of),
             guarded_id=venue_client_order_id,
         )
 
@@ -77,7 +78,7 @@ class TradingAdapter:
         return await self._road.change(
             context,
             lambda: client.patch(f"/orders/{order_id}", body),
-            self._road.changing(lambda answer: _own_order(answer, venue_client_order_id)),
+            self._road.changing(_answered_order_of),
             guarded_id=venue_client_order_id,
         )
 
@@ -154,6 +155,13 @@ def _order_of(answer: Answer) -> VenueOrder:
     return order_from_alpaca(exact_json(answer.body), venue_request_id=answer.request_id)
 
 
+def _answered_order_of(answer: Answer) -> VenueOrder:
+    order = _order_of(answer)
+    if not order.venue_client_order_id:
+        raise Unreadable("the answer does not say which order it speaks of")
+    return order
+
+
 def _orders_of(answer: Answer) -> list[VenueOrder]:
     orders = as_list(exact_json(answer.body), "orders")
     if len(orders) > ORDERS_PER_PAGE_MAX:
@@ -171,13 +179,6 @@ def _cancel_answers_of(answer: Answer) -> list[CancelAnswer]:
         if isinstance(order_id, str) and uuid_or_none(order_id) is not None and type(status) is int:
             found.append(CancelAnswer(order_id, status))
     return found
-
-
-def _own_order(answer: Answer, venue_client_order_id: str) -> VenueOrder:
-    order = _order_of(answer)
-    if order.venue_client_order_id != venue_client_order_id:
-        raise OutcomeUnknown("the venue answered with another order")
-    return order
 
 
 def _checked_id(venue_order_id: str) -> str:

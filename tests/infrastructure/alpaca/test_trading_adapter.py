@@ -59,7 +59,6 @@ async def test_submit_sends_strings_under_our_id_once() -> None:
         json_reply({}),
         json_reply(order(id=None)),
         json_reply(order(filled_qty="NaN")),
-        json_reply(order(client_order_id="default.another")),
         json_reply(order(client_order_id=None)),
         Reply(body=json.dumps(order()).replace('"15"', "1e400").encode()),
         Reply(204, b""),
@@ -122,10 +121,14 @@ async def test_a_replace_of_a_missing_order_is_a_refusal_that_says_404() -> None
         assert caught.value.metadata["venue_http_status"] == "404"
 
 
-async def test_a_replace_that_answers_with_another_order_is_unknown() -> None:
-    async with ScriptedHttp(json_reply(order())) as venue, factory_at(venue.url) as factory:
-        with pytest.raises(OutcomeUnknown):
-            await TradingAdapter(factory).replace_order(order_context(), ORDER_ID, "default.k2", OrderChanges())
+async def test_an_answer_with_another_order_is_told_as_it_is() -> None:
+    """Whether it speaks of what was sent is seen where the row is, and trading stops there."""
+    async with ScriptedHttp(json_reply(order(client_order_id="default.other"))) as venue, factory_at(venue.url) as at:
+        adapter = TradingAdapter(at)
+        answer = await adapter.submit_order(order_context(), "default.k1", SPEC)
+        assert answer.venue_client_order_id == "default.other"
+        answer = await adapter.replace_order(order_context(), ORDER_ID, "default.k2", OrderChanges())
+        assert answer.venue_client_order_id == "default.other"
 
 
 async def test_cancel_is_asked_and_no_more() -> None:
