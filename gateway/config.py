@@ -11,7 +11,7 @@ from pathlib import Path
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.domain.types import DataFeed, OnZombie, Venue
+from gateway.domain.types import Authentication, DataFeed, OnZombie, Venue
 
 
 class Settings(BaseSettings):
@@ -25,6 +25,9 @@ class Settings(BaseSettings):
     """Where orders go. `live` is refused by this build."""
     venue_url: str = ""
     """Base address of an emulator that runs by itself, as http://127.0.0.1:8700; empty starts one as a child."""
+    authentication: Authentication = Authentication.AUTO
+    """Whether a call needs a token. `auto`: it does, but not for the emulator on loopback; `required`: always; `off`:
+    never, on loopback alone. A token that is shown is verified, and binds, in each of them."""
     data_dir: Path | None = None
     """Where the journal, the emulator's ledger and the lock live; none: a temporary folder, gone at exit."""
     stock_feed: DataFeed = DataFeed.IEX
@@ -100,3 +103,10 @@ class Settings(BaseSettings):
     """json, console, or auto: console on a terminal."""
     otlp_endpoint: str = ""
     """Base address of an OTLP/HTTP collector; empty: no spans and metrics leave the process."""
+
+    @property
+    def requires_token(self) -> bool:
+        """Whether a call on loopback needs a token."""
+        return self.authentication is Authentication.REQUIRED or (
+            self.authentication is Authentication.AUTO and self.venue is not Venue.EMULATOR
+        )

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
 
 from gateway.cli.process import Gateway
 from gateway.config import Settings
 from gateway.container import Module
 from tests.emulator.host import EmulatorHost, LoopThread, RunningEmulator
+
+T = TypeVar("T")
 
 
 class RunningGateway:
@@ -31,6 +33,10 @@ class RunningGateway:
     async def _start(settings: Settings, modules: Sequence[Module]) -> tuple[Gateway, str]:
         gateway = Gateway(settings, *modules)
         return gateway, await gateway.start()
+
+    def call(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run something on the gateway's own loop, and wait for it."""
+        return self._thread.run(work)
 
     def drain(self) -> None:
         """As SIGTERM does."""

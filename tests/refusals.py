@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
 import grpc
@@ -52,24 +52,26 @@ class Wire:
     Args:
         target: HOST:PORT.
         options: gRPC channel arguments.
+        headers: Sent with every call.
     """
 
-    def __init__(self, target: str, *options: tuple[str, int]) -> None:
+    def __init__(self, target: str, *options: tuple[str, int], headers: Sequence[tuple[str, str]] = ()) -> None:
+        self._headers = tuple(headers)
         self.channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1), *options])
 
     def call(self, method: str, request: Message | bytes, *, timeout: float | None = CALL_S_MAX, **options: Any) -> Any:
         """One unary call; raises grpc.RpcError."""
-        return self._unary(method)(_written(request), timeout=timeout, **options)
+        return self._unary(method)(_written(request), timeout=timeout, metadata=self._headers, **options)
 
     def begin(self, method: str, request: Message | bytes, *, timeout: float | None = CALL_S_MAX) -> Any:
         """The same, not waited for: a future."""
-        return self._unary(method).future(_written(request), timeout=timeout)
+        return self._unary(method).future(_written(request), timeout=timeout, metadata=self._headers)
 
     def stream(self, method: str, request: Message | bytes, *, timeout: float | None = CALL_S_MAX) -> Any:
         """The messages of a streaming rpc, as they come."""
         path, answer = METHODS[method]
         stub = self.channel.unary_stream(path, None, answer.FromString)
-        return stub(_written(request), timeout=timeout)
+        return stub(_written(request), timeout=timeout, metadata=self._headers)
 
     def refusal(self, method: str, request: Message | bytes, **options: Any) -> Refused:
         """The error of a call, or of a stream, that must fail."""

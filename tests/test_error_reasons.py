@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from injector import Module, provider, singleton
 
 from gateway.application.alarms import Alarms
+from gateway.application.lookups import Lookups
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.outcome_resolver import OutcomeResolver
@@ -30,7 +31,7 @@ from gateway.servicers.account import AccountServicer
 from gateway.services.account import AccountService
 from gateway.services.reference import AssetService
 from gateway.services.trading import OrderService, PositionService
-from tests import test_bad_input
+from tests import test_access, test_bad_input
 from tests.bad_input import CASES
 from tests.bad_requests import Code, close, spec, submit
 from tests.emulator.exchange.desk import instant
@@ -395,6 +396,7 @@ class Impatient(Module):
         orders: OrderManager,
         feed: OrderFeed,
         venue: OrderService,
+        lookups: Lookups,
         alarms: Alarms,
         calls: VenueCalls,
         tasks: OwnedTasks,
@@ -405,7 +407,9 @@ class Impatient(Module):
         async def sleep(seconds: float) -> None:
             await clocks.sleep(seconds / 10)
 
-        return OutcomeResolver(orders, feed, venue, alarms, calls, tasks, clocks.wall, clocks.monotonic, sleep, 200)
+        return OutcomeResolver(
+            orders, feed, venue, lookups, alarms, calls, tasks, clocks.wall, clocks.monotonic, sleep, 200
+        )
 
 
 @produces("ABSENT")
@@ -564,7 +568,7 @@ def test_tokens_that_cannot_be_continued(stage_of: Staging) -> None:
 
 def test_every_reason_has_a_producer() -> None:
     produced = {case.reason for case in CASES if case.reason}
-    for module in (test_bad_input, _this_module()):
+    for module in (test_access, test_bad_input, _this_module()):
         for _, test in inspect.getmembers(module, inspect.isfunction):
             produced |= set(getattr(test, "produces", ()))
     assert produced == REASONS

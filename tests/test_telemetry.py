@@ -26,7 +26,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 from gateway import telemetry
 from gateway.domain.errors import TooManyCalls
 from gateway.servicers.interceptors import DoorLimits, Doors
-from gateway.servicers.permissions import READ
+from gateway.servicers.permissions import Access, MethodRule
 from gateway.telemetry import Telemetry, TelemetryOptions, configure_logging
 
 SERVICE = "test.Service"
@@ -83,7 +83,7 @@ def collected() -> Collected:
 @pytest.fixture
 async def channel(collected: Collected) -> AsyncIterator[grpc.aio.Channel]:
     configure_logging("error", "json", io.StringIO())
-    rules = {f"/{SERVICE}/Call": READ, f"/{SERVICE}/Stream": READ}
+    rules = dict.fromkeys((f"/{SERVICE}/Call", f"/{SERVICE}/Stream"), MethodRule(Access.ANY_TOKEN))
     doors = Doors(collected.telemetry, DoorLimits(), rules)
     call = grpc.unary_unary_rpc_method_handler(answer, bytes, bytes)
     streaming = grpc.unary_stream_rpc_method_handler(stream, bytes, bytes)

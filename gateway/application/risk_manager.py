@@ -28,7 +28,9 @@ from gateway.domain.errors import (
     PriceUnavailable,
     ReduceOnlyViolated,
     ShortNotAllowed,
+    SymbolNotAllowed,
     SymbolNotTradable,
+    TokenCapExceeded,
 )
 from gateway.domain.interfaces import PriceSource
 from gateway.domain.models.market_data import Quote
@@ -57,10 +59,18 @@ REFRESH_TIMEOUT_S: Final = 5.0
 
 _DENIALS: Final[dict[str, type[OrderDenied]]] = {
     denial.reason: denial
-    for denial in (AccountBlocked, PriceCollarExceeded, ReduceOnlyViolated, ShortNotAllowed, BuyingPowerExceeded)
+    for denial in (
+        AccountBlocked,
+        TokenCapExceeded,
+        PriceCollarExceeded,
+        ReduceOnlyViolated,
+        ShortNotAllowed,
+        BuyingPowerExceeded,
+    )
 }
 _TEXTS: Final = {
     AccountBlocked.reason: "The venue has blocked trading for this account.",
+    TokenCapExceeded.reason: "The order is worth more than the caller's token allows one to be.",
     PriceCollarExceeded.reason: "The stop is on the wrong side of the market.",
     ReduceOnlyViolated.reason: "A reduce-only order would open or enlarge a position.",
     ShortNotAllowed.reason: "The order sells more than is held and not already being sold.",
@@ -135,7 +145,10 @@ class RiskManager:
         is_cautious = spec.side is OrderSide.SELL or spec.reduce_only
         if self._positions.age_s == float("inf") or (is_cautious and self._positions.is_doubtful(spec.symbol)):
             await self._positions.refresh(call)
-        is_needed = risk_checks.needs_price(spec, self._positions.held(spec.symbol))
+        is_capped = call.caller.max_order_notional is not None
+        is_needed = risk_checks.needs_price(spec, self._positions.held(spec.symbol)) or (
+            is_capped and not risk_checks.has_own_price(spec)
+        )
         if not is_needed and risk_checks.live_stop(spec) is None:
             return None
         quote = await self._prices.reference_price(spec.symbol, call)
@@ -153,10 +166,11 @@ class RiskManager:
         call: CallContext,
     ) -> Evaluation:
         """All checks; on fresh figures if one fails on old ones. Nothing else runs between the last and the return."""
-        evaluation = self.evaluate(spec, asset, quote)
+        cap = call.caller.max_order_notional
+        evaluation = self.evaluate(spec, asset, quote, order_cap=cap)
         if not evaluation.passed and self.is_stale:
             await self.refresh(call)
-            evaluation = self.evaluate(spec, asset, quote)
+            evaluation = self.evaluate(spec, asset, quote, order_cap=cap)
         return evaluation
 
     @property
@@ -178,10 +192,18 @@ class RiskManager:
             await self._positions.refresh(call)
 
     def evaluate(
-        self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None = None
+        self,
+        spec: OrderSpec,
+        asset: Asset,
+        quote: Quote | None,
+        replacing: Order | None = None,
+        order_cap: Decimal | None = None,
     ) -> Evaluation:
-        """All checks on what is known now; `replacing` is the order in whose place it would stand."""
-        view = self._view(spec, asset, quote, replacing)
+        """All checks on what is known now, for a caller with this cap on one order, US dollars.
+
+        `replacing` is the order in whose place it would stand.
+        """
+        view = self._view(spec, asset, quote, replacing, order_cap)
         quantity = risk_checks.worst_quantity(spec, view)
         return Evaluation(
             checks=risk_checks.check_all(spec, view, None if replacing is None else replacing.spec),
@@ -209,6 +231,15 @@ class RiskManager:
     def release_replace(self, order_id: str) -> None:
         """The replace will not be sent."""
         self._balances.release(_replace_id(order_id))
+
+    def check_symbol(self, spec: OrderSpec, caller: Caller) -> None:
+        """Refuse a symbol that the caller's token does not allow.
+
+        Raises:
+            SymbolNotAllowed: Nothing is stored: another token may be told to try the same key.
+        """
+        if not caller.may_trade(spec.symbol):
+            raise SymbolNotAllowed("the token does not allow orders in this symbol")
 
     def check_shortable(self, spec: OrderSpec, asset: Asset) -> None:
         """Refuse a short sale of what cannot be borrowed.
@@ -239,7 +270,9 @@ class RiskManager:
         finally:
             self._is_refreshing = False
 
-    def _view(self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None) -> RiskView:
+    def _view(
+        self, spec: OrderSpec, asset: Asset, quote: Quote | None, replacing: Order | None, order_cap: Decimal | None
+    ) -> RiskView:
         account = self._balances.account
         assert account is not None, "prepare comes first"
         bid, ask = _market(quote)
@@ -254,6 +287,7 @@ class RiskManager:
             selling=outstanding.total(spec.symbol, OrderSide.SELL, without).at(bid or ask),
             bid=bid,
             ask=ask,
+            order_cap=order_cap,
         )
 
     def _freed(self, spec: OrderSpec, replacing: Order | None) -> Decimal:

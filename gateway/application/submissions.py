@@ -116,6 +116,7 @@ class Submissions:
 
     async def approve(self, spec: OrderSpec, call: CallContext) -> Approved:
         """Validation and checks, as far as they are the same for a dry run."""
+        self._risk.check_symbol(spec, call.caller)
         asset = await self._asset(spec, call)
         spec = self._validation.normalize(spec, asset)
         await self._calendar.check_cut_off(spec.time_in_force, call)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from injector import Injector, Module
 
 from gateway.config import Settings
+from gateway.container.access import AccessModule
 from gateway.container.commands import CommandsModule
 from gateway.container.orders import OrdersModule
 from gateway.container.safety import SafetyModule
@@ -34,6 +35,7 @@ def modules(settings: Settings) -> list[Module]:
         OrdersModule(),
         SafetyModule(),
         CommandsModule(),
+        AccessModule(),
         ServerModule(),
     ]
     if settings.venue is Venue.EMULATOR:

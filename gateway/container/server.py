@@ -16,6 +16,7 @@ from gateway.config import Settings
 from gateway.container.settings import Clocks
 from gateway.domain.types import Venue
 from gateway.servicers.account import AccountServicer
+from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.market_data import MarketDataServicer
 from gateway.servicers.reference import ReferenceDataServicer
 from gateway.servicers.risk import RiskServicer
@@ -85,6 +86,7 @@ class ServerModule(Module):
         reference: ReferenceDataServicer,
         risk: RiskServicer,
         telemetry: Telemetry,
+        doorkeeper: Doorkeeper,
         injector: Injector,
     ) -> GatewayServer:
         """The gRPC server."""
@@ -102,4 +104,5 @@ class ServerModule(Module):
             Servicers(trading, market_data, account, reference, risk, simulation),
             telemetry,
             key_is_taken=trading.key_is_taken,
+            doorkeeper=doorkeeper,
         )

@@ -9,11 +9,13 @@ ErrorReason in errors.proto that is never renamed:
     ├── NotFound              SymbolUnknown OrderNotFound PositionNotFound
     ├── AlreadyExists         ClientOrderIdReused
     ├── Aborted               VersionMismatch
+    ├── Unauthenticated       TokenInvalid TokenExpired
+    ├── PermissionDenied      ScopeMissing SymbolNotAllowed NetworkNotAllowed
     ├── FailedPrecondition    SymbolNotTradable OrderTerminal OrderNotReplaceable NotReplaceableYet
     │   │                     ExpiredUnsent NotSent CancelUnconfirmed VenueAuthentication OrderFeedBlind
     │   │                     InsufficientTime EpochChanged PriceUnavailable MarketClosed
     │   ├── TradingStopped    TradingHalted TradingReducing
-    │   ├── OrderDenied       BuyingPowerExceeded ShortNotAllowed ReduceOnlyViolated AccountBlocked
+    │   ├── OrderDenied       BuyingPowerExceeded ShortNotAllowed ReduceOnlyViolated AccountBlocked TokenCapExceeded
     │   └── OrderRejected
     ├── ResourceExhausted     VenueRateLimited SlowConsumer TooManyStreams TooManyCalls
     ├── OutOfRange            ResumeTokenCompacted
@@ -183,6 +185,51 @@ class VersionMismatch(Aborted):
     """expected_version is not the current one."""
 
 
+class Unauthenticated(GatewayError):
+    """Nobody knows who is calling, so nothing is said about a key either."""
+
+    reason = "TOKEN_INVALID"
+    key = None
+
+
+class TokenInvalid(Unauthenticated):
+    """No token, an unknown one, or a revoked one: the same words for each, so that they tell nothing apart."""
+
+    def __init__(self, message: str = "a valid token is required: authorization: Bearer gw_...") -> None:
+        super().__init__(message)
+
+
+class TokenExpired(Unauthenticated):
+    """The token's time is over; told to who has its secret alone."""
+
+    reason = "TOKEN_EXPIRED"
+
+
+class PermissionDenied(GatewayError):
+    """The caller is known, and may not do this."""
+
+    reason = "SCOPE_MISSING"
+
+
+class ScopeMissing(PermissionDenied):
+    """The token lacks a scope; metadata names it."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"the token lacks the scope {scope}", metadata={"scope": scope})
+
+
+class SymbolNotAllowed(PermissionDenied):
+    """The token does not allow orders in this symbol."""
+
+    reason = "SYMBOL_NOT_ALLOWED"
+
+
+class NetworkNotAllowed(PermissionDenied):
+    """The token may not be used from this address."""
+
+    reason = "NETWORK_NOT_ALLOWED"
+
+
 class FailedPrecondition(GatewayError):
     """The request is well formed, and the state of the world forbids it."""
 
@@ -332,6 +379,12 @@ class AccountBlocked(OrderDenied):
     """The venue has blocked trading for this account."""
 
     reason = "RISK_ACCOUNT_BLOCKED"
+
+
+class TokenCapExceeded(OrderDenied):
+    """The order is larger than the caller's token allows one order to be."""
+
+    reason = "RISK_TOKEN_CAP"
 
 
 class OrderRejected(FailedPrecondition):

@@ -18,6 +18,7 @@ from typing import Protocol
 
 from gateway.domain.journal import OrderArchive as OrderArchive, OrderJournal as OrderJournal  # noqa: PLC0414 - named here too
 from gateway.domain.models.account import Account, AccountPin, Activity, Position, PositionBaseline
+from gateway.domain.models.identity import Token
 from gateway.domain.models.market_data import (
     Adjustment,
     Bar,
@@ -300,6 +301,22 @@ class TradingStateStore(Protocol):
 
     async def append(self, state: TradingState) -> None:
         """Record the next state, version one higher than the current one; durable when this returns.
+
+        Raises:
+            JournalUnavailable: It was not recorded.
+        """
+        ...
+
+
+class IdentityStore(Protocol):
+    """Keeps tokens, never their secrets."""
+
+    def all(self) -> Sequence[Token]:
+        """Every token, ended ones included."""
+        ...
+
+    async def put(self, tokens: Sequence[Token], forget: Sequence[str] = ()) -> None:
+        """Keep these, in place of what had their ids, and forget others by id: both or neither, durable on return.
 
         Raises:
             JournalUnavailable: It was not recorded.

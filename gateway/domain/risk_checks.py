@@ -35,6 +35,7 @@ class RiskView:
         held: The position, signed.
         buying, selling: What open and unsent orders may still buy and sell of it, at their worst.
         bid, ask: US dollars; None when there is no price.
+        order_cap: US dollars that the caller's token allows one order; None: no cap.
     """
 
     account: Account
@@ -45,6 +46,7 @@ class RiskView:
     selling: Decimal
     bid: Decimal | None
     ask: Decimal | None
+    order_cap: Decimal | None = None
 
 
 def needs_price(spec: OrderSpec, held: Decimal) -> bool:
@@ -54,6 +56,11 @@ def needs_price(spec: OrderSpec, held: Decimal) -> bool:
     if spec.side is OrderSide.SELL:
         return spec.notional is not None or (held <= 0 and not spec.reduce_only and spec.limit_price is None)
     return spec.notional is None and spec.order_type in (OrderType.MARKET, OrderType.TRAILING_STOP)
+
+
+def has_own_price(spec: OrderSpec) -> bool:
+    """Whether its value is known without the market's price."""
+    return spec.notional is not None or _own_price(spec) is not None
 
 
 def live_stop(spec: OrderSpec) -> tuple[OrderSide, Decimal] | None:
@@ -75,6 +82,8 @@ def check_all(spec: OrderSpec, view: RiskView, stands: OrderSpec | None = None) 
     """
     quantity = worst_quantity(spec, view)
     checks = [check_account(spec, view)]
+    if view.order_cap is not None:
+        checks.append(check_order_cap(spec, view, view.order_cap))
     stop = live_stop(spec)
     if stop is not None and (stands is None or stop != live_stop(stands)):
         checks.append(check_stop(*stop, view))
@@ -93,6 +102,17 @@ def check_account(spec: OrderSpec, view: RiskView) -> RiskCheckResult:
     if spec.symbol.count("/") and account.crypto_status and account.crypto_status != ACTIVE:
         is_blocked = True
     return RiskCheckResult("RISK_ACCOUNT_BLOCKED", not is_blocked and account.status in ("", ACTIVE))
+
+
+def check_order_cap(spec: OrderSpec, view: RiskView, cap: Decimal) -> RiskCheckResult:
+    """The order is worth no more than the caller's token allows one to be; what has no value known is denied."""
+    if spec.side is OrderSide.BUY and spec.quantity is not None and spec.order_class is not OrderClass.OCO:
+        value: Decimal | None = spec.quantity * _worst_buy_price(spec, view.ask or _ZERO)
+    else:
+        value = value_of(spec, view)
+    if not value:
+        return RiskCheckResult("RISK_TOKEN_CAP", passed=False, limit=cap, unit="USD")
+    return _compared("RISK_TOKEN_CAP", value, cap, "USD")
 
 
 def check_reduce_only(spec: OrderSpec, view: RiskView, quantity: Decimal) -> RiskCheckResult:
@@ -179,10 +199,7 @@ def value_of(spec: OrderSpec, view: RiskView) -> Decimal | None:
     if spec.notional is not None:
         return spec.notional
     market = view.ask if spec.side is OrderSide.BUY else view.bid
-    own = spec.limit_price or spec.stop_price
-    if own is None and spec.order_class is OrderClass.OCO and spec.take_profit is not None:
-        own = spec.take_profit.limit_price
-    price = own or market
+    price = _own_price(spec) or market
     return None if price is None or spec.quantity is None else spec.quantity * price
 
 
@@ -193,6 +210,13 @@ def is_reduction(spec: OrderSpec, view: RiskView) -> bool:
     if spec.side is OrderSide.SELL:
         return spec.quantity + view.selling <= max(_ZERO, view.held)
     return spec.quantity + view.buying <= max(_ZERO, -view.held)
+
+
+def _own_price(spec: OrderSpec) -> Decimal | None:
+    own = spec.limit_price or spec.stop_price
+    if own is None and spec.order_class is OrderClass.OCO and spec.take_profit is not None:
+        own = spec.take_profit.limit_price
+    return own
 
 
 def _worst_buy_price(spec: OrderSpec, ask: Decimal) -> Decimal:

@@ -13,6 +13,7 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Final, Generic, TypeVar
 
+from gateway.domain.models.identity import EVERY_SCOPE, Scope
 from gateway.domain.models.risk import Clearance
 
 NANOS_PER_SECOND: Final = 1_000_000_000
@@ -39,6 +40,14 @@ class Venue(StrEnum):
     EMULATOR = "emulator"
     PAPER = "paper"
     LIVE = "live"
+
+
+class Authentication(StrEnum):
+    """Whether a call needs a token."""
+
+    AUTO = "auto"
+    REQUIRED = "required"
+    OFF = "off"
 
 
 class AssetClass(StrEnum):
@@ -200,15 +209,39 @@ class BudgetLane(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who is calling.
+    """Who is calling, and what it may do.
 
     Attributes:
-        name: For logs; `local` while the gateway has no tokens.
-        strategy_id: What an empty strategy_id in a request means.
+        name: For logs and the audit log: `local`, or the token's strategy and id.
+        strategy_id: What an empty strategy_id in a request means; empty for operators, who have none.
+        token_id: By which token; empty where none is needed.
+        scopes: What it may do.
+        symbols: Only these may be traded; empty: all.
+        max_order_notional: US dollars of one order; None: no cap of its own.
     """
 
     name: str = "local"
     strategy_id: str = DEFAULT_STRATEGY
+    token_id: str = ""
+    scopes: frozenset[Scope] = EVERY_SCOPE
+    symbols: frozenset[str] = frozenset()
+    max_order_notional: Decimal | None = None
+
+    def may_act_for(self, strategy_id: str) -> bool:
+        """Whether it may trade in this strategy's name; without tokens everybody on this machine may."""
+        return not self.token_id or (bool(strategy_id) and strategy_id == self.strategy_id)
+
+    def may_read_of(self, strategy_id: str) -> bool:
+        """Whether it may see this strategy's orders; an empty one: those from outside the gateway."""
+        return self.may_act_for(strategy_id) or Scope.ORDERS_READ_ANY in self.scopes
+
+    def may_cancel_of(self, strategy_id: str) -> bool:
+        """Whether it may end this strategy's orders."""
+        return self.may_act_for(strategy_id) or Scope.ORDERS_CANCEL_ANY in self.scopes
+
+    def may_trade(self, symbol: str) -> bool:
+        """Whether orders in this symbol are allowed."""
+        return not self.symbols or symbol in self.symbols
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,9 @@ from gateway.domain.errors import (
     NotFound,
     OrderRejected,
     OutOfRange,
+    PermissionDenied,
     ResourceExhausted,
+    Unauthenticated,
     Unavailable,
 )
 
@@ -32,6 +34,8 @@ CODES: Final[Mapping[type[GatewayError], grpc.StatusCode]] = MappingProxyType(
         NotFound: grpc.StatusCode.NOT_FOUND,
         AlreadyExists: grpc.StatusCode.ALREADY_EXISTS,
         Aborted: grpc.StatusCode.ABORTED,
+        Unauthenticated: grpc.StatusCode.UNAUTHENTICATED,
+        PermissionDenied: grpc.StatusCode.PERMISSION_DENIED,
         FailedPrecondition: grpc.StatusCode.FAILED_PRECONDITION,
         ResourceExhausted: grpc.StatusCode.RESOURCE_EXHAUSTED,
         OutOfRange: grpc.StatusCode.OUT_OF_RANGE,

@@ -17,7 +17,7 @@ import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final, NoReturn
@@ -26,11 +26,20 @@ import grpc
 import structlog
 from google.rpc import status_pb2
 
-from gateway.domain.errors import Draining, GatewayError, SlowConsumer, TooManyCalls, TooManyStreams
-from gateway.domain.types import BudgetLane, CallContext
+from gateway.domain.errors import (
+    Draining,
+    GatewayError,
+    KeyFate,
+    ScopeMissing,
+    SlowConsumer,
+    TokenInvalid,
+    TooManyCalls,
+    TooManyStreams,
+)
+from gateway.domain.types import BudgetLane, CallContext, Caller
 from gateway.servicers.errors import new_error_id
-from gateway.servicers.identity import Metadata, enter_call, identify
-from gateway.servicers.permissions import METHODS, MethodRule
+from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, enter_call
+from gateway.servicers.permissions import METHODS, Access, MethodRule
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
 from gateway.servicers.wire.requests import Deserializer, KeyIsTaken, guarded, key_first, lenient
 from gateway.telemetry import MethodTelemetry, Telemetry, name_call
@@ -77,11 +86,12 @@ class DoorLimits:
 class _Stream:
     """One stream being served: since when a write is blocked, where to resume, and why it is ended."""
 
-    __slots__ = ("ended_by", "resume_token", "task", "writing_since")
+    __slots__ = ("caller", "ended_by", "resume_token", "task", "writing_since")
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, caller: Caller) -> None:
         assert task is not None
         self.task = task
+        self.caller = caller
         self.writing_since: float | None = None
         self.resume_token = ""
         self.ended_by: GatewayError | None = None
@@ -111,6 +121,7 @@ class Doors:
         limits: What is served at most.
         rules: Method → its row of the permission table.
         key_is_taken: Asked before a request with a key is refused for a field that nobody knows, or in a crowd.
+        doorkeeper: Knows who calls.
         monotonic: Seconds; replaced in tests.
     """
 
@@ -120,9 +131,11 @@ class Doors:
         limits: DoorLimits | None = None,
         rules: Mapping[str, MethodRule] = METHODS,
         key_is_taken: KeyIsTaken = lambda _request: False,
+        doorkeeper: Doorkeeper | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._key_is_taken = key_is_taken
+        self._doorkeeper = doorkeeper or Doorkeeper()
         self._telemetry = telemetry
         self._limits = limits or DoorLimits()
         self._rules = rules
@@ -189,6 +202,12 @@ class Doors:
                 self._expired.add(task)
                 task.cancel()
 
+    def end_streams_of_strangers(self) -> None:
+        """End the streams of callers whose token has ended meanwhile."""
+        for stream in tuple(self._streams.values()):
+            if not self._doorkeeper.may_stay(stream.caller):
+                stream.end(TokenInvalid())
+
     def end_blocked_streams(self) -> None:
         """End the streams whose reader has taken nothing for too long."""
         oldest = self._monotonic() - self._limits.write_blocked_ms / 1_000
@@ -208,6 +227,7 @@ class Doors:
         may_crowd = lane is BudgetLane.CANCEL or method.rule.carries_key
         is_about_known_key = self._key_is_taken if method.rule.carries_key else _cancels
         name = method.path.rpartition("/")[2]
+        identify, allows = self._identification(method.rule), method.rule.allows
         assert serialize is not None, f"{method.path}: only streams may write bytes of their own"
 
         async def serve(raw: bytes, context: Context) -> bytes:
@@ -222,13 +242,16 @@ class Doors:
             else:  # gRPC itself keeps it, and cancels this task when it passes.
                 deadline = began + remaining_s
             is_crowded = self._calls >= calls_max
-            # In a crowd nobody waits: the few slots left are for cancels, and for asking what became of a key.
-            enter_call(CallContext(identify(metadata), began if is_crowded else deadline, lane, request_id))
             name_call(request_id, name)
             span = telemetry.begin(metadata, request_id) if measured else None
             code = 0
             self._calls += 1
             try:
+                caller = identify(metadata, context)
+                # In a crowd nobody waits: the few slots left are for cancels, and for asking what became of a key.
+                enter_call(CallContext(caller, began if is_crowded else deadline, lane, request_id))
+                if not allows(caller):
+                    raise self._denial(method, raw)
                 if is_crowded and not may_crowd:
                     raise _too_many_calls()
                 request = read(raw)
@@ -255,6 +278,7 @@ class Doors:
     ) -> Callable[[Any, Context], Awaitable[None]]:
         telemetry = method.telemetry
         name = method.path.rpartition("/")[2]
+        identify, allows = self._identification(method.rule), method.rule.allows
 
         async def serve(raw: Any, context: Context) -> None:
             metadata = context.invocation_metadata() or ()
@@ -262,12 +286,15 @@ class Doors:
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
             task = asyncio.current_task()
             began = self._monotonic()
-            enter_call(CallContext(identify(metadata), _NO_DEADLINE, method.rule.lane, request_id))
             name_call(request_id, name)
             span = telemetry.begin(metadata, request_id) if telemetry.enabled else None
             code = 0
             try:
-                stream = self._open_stream(task)
+                caller = identify(metadata, context)
+                enter_call(CallContext(caller, _NO_DEADLINE, method.rule.lane, request_id))
+                if not allows(caller):
+                    raise ScopeMissing(method.rule.scope_named)
+                stream = self._open_stream(task, caller)
                 await self._pump(stream, behavior(read(raw), context), context, request_id)
             except (Exception, asyncio.CancelledError) as error:
                 status = self._status_of(method, error, task)
@@ -300,12 +327,27 @@ class Doors:
                 stream.writing_since = None
                 stream.resume_token = getattr(message, RESUME_TOKEN_METADATA, "")
 
-    def _open_stream(self, task: Task) -> _Stream:
+    def _identification(self, rule: MethodRule) -> Callable[[Metadata, Context], Caller]:
+        """Tells who calls a method; what is open to all is not looked at."""
+        if rule.access is Access.PUBLIC:
+            return lambda _metadata, _context: PUBLIC
+        return self._doorkeeper.identify
+
+    def _denial(self, method: _Method, raw: bytes) -> ScopeMissing:
+        """The refusal of a call to a method that its caller may not use; it tells of a key what is true of it."""
+        denial = ScopeMissing(method.rule.scope_named)
+        if method.rule.carries_key:
+            with suppress(GatewayError):
+                if self._key_is_taken(method.read(raw)):
+                    denial.key = KeyFate.TAKEN
+        return denial
+
+    def _open_stream(self, task: Task, caller: Caller) -> _Stream:
         if self._draining:
             raise Draining("the gateway is shutting down")
         if len(self._streams) >= self._limits.streams_max:
             raise TooManyStreams("too many streams are open")
-        stream = self._streams[task] = _Stream(task)
+        stream = self._streams[task] = _Stream(task, caller)
         return stream
 
     def _status_of(self, method: _Method, error: BaseException, task: Task) -> status_pb2.Status | None:
@@ -337,6 +379,7 @@ class Doors:
     def _sweep(self) -> None:
         self.end_late_calls()
         self.end_blocked_streams()
+        self.end_streams_of_strangers()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_MS / 1_000, self._sweep)
 
 

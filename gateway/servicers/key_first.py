@@ -48,6 +48,8 @@ class KeyFirst:
         strategy_id = self._strategy_of(request) or caller.strategy_id
         if isinstance(request, pb.ClosePositionsRequest):
             return bool(closed_under(self._orders, strategy_id, request.client_order_id_prefix))
+        if not caller.may_act_for(strategy_id):  # another's keys are not its business
+            return False
         if not is_client_order_id(request.client_order_id) or not is_strategy_id(strategy_id):
             return False
         return self._orders.key(strategy_id, request.client_order_id) is not None

@@ -1,7 +1,8 @@
 """One table: method → what a caller must hold, and how the doors treat it.
 
-The server refuses to start on a method without a row, so that no rpc is ever open by oversight. This build
-has one scope, `local`: it serves loopback alone, and whoever reaches it may do everything.
+The server refuses to start on a method without a row, so that no rpc is ever open by oversight. A row names a
+scope, or several of which one is enough; health alone is public, and reflection needs any token where tokens are
+needed. What a caller may do with one order, strategy or symbol is decided where that is known.
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
-from gateway.domain.types import BudgetLane
+from gateway.domain.models.identity import Scope
+from gateway.domain.types import BudgetLane, Caller
 
 
-class Scope(StrEnum):
-    """What a caller must hold."""
+class Access(StrEnum):
+    """What stands in the place of a scope where none is needed."""
 
-    LOCAL = "local"
+    PUBLIC = "public"
+    ANY_TOKEN = "any token"  # noqa: S105 - a word, not a secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +29,7 @@ class MethodRule:
     """How one method is treated.
 
     Attributes:
-        scope: What the caller must hold.
+        access: What the caller must hold: one of these scopes.
         lane: The part of the venue's request budget that the call draws on.
         carries_key: The request has a client_order_id, or the prefix of some, so every definite error says what
             becomes of it, and nothing is refused before the key was looked up: draining is then the application
@@ -34,17 +37,39 @@ class MethodRule:
         wait_ms_max: How long the request may ask to wait, beside the time of any call.
     """
 
-    scope: Scope = Scope.LOCAL
+    access: Access | frozenset[Scope]
     lane: BudgetLane = BudgetLane.READ
     carries_key: bool = False
     wait_ms_max: int = 0
 
+    def allows(self, caller: Caller) -> bool:
+        """Whether a caller may use the method at all."""
+        return isinstance(self.access, Access) or not self.access.isdisjoint(caller.scopes)
 
-READ: Final = MethodRule()
-ORDER: Final = MethodRule(lane=BudgetLane.ORDER, carries_key=True)
-CANCEL: Final = MethodRule(lane=BudgetLane.CANCEL)
-CANCEL_AND_WAIT: Final = MethodRule(lane=BudgetLane.CANCEL, wait_ms_max=30_000)
-LOOKUP: Final = MethodRule(lane=BudgetLane.LOOKUP)
+    @property
+    def scope_named(self) -> str:
+        """The scope, or the scopes, as a refusal names them."""
+        return self.access.value if isinstance(self.access, Access) else " or ".join(sorted(self.access))
+
+
+def _needs(*scopes: Scope, lane: BudgetLane = BudgetLane.READ, key: bool = False, wait_ms_max: int = 0) -> MethodRule:
+    return MethodRule(frozenset(scopes), lane, key, wait_ms_max)
+
+
+_QUESTION: Final = _needs(Scope.ORDERS_READ, Scope.ORDERS_READ_ANY)
+_LOOKUP: Final = _needs(Scope.ORDERS_READ, Scope.ORDERS_READ_ANY, lane=BudgetLane.LOOKUP)
+_TRADE: Final = _needs(Scope.ORDERS_TRADE, lane=BudgetLane.ORDER, key=True)
+_CANCEL: Final = _needs(Scope.ORDERS_TRADE, Scope.ORDERS_CANCEL_ANY, lane=BudgetLane.CANCEL)
+_CANCEL_AND_WAIT: Final = _needs(
+    Scope.ORDERS_TRADE, Scope.ORDERS_CANCEL_ANY, lane=BudgetLane.CANCEL, wait_ms_max=30_000
+)
+# A position is the account's, whoever's orders made it.
+_CLOSE: Final = _needs(Scope.ACCOUNT_TRADE, lane=BudgetLane.ORDER, key=True)
+_MARKET: Final = _needs(Scope.MARKET_DATA_READ)
+_ACCOUNT_READ: Final = _needs(Scope.ACCOUNT_READ)
+_SIMULATE: Final = _needs(Scope.SIMULATION_ADMIN)
+_PUBLIC: Final = MethodRule(Access.PUBLIC)
+_ANY_TOKEN: Final = MethodRule(Access.ANY_TOKEN)
 
 _TRADING = "/trading_gateway.v1.TradingService/"
 _MARKET_DATA = "/trading_gateway.v1.MarketDataService/"
@@ -56,45 +81,45 @@ _HEALTH = "/grpc.health.v1.Health/"
 
 METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
     {
-        _TRADING + "SubmitOrder": ORDER,
-        _TRADING + "PreviewOrder": READ,
-        _TRADING + "ReplaceOrder": ORDER,
-        _TRADING + "CancelOrder": CANCEL_AND_WAIT,
-        _TRADING + "CancelOrders": CANCEL,
-        _TRADING + "GetOrder": LOOKUP,
-        _TRADING + "ListOrders": READ,
-        _TRADING + "ListFills": READ,
-        _TRADING + "GetOrderTimeline": READ,
-        _TRADING + "ClosePosition": ORDER,
-        _TRADING + "ClosePositions": ORDER,
-        _TRADING + "StreamOrderUpdates": READ,
-        _MARKET_DATA + "GetLatestQuotes": READ,
-        _MARKET_DATA + "GetLatestTrades": READ,
-        _MARKET_DATA + "GetLatestBars": READ,
-        _MARKET_DATA + "GetSnapshots": READ,
-        _MARKET_DATA + "ListBars": READ,
-        _MARKET_DATA + "StreamQuotes": READ,
-        _MARKET_DATA + "StreamTrades": READ,
-        _MARKET_DATA + "StreamBars": READ,
-        _ACCOUNT + "GetAccount": READ,
-        _ACCOUNT + "ListPositions": READ,
-        _ACCOUNT + "GetPosition": READ,
-        _REFERENCE + "GetAsset": READ,
-        _REFERENCE + "ListAssets": READ,
-        _REFERENCE + "GetMarketClock": READ,
-        _REFERENCE + "ListMarketDays": READ,
+        _TRADING + "SubmitOrder": _TRADE,
+        _TRADING + "PreviewOrder": _needs(Scope.ORDERS_TRADE),
+        _TRADING + "ReplaceOrder": _TRADE,
+        _TRADING + "CancelOrder": _CANCEL_AND_WAIT,
+        _TRADING + "CancelOrders": _CANCEL,
+        _TRADING + "GetOrder": _LOOKUP,
+        _TRADING + "ListOrders": _QUESTION,
+        _TRADING + "ListFills": _QUESTION,
+        _TRADING + "GetOrderTimeline": _QUESTION,
+        _TRADING + "ClosePosition": _CLOSE,
+        _TRADING + "ClosePositions": _CLOSE,
+        _TRADING + "StreamOrderUpdates": _QUESTION,
+        _MARKET_DATA + "GetLatestQuotes": _MARKET,
+        _MARKET_DATA + "GetLatestTrades": _MARKET,
+        _MARKET_DATA + "GetLatestBars": _MARKET,
+        _MARKET_DATA + "GetSnapshots": _MARKET,
+        _MARKET_DATA + "ListBars": _MARKET,
+        _MARKET_DATA + "StreamQuotes": _MARKET,
+        _MARKET_DATA + "StreamTrades": _MARKET,
+        _MARKET_DATA + "StreamBars": _MARKET,
+        _ACCOUNT + "GetAccount": _ACCOUNT_READ,
+        _ACCOUNT + "ListPositions": _ACCOUNT_READ,
+        _ACCOUNT + "GetPosition": _ACCOUNT_READ,
+        _REFERENCE + "GetAsset": _MARKET,
+        _REFERENCE + "ListAssets": _MARKET,
+        _REFERENCE + "GetMarketClock": _MARKET,
+        _REFERENCE + "ListMarketDays": _MARKET,
         # In the room that is kept for cancels: to see and to stop must work in any crowd.
-        _RISK + "GetTradingState": CANCEL,
-        _RISK + "SetTradingState": CANCEL,
-        _SIMULATION + "GetSimulation": READ,
-        _SIMULATION + "InjectFault": READ,
-        _SIMULATION + "ListFaults": READ,
-        _SIMULATION + "ClearFaults": READ,
-        _SIMULATION + "ListLedger": READ,
-        _HEALTH + "Check": READ,
-        _HEALTH + "Watch": READ,
-        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": READ,
-        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": READ,
+        _RISK + "GetTradingState": _needs(Scope.RISK_READ, Scope.RISK_ADMIN, lane=BudgetLane.CANCEL),
+        _RISK + "SetTradingState": _needs(Scope.RISK_ADMIN, lane=BudgetLane.CANCEL),
+        _SIMULATION + "GetSimulation": _SIMULATE,
+        _SIMULATION + "InjectFault": _SIMULATE,
+        _SIMULATION + "ListFaults": _SIMULATE,
+        _SIMULATION + "ClearFaults": _SIMULATE,
+        _SIMULATION + "ListLedger": _SIMULATE,
+        _HEALTH + "Check": _PUBLIC,
+        _HEALTH + "Watch": _PUBLIC,
+        "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _ANY_TOKEN,
+        "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo": _ANY_TOKEN,
     }
 )
 

@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gateway.servicers.addresses import ServerRefused, bind, loopback_addresses
+from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.interceptors import DoorLimits, Doors
 from gateway.servicers.permissions import METHODS, MethodRule, require_rules
 from gateway.servicers.reflection import add_reflection
@@ -125,6 +126,7 @@ class GatewayServer:
         telemetry: Spans and metrics of its calls.
         rules: Method → its row of the permission table.
         key_is_taken: Whether an order holds the key of a request.
+        doorkeeper: Knows who calls; None: everybody is `local`.
     """
 
     def __init__(
@@ -134,11 +136,12 @@ class GatewayServer:
         telemetry: Telemetry | None = None,
         rules: Mapping[str, MethodRule] = METHODS,
         key_is_taken: KeyIsTaken = lambda _request: False,
+        doorkeeper: Doorkeeper | None = None,
     ) -> None:
         self._options = options
         self._servicers = servicers
         self._rules = rules
-        self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules, key_is_taken)
+        self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules, key_is_taken, doorkeeper)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._services: tuple[str, ...] = ()

@@ -25,6 +25,7 @@ from gateway.domain.errors import (
     VenueRateLimited,
 )
 from gateway.domain.types import BudgetLane
+from gateway.servicers.identity import LOCAL
 from gateway.servicers.interceptors import DoorLimits, Doors
 from gateway.telemetry import Telemetry
 from tests.servicers.conftest import Served
@@ -394,7 +395,7 @@ async def test_blocked_streams_are_told_by_the_clock_alone() -> None:
         def cancel(self) -> None:
             ended.append("canceled")
 
-    stream = doors._open_stream(Task())  # type: ignore[arg-type]
+    stream = doors._open_stream(Task(), LOCAL)  # type: ignore[arg-type]
     doors.end_blocked_streams()
     stream.writing_since = 100.0
     now = 129.9

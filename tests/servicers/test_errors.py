@@ -13,6 +13,7 @@ from gateway.domain.errors import (
     InvalidRequest,
     KeyFate,
     OrderDenied,
+    Unauthenticated,
     Unreadable,
 )
 from gateway.domain.models.orders import Failure

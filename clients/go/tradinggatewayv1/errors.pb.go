@@ -150,6 +150,18 @@ const (
 	ErrorReason_ERROR_REASON_RISK_REDUCE_ONLY ErrorReason = 116
 	// The venue has blocked trading for this account.
 	ErrorReason_ERROR_REASON_RISK_ACCOUNT_BLOCKED ErrorReason = 119
+	// The order exceeds the largest notional that the caller's token allows.
+	ErrorReason_ERROR_REASON_RISK_TOKEN_CAP ErrorReason = 120
+	// UNAUTHENTICATED. No token, an unknown one, or a revoked one.
+	ErrorReason_ERROR_REASON_TOKEN_INVALID ErrorReason = 200
+	// UNAUTHENTICATED. The token's time is over.
+	ErrorReason_ERROR_REASON_TOKEN_EXPIRED ErrorReason = 201
+	// PERMISSION_DENIED, key free. The token lacks a scope; metadata names it.
+	ErrorReason_ERROR_REASON_SCOPE_MISSING ErrorReason = 202
+	// PERMISSION_DENIED, key free. The token does not allow this symbol.
+	ErrorReason_ERROR_REASON_SYMBOL_NOT_ALLOWED ErrorReason = 203
+	// PERMISSION_DENIED. The token may not be used from this address.
+	ErrorReason_ERROR_REASON_NETWORK_NOT_ALLOWED ErrorReason = 204
 )
 
 // Enum value maps for ErrorReason.
@@ -199,6 +211,12 @@ var (
 		112: "ERROR_REASON_RISK_SHORT_NOT_ALLOWED",
 		116: "ERROR_REASON_RISK_REDUCE_ONLY",
 		119: "ERROR_REASON_RISK_ACCOUNT_BLOCKED",
+		120: "ERROR_REASON_RISK_TOKEN_CAP",
+		200: "ERROR_REASON_TOKEN_INVALID",
+		201: "ERROR_REASON_TOKEN_EXPIRED",
+		202: "ERROR_REASON_SCOPE_MISSING",
+		203: "ERROR_REASON_SYMBOL_NOT_ALLOWED",
+		204: "ERROR_REASON_NETWORK_NOT_ALLOWED",
 	}
 	ErrorReason_value = map[string]int32{
 		"ERROR_REASON_UNSPECIFIED":            0,
@@ -245,6 +263,12 @@ var (
 		"ERROR_REASON_RISK_SHORT_NOT_ALLOWED": 112,
 		"ERROR_REASON_RISK_REDUCE_ONLY":       116,
 		"ERROR_REASON_RISK_ACCOUNT_BLOCKED":   119,
+		"ERROR_REASON_RISK_TOKEN_CAP":         120,
+		"ERROR_REASON_TOKEN_INVALID":          200,
+		"ERROR_REASON_TOKEN_EXPIRED":          201,
+		"ERROR_REASON_SCOPE_MISSING":          202,
+		"ERROR_REASON_SYMBOL_NOT_ALLOWED":     203,
+		"ERROR_REASON_NETWORK_NOT_ALLOWED":    204,
 	}
 )
 
@@ -279,7 +303,7 @@ var File_trading_gateway_v1_errors_proto protoreflect.FileDescriptor
 
 const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\x81\f\n" +
+	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\xd2\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_FIELD_INVALID\x10\x01\x12\x1e\n" +
@@ -325,7 +349,13 @@ const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\x1eERROR_REASON_RISK_PRICE_COLLAR\x10m\x12'\n" +
 	"#ERROR_REASON_RISK_SHORT_NOT_ALLOWED\x10p\x12!\n" +
 	"\x1dERROR_REASON_RISK_REDUCE_ONLY\x10t\x12%\n" +
-	"!ERROR_REASON_RISK_ACCOUNT_BLOCKED\x10wb\x06proto3"
+	"!ERROR_REASON_RISK_ACCOUNT_BLOCKED\x10w\x12\x1f\n" +
+	"\x1bERROR_REASON_RISK_TOKEN_CAP\x10x\x12\x1f\n" +
+	"\x1aERROR_REASON_TOKEN_INVALID\x10\xc8\x01\x12\x1f\n" +
+	"\x1aERROR_REASON_TOKEN_EXPIRED\x10\xc9\x01\x12\x1f\n" +
+	"\x1aERROR_REASON_SCOPE_MISSING\x10\xca\x01\x12$\n" +
+	"\x1fERROR_REASON_SYMBOL_NOT_ALLOWED\x10\xcb\x01\x12%\n" +
+	" ERROR_REASON_NETWORK_NOT_ALLOWED\x10\xcc\x01b\x06proto3"
 
 var (
 	file_trading_gateway_v1_errors_proto_rawDescOnce sync.Once

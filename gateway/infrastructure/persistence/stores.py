@@ -11,10 +11,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from gateway.domain.interfaces import AccountPinStore, OrderJournal, PositionBaselineStore, TradingStateStore
+from gateway.domain.interfaces import (
+    AccountPinStore,
+    IdentityStore,
+    OrderJournal,
+    PositionBaselineStore,
+    TradingStateStore,
+)
 from gateway.domain.models.account import AccountPin
 from gateway.domain.types import Venue
 from gateway.infrastructure.persistence.database import Database, DatabaseRefused
+from gateway.infrastructure.persistence.identity_store import MemoryIdentities, SqliteIdentityStore
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal, random_epoch
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.infrastructure.persistence.order_journal import SqliteOrderJournal
@@ -71,6 +78,7 @@ class Stores:
     trading_states: TradingStateStore
     position_baselines: PositionBaselineStore
     pins: AccountPinStore
+    identities: IdentityStore
     latch: Callable[[str], None]
 
 
@@ -91,6 +99,7 @@ def open_stores(folder: Path | None, now_ns: int, memory_events_max: int) -> Sto
             MemoryTradingStates(),
             MemoryPositionBaselines(),
             MemoryAccountPins(),
+            MemoryIdentities(),
             lambda _: None,
         )
     database = Database(folder, now_ns, random_epoch)
@@ -98,7 +107,9 @@ def open_stores(folder: Path | None, now_ns: int, memory_events_max: int) -> Sto
         states, baselines, pins = (
             SqliteTradingStateStore(database), SqlitePositionBaselines(database), SqliteAccountPins(database),
         )  # fmt: skip
-        baselines.current(), pins.current()  # what cannot be read is met now, and not when somebody needs it
-        return Stores(SqliteOrderJournal(database), states, baselines, pins, database.latch)
+        identities = SqliteIdentityStore(database)
+        # What cannot be read is met now, and not when somebody needs it.
+        baselines.current(), pins.current(), identities.all()
+        return Stores(SqliteOrderJournal(database), states, baselines, pins, identities, database.latch)
     except (sqlite3.DatabaseError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise DatabaseRefused(f"{database.path} is damaged ({error}): restore a back-up of it.") from None

@@ -222,6 +222,8 @@ class RequestReader:
         """A strategy; empty is the caller's own."""
         if text and not is_strategy_id(text):
             self.refuse(path, "must be 1 to 24 of a-z, 0-9 and -, not beginning with -, and not a reserved name")
+        if not text and not own:
+            self.refuse(path, "is required: the token has no strategy of its own")
         return text or own
 
     def strategy_or_all(self, path: str, text: str, own: str, *, all_strategies: bool) -> str | None:

@@ -158,6 +158,18 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """A reduce-only order would open or enlarge a position."""
     ERROR_REASON_RISK_ACCOUNT_BLOCKED: _ErrorReason.ValueType  # 119
     """The venue has blocked trading for this account."""
+    ERROR_REASON_RISK_TOKEN_CAP: _ErrorReason.ValueType  # 120
+    """The order exceeds the largest notional that the caller's token allows."""
+    ERROR_REASON_TOKEN_INVALID: _ErrorReason.ValueType  # 200
+    """UNAUTHENTICATED. No token, an unknown one, or a revoked one."""
+    ERROR_REASON_TOKEN_EXPIRED: _ErrorReason.ValueType  # 201
+    """UNAUTHENTICATED. The token's time is over."""
+    ERROR_REASON_SCOPE_MISSING: _ErrorReason.ValueType  # 202
+    """PERMISSION_DENIED, key free. The token lacks a scope; metadata names it."""
+    ERROR_REASON_SYMBOL_NOT_ALLOWED: _ErrorReason.ValueType  # 203
+    """PERMISSION_DENIED, key free. The token does not allow this symbol."""
+    ERROR_REASON_NETWORK_NOT_ALLOWED: _ErrorReason.ValueType  # 204
+    """PERMISSION_DENIED. The token may not be used from this address."""
 
 class ErrorReason(_ErrorReason, metaclass=_ErrorReasonEnumTypeWrapper):
     """Why a call failed; part of the API, never renamed. Each comment names the gRPC code and, for calls that
@@ -278,4 +290,16 @@ ERROR_REASON_RISK_REDUCE_ONLY: ErrorReason.ValueType  # 116
 """A reduce-only order would open or enlarge a position."""
 ERROR_REASON_RISK_ACCOUNT_BLOCKED: ErrorReason.ValueType  # 119
 """The venue has blocked trading for this account."""
+ERROR_REASON_RISK_TOKEN_CAP: ErrorReason.ValueType  # 120
+"""The order exceeds the largest notional that the caller's token allows."""
+ERROR_REASON_TOKEN_INVALID: ErrorReason.ValueType  # 200
+"""UNAUTHENTICATED. No token, an unknown one, or a revoked one."""
+ERROR_REASON_TOKEN_EXPIRED: ErrorReason.ValueType  # 201
+"""UNAUTHENTICATED. The token's time is over."""
+ERROR_REASON_SCOPE_MISSING: ErrorReason.ValueType  # 202
+"""PERMISSION_DENIED, key free. The token lacks a scope; metadata names it."""
+ERROR_REASON_SYMBOL_NOT_ALLOWED: ErrorReason.ValueType  # 203
+"""PERMISSION_DENIED, key free. The token does not allow this symbol."""
+ERROR_REASON_NETWORK_NOT_ALLOWED: ErrorReason.ValueType  # 204
+"""PERMISSION_DENIED. The token may not be used from this address."""
 Global___ErrorReason: _TypeAlias = ErrorReason  # noqa: Y015

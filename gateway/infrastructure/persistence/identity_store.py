@@ -1,0 +1,102 @@
+"""Tokens, without their secrets: rows of the data directory's file, or in memory."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from decimal import Decimal
+from ipaddress import ip_network
+from typing import Any, Final
+
+import orjson
+
+from gateway.domain.models.identity import Scope, Token
+from gateway.domain.types import format_decimal
+from gateway.infrastructure.persistence.database import Database
+
+_READ: Final = """
+SELECT token_id, strategy_id, scopes, secret_hash, create_time_ns, expire_time_ns, symbols, max_order_notional,
+    networks, certificate, revoke_time_ns, last_used_time_ns
+FROM tokens ORDER BY create_time_ns
+"""
+_WRITE: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+
+
+class SqliteIdentityStore:
+    """Implements `IdentityStore` in the data directory's file; a set is a sorted JSON list."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def all(self) -> Sequence[Token]:
+        """Every token."""
+        rows = self._database.reader.execute(_READ)
+        return [_read(row) for row in rows]
+
+    async def put(self, tokens: Sequence[Token], forget: Sequence[str] = ()) -> None:
+        """Keep these and forget others; see `IdentityStore.put`."""
+        rows = [_row(token) for token in tokens]
+
+        def store(connection: sqlite3.Connection) -> None:
+            connection.executemany("DELETE FROM tokens WHERE token_id = ?", [(token_id,) for token_id in forget])
+            connection.executemany(_WRITE, rows)
+
+        await self._database.write(store, len(rows))
+
+
+class MemoryIdentities:
+    """Implements `IdentityStore`; forgotten with the process."""
+
+    def __init__(self, tokens: Sequence[Token] = ()) -> None:
+        self._tokens = {token.token_id: token for token in tokens}
+
+    def all(self) -> Sequence[Token]:
+        """Every token."""
+        return list(self._tokens.values())
+
+    async def put(self, tokens: Sequence[Token], forget: Sequence[str] = ()) -> None:
+        """Keep these and forget others."""
+        for token_id in forget:
+            self._tokens.pop(token_id, None)
+        self._tokens.update({token.token_id: token for token in tokens})
+
+
+def _row(token: Token) -> tuple[Any, ...]:
+    cap = token.max_order_notional
+    return (
+        token.token_id,
+        token.strategy_id,
+        _written(token.scopes),
+        token.secret_hash,
+        token.create_time_ns,
+        token.expire_time_ns,
+        _written(token.symbols),
+        None if cap is None else format_decimal(cap),
+        _written(str(network) for network in token.networks),
+        token.certificate,
+        token.revoke_time_ns,
+        token.last_used_time_ns,
+    )
+
+
+def _read(row: tuple[Any, ...]) -> Token:
+    token_id, strategy_id, scopes, secret_hash, created, expires, symbols, cap, networks, certificate, *rest = row
+    revoked, used = rest
+    return Token(
+        token_id,
+        strategy_id,
+        frozenset(Scope(scope) for scope in orjson.loads(scopes)),
+        secret_hash,
+        created,
+        expires,
+        frozenset(orjson.loads(symbols)),
+        None if cap is None else Decimal(cap),
+        tuple(ip_network(network) for network in orjson.loads(networks)),
+        certificate,
+        revoked,
+        used,
+    )
+
+
+def _written(words: Any) -> str:
+    return orjson.dumps(sorted(words)).decode()

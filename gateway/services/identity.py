@@ -1,0 +1,309 @@
+"""IdentityService: tokens, minted, verified, rotated and revoked.
+
+Promises: a secret is known to its holder alone (256 random bits, kept as SHA-256, told once); whether one is right
+takes the same work and says the same words for every wrong one; a revoked or expired token grants nothing from that
+instant, and `usable` says so of callers that are being served. A revocation takes effect even if the disk cannot keep
+it, and then says so. Leaves to the doors where a call came from and what its method needs, and to the store what is
+kept over a restart.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import hmac
+import re
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Final
+
+from gateway.domain.errors import (
+    FieldInvalid,
+    FieldViolation,
+    NetworkNotAllowed,
+    NotFound,
+    ResourceExhausted,
+    TokenExpired,
+    TokenInvalid,
+)
+from gateway.domain.interfaces import IdentityStore
+from gateway.domain.models.identity import OPERATOR_SCOPES, IPAddress, IPNetwork, Scope, Token, TokenState
+from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND, Caller, Venue
+
+MS_PER_DAY: Final = 86_400_000
+TTL_DEFAULT_MS: Final = 90 * MS_PER_DAY
+TTL_MAX_MS: Final = 366 * MS_PER_DAY
+OVERLAP_DEFAULT_MS: Final = 3_600_000
+OVERLAP_MAX_MS: Final = 7 * MS_PER_DAY
+TOKENS_MAX: Final = 10_000
+"""Kept, ended ones included; the oldest ended ones make room."""
+
+AddressOf = Callable[[], IPAddress]
+
+_ID_BYTES: Final = 4
+_SECRET_BYTES: Final = 32
+_ENVIRONMENTS: Final = {Venue.EMULATOR: "emu", Venue.PAPER: "paper", Venue.LIVE: "live"}
+_SECRET: Final = re.compile(r"gw_(emu|paper|live)_([0-9a-f]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+_BEARER: Final = re.compile(r"[Bb][Ee][Aa][Rr][Ee][Rr] ([^ ]+)", re.ASCII)
+_RESOURCE: Final = {"resource": "token"}
+_NOBODY_HASH: Final = bytes(32)
+_USED_STEP_NS: Final = 60 * NANOS_PER_SECOND
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What a new token is to allow; the fields are `Token`'s."""
+
+    strategy_id: str
+    scopes: frozenset[Scope]
+    symbols: frozenset[str] = frozenset()
+    max_order_notional: Decimal | None = None
+    networks: tuple[IPNetwork, ...] = ()
+    certificate: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Minted:
+    """A token and its secret, which nobody can be told again."""
+
+    token: Token
+    secret: str = field(repr=False)
+
+
+class IdentityService:
+    """Knows every token of one data directory. On the event loop alone.
+
+    Args:
+        store: Keeps tokens over a restart.
+        venue: Is part of every secret, so that a paper token opens nothing that is live.
+        wall: Nanoseconds since the Unix epoch.
+    """
+
+    def __init__(self, store: IdentityStore, venue: Venue, wall: Callable[[], int]) -> None:
+        self._store = store
+        self._environment = _ENVIRONMENTS[venue]
+        self._wall = wall
+        self._tokens: dict[str, Token] = {}
+        self._callers: dict[str, Caller] = {}
+        self._by_certificate: dict[str, str] = {}
+        self._used: set[str] = set()
+        for token in store.all():
+            self._keep(token)
+
+    def verify(self, authorization: str, address_of: AddressOf) -> Caller:
+        """Who holds the secret of this header.
+
+        Args:
+            authorization: As "Bearer gw_...".
+            address_of: Where the call came from; asked only if the token cares.
+
+        Raises:
+            TokenInvalid: No such secret, or a revoked one.
+            TokenExpired: Its time is over.
+            NetworkNotAllowed: It may not be used from there.
+        """
+        bearer = _BEARER.fullmatch(authorization)
+        secret = bearer[1] if bearer is not None else ""
+        parts = _SECRET.fullmatch(secret)
+        token = self._tokens.get(parts[2]) if parts is not None else None
+        shown = hashlib.sha256(secret.encode(errors="replace")).digest()
+        is_right = hmac.compare_digest(shown, _NOBODY_HASH if token is None else token.secret_hash)
+        if token is None or parts is None or not is_right or parts[1] != self._environment:
+            raise TokenInvalid
+        return self._admit(token, address_of)
+
+    def verify_certificate(self, uris: Iterable[str], address_of: AddressOf) -> Caller:
+        """Whom a client certificate stands for.
+
+        Args:
+            uris: The URIs among its subject alternative names.
+            address_of: Where the call came from; asked only if the token cares.
+
+        Raises:
+            TokenInvalid: Nobody, or several.
+            TokenExpired, NetworkNotAllowed: As `verify`.
+        """
+        named = {self._by_certificate[uri] for uri in uris if uri in self._by_certificate}
+        if len(named) != 1:
+            raise TokenInvalid
+        return self._admit(self._tokens[named.pop()], address_of)
+
+    def usable(self, caller: Caller) -> bool:
+        """Whether a caller that was let in still may be here."""
+        token = self._tokens.get(caller.token_id)
+        return not caller.token_id or (token is not None and token.state(self._wall()) is TokenState.USABLE)
+
+    def has_usable_token(self) -> bool:
+        """Whether anybody could come in."""
+        now_ns = self._wall()
+        return any(token.state(now_ns) is TokenState.USABLE for token in self._tokens.values())
+
+    def list(self, strategy_id: str = "", *, include_ended: bool = False) -> Sequence[Token]:
+        """Tokens, newest first; of one strategy, or of all."""
+        now_ns = self._wall()
+        found = [
+            token
+            for token in self._tokens.values()
+            if (not strategy_id or token.strategy_id == strategy_id)
+            and (include_ended or token.state(now_ns) is TokenState.USABLE)
+        ]
+        return sorted(found, key=lambda token: (-token.create_time_ns, token.token_id))
+
+    async def mint(self, grant: Grant, ttl_ms: int = TTL_DEFAULT_MS) -> Minted:
+        """Make a token; durable when this returns.
+
+        Raises:
+            FieldInvalid: Scopes, strategy or ttl do not go together.
+            ResourceExhausted: There are as many as may be kept.
+            JournalUnavailable: It could not be kept, and is not valid.
+        """
+        violations = list(_violations_of(grant, self._by_certificate)) + list(_violations_of_ttl(ttl_ms))
+        if violations:
+            raise FieldInvalid.of(violations)
+        minted = self._minted(grant, ttl_ms)
+        await self._store.put((minted.token,), self._make_room())
+        self._keep(minted.token)
+        return minted
+
+    async def rotate(self, token_id: str, overlap_ms: int = OVERLAP_DEFAULT_MS, ttl_ms: int = TTL_DEFAULT_MS) -> Minted:
+        """Make a successor with the same rights; the old one ends after the overlap, both in one step.
+
+        Raises:
+            NotFound: There is none, or it has ended.
+            FieldInvalid: A duration is out of bounds.
+            JournalUnavailable: Nothing changed.
+        """
+        old = self._usable_token(token_id)
+        violations = list(_violations_of_ttl(ttl_ms))
+        if not 0 <= overlap_ms <= OVERLAP_MAX_MS:
+            violations.append(FieldViolation("overlap", "must be 0 to 7 days"))
+        if violations:
+            raise FieldInvalid.of(violations)
+        minted = self._minted(
+            Grant(old.strategy_id, old.scopes, old.symbols, old.max_order_notional, old.networks, old.certificate),
+            ttl_ms,
+        )
+        ending = dataclasses.replace(old, revoke_time_ns=self._wall() + overlap_ms * NANOS_PER_MS)
+        await self._store.put((minted.token, ending), self._make_room())
+        self._keep(ending)
+        self._keep(minted.token)
+        return minted
+
+    async def revoke(self, token_id: str) -> Token:
+        """End a token, now. Revoking again changes nothing.
+
+        Raises:
+            NotFound: There is none.
+            JournalUnavailable: It is ended in this process, but the disk could not keep that: a restart would
+                bring it back.
+        """
+        token = self._tokens.get(token_id)
+        if token is None:
+            raise NotFound("no such token", metadata=_RESOURCE)
+        if token.state(self._wall()) is TokenState.REVOKED:
+            return token
+        ended = dataclasses.replace(token, revoke_time_ns=self._wall())
+        self._keep(ended)  # first: whoever leaked it is out, whatever the disk says
+        await self._store.put((ended,))
+        return ended
+
+    async def keep_uses(self) -> None:
+        """Write down which tokens were used since the last time; for a caller that does so once a minute."""
+        used = [self._tokens[token_id] for token_id in self._used if token_id in self._tokens]
+        self._used.clear()
+        if used:
+            await self._store.put(used)
+
+    def _admit(self, token: Token, address_of: AddressOf) -> Caller:
+        now_ns = self._wall()
+        state = token.state(now_ns)
+        if state is TokenState.REVOKED:
+            raise TokenInvalid
+        if state is TokenState.EXPIRED:
+            raise TokenExpired("the token's time is over: mint or rotate")
+        if token.networks and not token.allows_address(address_of()):
+            raise NetworkNotAllowed("the token may not be used from this address")
+        if token.last_used_time_ns is None or now_ns - token.last_used_time_ns >= _USED_STEP_NS:
+            minute_ns = now_ns - now_ns % _USED_STEP_NS
+            self._tokens[token.token_id] = dataclasses.replace(token, last_used_time_ns=minute_ns)
+            self._used.add(token.token_id)
+        return self._callers[token.token_id]
+
+    def _usable_token(self, token_id: str) -> Token:
+        token = self._tokens.get(token_id)
+        if token is None or token.state(self._wall()) is not TokenState.USABLE:
+            raise NotFound("no such token, or it has ended", metadata=_RESOURCE)
+        return token
+
+    def _minted(self, grant: Grant, ttl_ms: int) -> Minted:
+        token_id = secrets.token_hex(_ID_BYTES)
+        while token_id in self._tokens:
+            token_id = secrets.token_hex(_ID_BYTES)
+        secret = f"gw_{self._environment}_{token_id}_{secrets.token_urlsafe(_SECRET_BYTES)}"
+        now_ns = self._wall()
+        token = Token(
+            token_id,
+            grant.strategy_id,
+            grant.scopes,
+            hashlib.sha256(secret.encode()).digest(),
+            now_ns,
+            now_ns + ttl_ms * NANOS_PER_MS,
+            grant.symbols,
+            grant.max_order_notional,
+            grant.networks,
+            grant.certificate,
+        )
+        return Minted(token, secret)
+
+    def _keep(self, token: Token) -> None:
+        self._tokens[token.token_id] = token
+        self._callers[token.token_id] = _caller_of(token)
+        if not token.certificate:
+            return
+        if token.revoke_time_ns is None:
+            self._by_certificate[token.certificate] = token.token_id
+        elif self._by_certificate.get(token.certificate) == token.token_id:
+            del self._by_certificate[token.certificate]
+
+    def _make_room(self) -> Sequence[str]:
+        """In a full table the oldest ended token goes; its id, for the store.
+
+        Raises:
+            ResourceExhausted: All of them are usable.
+        """
+        if len(self._tokens) < TOKENS_MAX:
+            return ()
+        now_ns = self._wall()
+        ended = [token for token in self._tokens.values() if token.state(now_ns) is not TokenState.USABLE]
+        if not ended:
+            raise ResourceExhausted(f"{TOKENS_MAX} tokens are as many as may be kept: revoke some")
+        oldest = min(ended, key=lambda token: token.create_time_ns)
+        del self._tokens[oldest.token_id], self._callers[oldest.token_id]
+        return (oldest.token_id,)
+
+
+def _caller_of(token: Token) -> Caller:
+    return Caller(
+        f"{token.strategy_id or 'operator'}/{token.token_id}",
+        token.strategy_id,
+        token.token_id,
+        token.scopes,
+        token.symbols,
+        token.max_order_notional,
+    )
+
+
+def _violations_of(grant: Grant, certificates: dict[str, str]) -> Iterable[FieldViolation]:
+    if not grant.scopes:
+        yield FieldViolation("scopes", "at least one is required")
+    if not grant.strategy_id and not grant.scopes <= OPERATOR_SCOPES:
+        yield FieldViolation("strategy_id", "is required: orders:read and orders:trade are a strategy's")
+    if grant.certificate and grant.certificate in certificates:
+        yield FieldViolation("certificate", "stands for another token already")
+
+
+def _violations_of_ttl(ttl_ms: int) -> Iterable[FieldViolation]:
+    if not 0 < ttl_ms <= TTL_MAX_MS:
+        yield FieldViolation("ttl", "must be more than 0 and at most 366 days")
