@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from tests.clients.messages import BEGIN, END, EPOCH_CHANGED, LOST, update
 from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
 from trading_gateway import (
     Bookmark,
@@ -27,33 +28,7 @@ from trading_gateway.order_updates import SNAPSHOT_OVERLAP_S, SNAPSHOT_REACH_S, 
 from trading_gateway.streams import GATEWAY_FEED, MarketDataStream
 from trading_gateway.v1 import market_data_pb2 as md, trading_pb2 as pb
 
-LOST = Refusal(grpc.StatusCode.UNAVAILABLE)
-EPOCH_CHANGED = Refusal(grpc.StatusCode.FAILED_PRECONDITION, "EPOCH_CHANGED")
 SECOND = 1_000_000_000
-BEGIN, END = "begin", "end"
-
-
-def update(
-    sequence: int, what: str = "event", recorded_ns: int = 0, sent_ns: int = 0, **order: Any
-) -> pb.StreamOrderUpdatesResponse:
-    """One message of an order stream; its token names its sequence."""
-    message = pb.StreamOrderUpdatesResponse(sequence=sequence, resume_token=f"t-{sequence}")
-    message.server_time.FromNanoseconds(sent_ns)
-    if what == BEGIN:
-        message.snapshot_begin.count = 1
-    elif what == END:
-        message.snapshot_end.count = 1
-    elif what == "snapshot_order":
-        message.snapshot_order.CopyFrom(pb.Order(**order))
-    elif what == "heartbeat":
-        message.heartbeat.upstream_connected = True
-    elif what == "feed":
-        message.feed_status.feed = "orders"
-    else:
-        message.event.kind = pb.OrderEvent.KIND_WORKING
-        message.event.record_time.FromNanoseconds(recorded_ns)
-        message.event.order.CopyFrom(pb.Order(**order))
-    return message
 
 
 def batch(sequence: int, *symbols: str, send_time_ns: int | None = None) -> md.StreamQuotesResponse:
@@ -354,63 +329,6 @@ def test_what_comes_late_is_flagged_stale() -> None:
         stream.accept(one)
     assert [one.quotes[0].stale for one in (in_time, late, ahead, late_again)] == [False, True, False, True]
     assert lag_s(late, lambda: now_ns) == pytest.approx(2.0)
-
-
-def order(state: Any, version: int, **fields: Any) -> pb.Order:
-    """The order that the waits below wait for."""
-    return pb.Order(order_id="o-1", strategy_id="momentum", state=state, version=version, **fields)
-
-
-def test_waiting_ends_with_the_event(client: Any, scripted: ScriptedGateway) -> None:
-    working, filled = order(pb.ORDER_STATE_WORKING, 2), order(pb.ORDER_STATE_FILLED, 3)
-    scripted.script("GetOrder", pb.GetOrderResponse(order=working))
-    requests = scripted.script(
-        "StreamOrderUpdates",
-        [update(5, BEGIN), update(5, END), update(6, order_id="another", state=pb.ORDER_STATE_FILLED), LOST],
-        [update(7, order_id="o-1", state=pb.ORDER_STATE_FILLED, version=3, strategy_id="momentum"), OPEN],
-    )
-    assert client.wait_for(working) == filled
-    assert [(one.strategy_id, one.resume_token) for one in requests] == [("momentum", ""), ("momentum", "t-6")]
-
-
-def test_waiting_for_what_already_happened_ends_at_once(client: Any, scripted: ScriptedGateway) -> None:
-    filled = order(pb.ORDER_STATE_FILLED, 3)
-    assert client.wait_for(filled) is filled
-    scripted.script("GetOrder", pb.GetOrderResponse(order=filled))
-    scripted.script("StreamOrderUpdates", [update(5, BEGIN), update(5, END), OPEN])
-    assert client.wait_for(order(pb.ORDER_STATE_SUBMITTING, 1)) == filled
-
-
-def test_waiting_goes_on_in_another_life_of_the_gateway(client: Any, scripted: ScriptedGateway) -> None:
-    """It counts versions anew; what it answers to a read is true all the same."""
-    old, new = order(pb.ORDER_STATE_WORKING, 9), order(pb.ORDER_STATE_WORKING, 1)
-    scripted.script("GetOrder", pb.GetOrderResponse(order=old), pb.GetOrderResponse(order=new))
-    ending = update(2, order_id="o-1", state=pb.ORDER_STATE_CANCELED, version=2)
-    scripted.script(
-        "StreamOrderUpdates",
-        [update(50, BEGIN), update(50, END), LOST],
-        [EPOCH_CHANGED],
-        [update(1, BEGIN), update(1, END), ending, OPEN],
-    )
-    assert client.wait_for(old, timeout_s=5).state == pb.ORDER_STATE_CANCELED
-
-
-def test_waiting_ends_in_time_and_says_where_the_order_stands(client: Any, scripted: ScriptedGateway) -> None:
-    working = order(pb.ORDER_STATE_WORKING, 2)
-    scripted.script("GetOrder", pb.GetOrderResponse(order=working))
-    scripted.script("StreamOrderUpdates", [update(5, BEGIN), update(5, END), OPEN])
-    with pytest.raises(TimeoutError, match="still working"):
-        client.wait_for(working, timeout_s=0.2)
-
-
-def test_waiting_takes_any_condition(client: Any, scripted: ScriptedGateway) -> None:
-    partly = {"order_id": "o-1", "version": 4, "filled_quantity": "2"}
-    scripted.script("StreamOrderUpdates", [update(5, BEGIN), update(5, "snapshot_order", **partly), OPEN])
-    waited = client.wait_for(
-        order(pb.ORDER_STATE_WORKING, 2, external=True), until=lambda one: one.filled_quantity == "2"
-    )
-    assert waited.version == 4
-    assert scripted.requests["StreamOrderUpdates"][0].all_strategies
 
 
 def test_closing_the_client_ends_its_streams(scripted: ScriptedGateway) -> None:

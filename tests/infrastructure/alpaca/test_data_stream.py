@@ -7,8 +7,6 @@ import json
 import logging
 import random
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
 import msgpack
@@ -19,7 +17,8 @@ from gateway.domain.models.market_data import SubscriptionSet
 from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.infrastructure.alpaca import reconnect, sockets
 from gateway.infrastructure.alpaca.reconnect import BackOff
-from gateway.infrastructure.alpaca.streaming_adapter import MarketDataFeed, StreamingAdapter
+from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
+from tests.infrastructure.alpaca.feeds import NOW_NS, QUICK, T_NS, feed_at, forever, quote, serving, wanted
 from tests.infrastructure.alpaca.listeners import MarketNotes
 from tests.infrastructure.alpaca.scripted import (
     KEY,
@@ -32,17 +31,6 @@ from tests.infrastructure.alpaca.scripted import (
     until,
 )
 
-QUICK = BackOff(first_s=0.01, max_s=0.05, spacing_s=0.02, crowded_s=0.2, refused_s=0.4)
-NOW_NS = 1_790_000_000_000_000_000
-T_NS = 1_789_999_999_123_456_789
-
-
-def quote(symbol: str = "AAPL", **changes: Any) -> dict[str, Any]:
-    return {
-        "T": "q", "S": symbol, "bx": "V", "bp": 240.23, "bs": 3, "ax": "Q", "ap": 240.25, "as": 1, "c": ["R"], "z": "C",
-        "t": msgpack.Timestamp(*divmod(T_NS, 10**9)),
-    } | changes  # fmt: skip
-
 
 def trade(symbol: str = "AAPL") -> dict[str, Any]:
     return {"T": "t", "S": symbol, "i": 1, "x": "V", "p": 240.24, "s": 5, "c": ["@"], "z": "C", "t": quote()["t"]}
@@ -50,39 +38,6 @@ def trade(symbol: str = "AAPL") -> dict[str, Any]:
 
 def bar(symbol: str = "AAPL") -> dict[str, Any]:
     return {"T": "b", "S": symbol, "o": 1.0, "h": 1.0, "l": 1.0, "c": 1.0, "v": 1, "n": 1, "vw": 1.0, "t": quote()["t"]}
-
-
-def wanted(**channels: str) -> SubscriptionSet:
-    return SubscriptionSet({Channel(name): frozenset(symbols.split()) for name, symbols in channels.items()})
-
-
-async def forever() -> None:
-    await asyncio.Event().wait()
-
-
-@asynccontextmanager
-async def feed_at(
-    venue: ScriptedSocket, notes: MarketNotes, back_off: BackOff = QUICK, feed: DataFeed = DataFeed.IEX
-) -> AsyncIterator[MarketDataFeed]:
-    async with factory_at(venue.url) as factory:
-        adapter = StreamingAdapter(factory, lambda: NOW_NS, back_off, random.Random(7))
-        yield await adapter.open_market_data(feed, notes)
-        await adapter.close()
-
-
-def serving(*frames: list[dict[str, Any]] | bytes | str, stay: bool = True, **have: set[str]) -> Talk:
-    """Greet, acknowledge one change, send frames, and stay; later changes are acknowledged too."""
-
-    async def talk(connection: ServerConnection) -> None:
-        await greet(connection)
-        subscribed = dict(have)
-        await acknowledge(connection, subscribed)
-        for frame in frames:
-            await connection.send(frame if isinstance(frame, bytes | str) else msgpack.packb(frame))
-        while stay:
-            await acknowledge(connection, subscribed)
-
-    return talk
 
 
 async def test_from_first_subscription_to_quotes_and_what_is_told() -> None:
@@ -338,105 +293,6 @@ async def test_the_wait_stays_short_when_a_handshake_succeeded_though_no_data_ca
         await until(lambda: len(venue.opened) == 7)
         apart = [later - earlier for earlier, later in zip(venue.opened_at, venue.opened_at[1:], strict=False)]
         assert max(apart) < 0.5, apart
-
-
-async def test_closing_frees_the_socket_in_every_state() -> None:
-    async def mute(connection: ServerConnection) -> None:
-        await connection.wait_closed()
-
-    async def half(connection: ServerConnection) -> None:
-        await greet(connection)
-        await connection.wait_closed()
-
-    for talk in (mute, half, serving([quote()])):
-        notes = MarketNotes()
-        async with ScriptedSocket(talk) as venue, feed_at(venue, notes) as feed:
-            await feed.set_subscriptions(wanted(quotes="AAPL"))
-            await until(lambda venue=venue: venue.opened)
-            await asyncio.sleep(0.02)
-            began = time.monotonic()
-            await feed.close()
-            assert time.monotonic() - began < 2.0
-            await feed.close()
-            await until(lambda venue=venue: venue.closed == 1)
-            await feed.set_subscriptions(wanted(quotes="MSFT"))
-            await asyncio.sleep(0.05)
-            assert len(venue.opened) == 1, "closed is closed"
-
-
-async def test_closing_a_peer_that_answers_nothing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sockets, "CLOSE_TIMEOUT_S", 0.1)
-
-    async def deaf(connection: ServerConnection) -> None:
-        await greet(connection)
-        await acknowledge(connection, {})
-        connection.transport.pause_reading()
-        await forever()
-
-    notes = MarketNotes()
-    async with ScriptedSocket(deaf) as venue, feed_at(venue, notes) as feed:
-        await feed.set_subscriptions(wanted(quotes="AAPL"))
-        await until(lambda: notes.sets)
-        began = time.monotonic()
-        await feed.close()
-        assert time.monotonic() - began < 1.0
-
-
-async def test_close_before_anything_began_is_nothing() -> None:
-    async with ScriptedSocket(serving()) as venue, feed_at(venue, MarketNotes()) as feed:
-        await feed.close()
-        await feed.set_subscriptions(wanted(quotes="AAPL"))
-        await asyncio.sleep(0.02)
-        assert venue.opened == []
-
-
-async def test_an_empty_set_closes_the_socket_and_a_new_one_opens_it_again() -> None:
-    notes = MarketNotes()
-    async with ScriptedSocket(serving()) as venue, feed_at(venue, notes) as feed:
-        await feed.set_subscriptions(wanted(quotes="AAPL"))
-        await until(lambda: "live" in notes.state_names())
-        await feed.set_subscriptions(wanted())
-        await until(lambda: venue.closed == 1)
-        assert notes.states[-1] == (FeedState.DISCONNECTED, "nothing is subscribed", 0)
-        await feed.set_subscriptions(wanted(quotes="MSFT"))
-        await until(lambda: notes.state_names().count("live") == 2)
-        assert notes.sets[-1].symbols[Channel.QUOTES] == {"MSFT"}
-
-
-async def test_off_and_on_again_at_once_never_holds_two_sockets() -> None:
-    open_now = 0
-    most = 0
-
-    async def counted(connection: ServerConnection) -> None:
-        nonlocal open_now, most
-        open_now += 1
-        most = max(most, open_now)
-        try:
-            await serving()(connection)
-        finally:
-            open_now -= 1
-
-    notes = MarketNotes()
-    async with ScriptedSocket(counted) as venue, feed_at(venue, notes) as feed:
-        await feed.set_subscriptions(wanted(quotes="AAPL"))
-        await until(lambda: "live" in notes.state_names())
-        changes = [wanted(), wanted(quotes="MSFT"), wanted(), wanted(quotes="NVDA")]
-        await asyncio.gather(*(feed.set_subscriptions(change) for change in changes))
-        await until(lambda: notes.sets[-1].symbols[Channel.QUOTES] == {"NVDA"})
-        assert most == 1
-
-
-async def test_a_caller_that_is_canceled_while_it_closes_is_canceled() -> None:
-    notes = MarketNotes()
-    async with ScriptedSocket(serving()) as venue, feed_at(venue, notes) as feed:
-        await feed.set_subscriptions(wanted(quotes="AAPL"))
-        await until(lambda: "live" in notes.state_names())
-        closing = asyncio.create_task(feed.close())
-        await asyncio.sleep(0)
-        closing.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await closing
-        await until(lambda: venue.closed == 1)
 
 
 async def test_leaving_a_symbol_that_was_never_there_is_nothing() -> None:

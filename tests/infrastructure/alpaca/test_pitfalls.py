@@ -120,18 +120,18 @@ HELD_BY: dict[str, tuple[str, ...]] = {
         "test_order_stream::test_a_quiet_feed_never_learns_to_wait_long",
     ),
     "S10": (
-        "test_data_stream::test_closing_frees_the_socket_in_every_state",
-        "test_data_stream::test_closing_a_peer_that_answers_nothing_is_bounded",
+        "test_data_stream_closing::test_closing_frees_the_socket_in_every_state",
+        "test_data_stream_closing::test_closing_a_peer_that_answers_nothing_is_bounded",
         "test_order_stream::test_closing_frees_the_socket",
     ),
-    "S11": ("test_data_stream::test_close_before_anything_began_is_nothing",),
+    "S11": ("test_data_stream_closing::test_close_before_anything_began_is_nothing",),
     "S12": (
         "test_data_stream::test_changes_while_connecting_are_all_in_place_once_connected",
         "test_subscriptions::test_whatever_is_wanted_however_late_the_answers_the_venue_ends_with_exactly_that",
     ),
     "S13": (
         "test_data_stream::test_leaving_a_symbol_that_was_never_there_is_nothing",
-        "test_data_stream::test_an_empty_set_closes_the_socket_and_a_new_one_opens_it_again",
+        "test_data_stream_closing::test_an_empty_set_closes_the_socket_and_a_new_one_opens_it_again",
     ),
     "S14": ("test_data_stream::test_a_large_frame_is_taken",),
     "S15": (

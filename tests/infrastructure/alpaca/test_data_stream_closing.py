@@ -1,0 +1,119 @@
+"""The end of a market-data connection, whoever ends it and in whatever state: bounded, and no socket is left."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+from websockets.asyncio.server import ServerConnection
+
+from gateway.domain.types import Channel, FeedState
+from gateway.infrastructure.alpaca import sockets
+from tests.infrastructure.alpaca.feeds import feed_at, forever, quote, serving, wanted
+from tests.infrastructure.alpaca.listeners import MarketNotes
+from tests.infrastructure.alpaca.scripted import (
+    ScriptedSocket,
+    acknowledge,
+    greet,
+    until,
+)
+
+
+async def test_closing_frees_the_socket_in_every_state() -> None:
+    async def mute(connection: ServerConnection) -> None:
+        await connection.wait_closed()
+
+    async def half(connection: ServerConnection) -> None:
+        await greet(connection)
+        await connection.wait_closed()
+
+    for talk in (mute, half, serving([quote()])):
+        notes = MarketNotes()
+        async with ScriptedSocket(talk) as venue, feed_at(venue, notes) as feed:
+            await feed.set_subscriptions(wanted(quotes="AAPL"))
+            await until(lambda venue=venue: venue.opened)
+            await asyncio.sleep(0.02)
+            began = time.monotonic()
+            await feed.close()
+            assert time.monotonic() - began < 2.0
+            await feed.close()
+            await until(lambda venue=venue: venue.closed == 1)
+            await feed.set_subscriptions(wanted(quotes="MSFT"))
+            await asyncio.sleep(0.05)
+            assert len(venue.opened) == 1, "closed is closed"
+
+
+async def test_closing_a_peer_that_answers_nothing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sockets, "CLOSE_TIMEOUT_S", 0.1)
+
+    async def deaf(connection: ServerConnection) -> None:
+        await greet(connection)
+        await acknowledge(connection, {})
+        connection.transport.pause_reading()
+        await forever()
+
+    notes = MarketNotes()
+    async with ScriptedSocket(deaf) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: notes.sets)
+        began = time.monotonic()
+        await feed.close()
+        assert time.monotonic() - began < 1.0
+
+
+async def test_close_before_anything_began_is_nothing() -> None:
+    async with ScriptedSocket(serving()) as venue, feed_at(venue, MarketNotes()) as feed:
+        await feed.close()
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await asyncio.sleep(0.02)
+        assert venue.opened == []
+
+
+async def test_an_empty_set_closes_the_socket_and_a_new_one_opens_it_again() -> None:
+    notes = MarketNotes()
+    async with ScriptedSocket(serving()) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: "live" in notes.state_names())
+        await feed.set_subscriptions(wanted())
+        await until(lambda: venue.closed == 1)
+        assert notes.states[-1] == (FeedState.DISCONNECTED, "nothing is subscribed", 0)
+        await feed.set_subscriptions(wanted(quotes="MSFT"))
+        await until(lambda: notes.state_names().count("live") == 2)
+        assert notes.sets[-1].symbols[Channel.QUOTES] == {"MSFT"}
+
+
+async def test_off_and_on_again_at_once_never_holds_two_sockets() -> None:
+    open_now = 0
+    most = 0
+
+    async def counted(connection: ServerConnection) -> None:
+        nonlocal open_now, most
+        open_now += 1
+        most = max(most, open_now)
+        try:
+            await serving()(connection)
+        finally:
+            open_now -= 1
+
+    notes = MarketNotes()
+    async with ScriptedSocket(counted) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: "live" in notes.state_names())
+        changes = [wanted(), wanted(quotes="MSFT"), wanted(), wanted(quotes="NVDA")]
+        await asyncio.gather(*(feed.set_subscriptions(change) for change in changes))
+        await until(lambda: notes.sets[-1].symbols[Channel.QUOTES] == {"NVDA"})
+        assert most == 1
+
+
+async def test_a_caller_that_is_canceled_while_it_closes_is_canceled() -> None:
+    notes = MarketNotes()
+    async with ScriptedSocket(serving()) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: "live" in notes.state_names())
+        closing = asyncio.create_task(feed.close())
+        await asyncio.sleep(0)
+        closing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await closing
+        await until(lambda: venue.closed == 1)
