@@ -74,12 +74,12 @@ class Cancellations:
 
     async def request(self, order_id: str) -> Order:
         """Owe the end of an order; returns when that is journaled. The caller may go away meanwhile."""
-        return await asyncio.shield(self._tasks.spawn(self._request(order_id)))
+        return await self._tasks.see_through(self._request(order_id))
 
     async def request_all(self, scope: CancelScope) -> list[CancelResult]:
         """Owe the end of every open order in scope, as it is at this moment. The caller may go away meanwhile."""
         covered = [order.order_id for order in self._orders.open_orders() if _in_scope(order, scope)]
-        return await asyncio.shield(self._tasks.spawn(self._request_each(covered)))
+        return await self._tasks.see_through(self._request_each(covered))
 
     async def _request_each(self, covered: Sequence[str]) -> list[CancelResult]:
         results: list[CancelResult] = []

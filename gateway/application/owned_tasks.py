@@ -12,9 +12,11 @@ from typing import Any, Final, TypeVar
 
 import structlog
 
-from gateway.domain.errors import GatewayError, TooManyCalls
+from gateway.domain.errors import Draining, GatewayError, TooManyCalls
 
 TASKS_MAX: Final = 50_000
+CLOSE_WAIT_S: Final = 1.0
+"""For what was begun after a shutdown had waited for everything: cancels and changes of the trading state come late."""
 
 T = TypeVar("T")
 _log = structlog.get_logger(__name__)
@@ -27,6 +29,7 @@ class OwnedTasks:
         self._tasks_max = tasks_max
         self._tasks: set[asyncio.Task[Any]] = set()
         self._lasting: set[asyncio.Task[Any]] = set()
+        self._is_closed = False
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -55,6 +58,23 @@ class OwnedTasks:
         task.add_done_callback(self._ended)
         return task
 
+    async def see_through(self, work: Coroutine[Any, Any, T]) -> T:
+        """Begin something and wait for its end, which comes also when whoever waits goes away.
+
+        Raises:
+            Draining: The gateway ends and will not see to it any more.
+        """
+        if self._is_closed:
+            work.close()
+            raise Draining("The gateway is shutting down.")
+        task = self.spawn(work)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if self._is_closed and task.cancelled():
+                raise Draining("The gateway is shutting down.") from None
+            raise
+
     async def drain(self, timeout_s: float) -> None:
         """Wait for what has requests in flight, and for all that follows from them; at most so long."""
         loop = asyncio.get_running_loop()
@@ -62,8 +82,10 @@ class OwnedTasks:
         while (running := self._tasks - self._lasting) and (left_s := until - loop.time()) > 0:
             await asyncio.wait(running, timeout=left_s)
 
-    async def cancel(self) -> None:
-        """End everything that still runs."""
+    async def close(self) -> None:
+        """End: what is asked for from now on is refused, what a caller waits for may finish, the rest is canceled."""
+        self._is_closed = True
+        await self.drain(CLOSE_WAIT_S)
         running = set(self._tasks)
         for task in running:
             task.cancel()

@@ -139,7 +139,7 @@ class TradingEngine:
         for task in self._running:
             task.cancel()
         await asyncio.gather(*self._running, return_exceptions=True)
-        await self._tasks.cancel()
+        await self._tasks.close()
 
     async def submit(self, request: OrderRequest, call: CallContext) -> Submitted:
         """Send an order at most once; the same key again asks what became of it.

@@ -174,7 +174,7 @@ class TradingStates:
         wanted = TradingState(mode, reason, set_by, automatic)
         is_tighter = mode.severity >= self._state.mode.severity
         work = self._tighten(wanted) if is_tighter else self._loosen(wanted, expected_version)
-        return await asyncio.shield(self._tasks.spawn(work))
+        return await self._tasks.see_through(work)
 
     def note_refusal(self, error: BaseException) -> None:
         """The venue would not take a change: stop sending where it says that no other will fare better.

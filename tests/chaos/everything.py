@@ -87,6 +87,7 @@ def processes(
     summary = Summary(orders=result.orders)
     summary.fired.update(result.fired)
     summary.take_report(result.report, f"the records are in {folder}")
+    summary.failures += [f"{text}\n    the records are in {folder}" for text in result.failures]
     summary.void += result.report.void
     silent = [name for name, count in result.fired.items() if not count]
     if silent:

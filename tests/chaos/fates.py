@@ -12,6 +12,7 @@ from tests.chaos.world import (
     KILL_NS,
     MS,
     RELEASE_NS,
+    SECOND,
     START_NS,
     STOP_NS,
     UP_NS,
@@ -440,6 +441,10 @@ def make(seed: int, orders: int = ORDERS) -> World:
     _orders(world, orders)
     _stop(world)
     world.act(HEALED_NS, "healed")
+    usual = {"rss_kib": 140_000, "fds": 60, "threads": 24, "tasks": 40}
+    for time_ns, is_baseline in ((HEALED_NS + SECOND, True), (HEALED_NS + 2 * SECOND, False)):
+        world.act(time_ns, "resources", is_baseline=is_baseline, **usual)
+    world.act(END_NS, "secrets", files=12, found=[])
     for time_ns in range(HEALED_NS + 500 * MS, HEALED_NS + 800 * MS, 100 * MS):
         filled(world, time_ns)
     return world

@@ -55,6 +55,10 @@ ACTS: Final[Mapping[str, str]] = {
     "foreign_order": "venue_client_order_id: somebody else placed it at the venue",
     "journal_wiped": "the journal was lost or replaced by an older one",
     "health": "status: what a health check said",
+    "stop_gateway": "SIGTERM; exit_code, elapsed_ms",
+    "freeze_gateway": "SIGSTOP for so many ms: frozen_ms",
+    "resources": "of the gateway's process: rss_kib, fds, threads, tasks; is_baseline: the others are compared with it",
+    "secrets": "files: how many were searched for planted secrets; found: those that have one",
     "healed": "no fault is left: from now on everything must work again",
     "quiescent": "settle + 30 s have passed; venue: `venue_truth`; gateway: {open_orders, reserved_usd}",
 }

@@ -6,7 +6,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
-from tests.chaos.checker import control, lifecycle, money, once, streams, void
+from tests.chaos.checker import control, lifecycle, machine, money, once, streams, void
 from tests.chaos.checker.findings import Finding, Invariant
 from tests.chaos.checker.records import Records
 
@@ -18,10 +18,19 @@ INVARIANTS: Final[tuple[Invariant, ...]] = tuple(
             *streams.INVARIANTS,
             *lifecycle.INVARIANTS,
             *money.INVARIANTS,
+            *machine.INVARIANTS,
         ),
         key=lambda invariant: int(invariant.name.removeprefix("I")),
     )
 )
+
+LATER: Final = {
+    "I11": "nobody acts beyond their permission: with identity",
+    "I12": "exposure stays within the limits at every instant: with limits",
+    "I25": "every quote is the newest, and flagged when it is stale: with histories of market data",
+    "I26": "an upstream outage is told on every stream of market data: likewise",
+}
+"""Invariants that are not checked yet, and with which capability they come."""
 
 
 class Verdict(enum.IntEnum):
@@ -71,6 +80,7 @@ class Report:
             finding = self.findings[invariant.name]
             facts = f"{finding.facts:,}" if finding.facts else "not exercised"
             lines.append(f"{invariant.name:<10} {facts:>13} {finding.count:>11,}  {invariant.text}")
+        lines += [f"{name:<10} {'not checked':>13} {'':>11}  {text}" for name, text in LATER.items()]
         for name, finding in self.findings.items():
             lines += [f"{name}: {one.subject}: {one.text}" for one in finding.violations]
             if finding.count > len(finding.violations):

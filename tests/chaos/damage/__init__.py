@@ -5,7 +5,7 @@ world is finished; one of a single record after it. `caught_by` are the invarian
 too, for one mistake breaks several promises.
 """
 
-from tests.chaos.damage import books, control, sending, telling
+from tests.chaos.damage import books, control, machine, sending, telling
 from tests.chaos.damage.registry import RecordBug, bugs, spoiled
 
-__all__ = ["RecordBug", "books", "bugs", "control", "sending", "spoiled", "telling"]
+__all__ = ["RecordBug", "books", "bugs", "control", "machine", "sending", "spoiled", "telling"]

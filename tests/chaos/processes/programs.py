@@ -29,6 +29,13 @@ CASH_USD: Final = 10_000_000
 RATE_LIMIT_PER_MINUTE: Final = 100_000
 """Never reached. Without a limit, a 429 made by a fault would tell of Alpaca's 200 a minute, and the gateway would keep
 to them: lookups of what a broken network left unknown then leave nothing for the prices that new orders need."""
+CANARIES: Final = {
+    "GATEWAY_API_KEY": "PKCANARY0ACCOUNT0KEY",
+    "GATEWAY_API_SECRET": "canary-account-secret-6f1d0c",
+    "GATEWAY_EMULATOR_KEY": "EKCANARY0EMULATOR0KEY",
+    "GATEWAY_EMULATOR_SECRET": "canary-emulator-secret-93ab7e",
+}
+"""Keys that exist nowhere else: who finds one in a file has found a leak."""
 EMULATOR_READY: Final = "emulator ready at "
 
 
@@ -103,6 +110,11 @@ class Program:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send one; it alone gets it, not what it started."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def stop(self) -> None:
         """Ask it to end."""
         if self._process is None or not self.is_running:
@@ -159,8 +171,14 @@ def gateway(folder: Path, venue_url: str, port: int) -> Program:
     return Program(
         [*command, "--venue-url", venue_url, "--data-dir", str(folder / "gateway")],
         folder / "gateway.log",
-        {"GATEWAY_LOG_LEVEL": "warning", "GATEWAY_VENUE_REQUESTS_PER_MINUTE": str(RATE_LIMIT_PER_MINUTE)},
+        {**CANARIES, "GATEWAY_LOG_LEVEL": "warning", "GATEWAY_VENUE_REQUESTS_PER_MINUTE": str(RATE_LIMIT_PER_MINUTE)},
     )
+
+
+def is_listening(port: int) -> bool:
+    """Whether somebody answers at a port now."""
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def wait_listening(program: Program, port: int) -> None:
@@ -171,9 +189,8 @@ def wait_listening(program: Program, port: int) -> None:
     """
     until = time.monotonic() + START_S_MAX
     while time.monotonic() < until:
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
+        if is_listening(port):
+            return
         if not program.is_running:
             break
         time.sleep(POLL_S)

@@ -14,7 +14,8 @@ from typing import Final
 
 from tests.chaos.checker import Records, Report, Settings, check
 from tests.chaos.history import HistoryWriter, venue_truth
-from tests.chaos.processes import programs
+from tests.chaos.processes import machine, programs
+from tests.chaos.processes.endings import FROZEN_S, RECOVERIES_KILLED, Endings
 from tests.chaos.processes.mischief import Mischief
 from tests.chaos.processes.network import Network
 from tests.chaos.processes.strategies import Strategy, wall_ns
@@ -46,6 +47,9 @@ class Wanted:
         on_disturbed: Called when the undisturbed traffic is over: others may have what is left of the machine.
         on_quiet: Called when the settle window begins: nothing is asked of the machine any more.
         with_network: Break connections as well; an order whose request is lost there is unknown for the settle window.
+        endings: Ends of other kinds than a kill, one after the other, spread among the kills.
+        frozen_s: How long a stopped process sleeps.
+        recoveries: How many starts in a row are killed.
         is_settled: Wait for the settle window at the end; without it only what needs no quiescence is judged.
     """
 
@@ -55,6 +59,9 @@ class Wanted:
     kills: int = 60
     with_faults: bool = True
     with_network: bool = False
+    endings: int = 6
+    frozen_s: float = FROZEN_S
+    recoveries: int = RECOVERIES_KILLED
     is_settled: bool = True
     undisturbed_s: float = UNDISTURBED_S
     until: float = float("inf")
@@ -72,6 +79,7 @@ class Result:
     kills: int
     fired: dict[str, int]
     per_second: float
+    failures: list[str]
 
 
 def run(wanted: Wanted) -> Result:
@@ -88,7 +96,7 @@ class _Run:
         self._notes = HistoryWriter(folder / "run.history.jsonl", "run", "1")
         self._emulator = programs.emulator(folder)
         self._port = programs.free_port()
-        self._kills = 0
+        self._kills = self._ended = 0
         self._is_trading = True
         self._bursts: list[asyncio.Task[None]] = []
         self._fired: dict[str, int] = {}
@@ -108,13 +116,17 @@ class _Run:
 
     async def _with_gateway(self, url: str) -> Result:
         address = f"127.0.0.1:{self._port}"
-        await self._boot()
         seeds = [self._random.randrange(2**32) for _ in STRATEGIES]
         folder = self._wanted.folder
         self._strategies = [Strategy(name, address, folder, seed) for name, seed in zip(STRATEGIES, seeds, strict=True)]
         self._mischief = Mischief(url, self._notes)
+        self._endings = Endings(
+            self._gateway, self._port, self._strategies, self._notes, self._random,
+            self._wanted.frozen_s, self._wanted.recoveries,
+        )  # fmt: skip
         listeners = [asyncio.create_task(strategy.listen()) for strategy in self._strategies]
         try:
+            await self._endings.boot()
             await self._strategies[0].submit("first", self._strategies[0]._spec())
             began = time.monotonic()
             hands = [
@@ -125,7 +137,7 @@ class _Run:
             await asyncio.sleep(self._wanted.undisturbed_s)
             per_second = self._orders / (time.monotonic() - began)
             await self._disturb(hands)
-            await self._heal(hands, url)
+            await self._heal(hands, url, address)
         finally:
             for task in listeners:
                 task.cancel()
@@ -134,7 +146,7 @@ class _Run:
                 await strategy.close()
             self._gateway.stop()
         self._emulator.stop()
-        return Result(self._judge(), self._orders, self._kills, self._fired, per_second)
+        return Result(self._judge(), self._orders, self._kills, self._fired, per_second, self._endings.failures)
 
     @property
     def _orders(self) -> int:
@@ -148,7 +160,10 @@ class _Run:
         wanted = self._wanted
         playing: asyncio.Task[None] | None = None
         while self._is_short() and time.monotonic() < wanted.until:
-            if self._kills < wanted.kills:
+            if self._is_another_ending_due():
+                self._ended += 1
+                await self._endings.play_next()
+            elif self._kills < wanted.kills:
                 await self._kill()
             else:
                 await asyncio.sleep(0.2)
@@ -164,8 +179,13 @@ class _Run:
             await asyncio.wait([playing])
         await self._network.heal()
 
+    def _is_another_ending_due(self) -> bool:
+        wanted, between = self._wanted, self._wanted.kills // (self._wanted.endings + 1) + 1
+        return self._ended < wanted.endings and self._kills >= min(wanted.kills, (self._ended + 1) * between)
+
     def _is_short(self) -> bool:
-        return self._orders < self._wanted.orders or self._kills < self._wanted.kills
+        wanted = self._wanted
+        return self._orders < wanted.orders or self._kills < wanted.kills or self._ended < wanted.endings
 
     async def _kill(self) -> None:
         """Wait for traffic, then end the process in the middle of it, and start it at once."""
@@ -175,22 +195,16 @@ class _Run:
         for strategy in self._strategies:
             self._bursts += [asyncio.create_task(strategy.trade_once()) for _ in range(BURST)]
         await programs.wait_until(lambda: self._in_flight() >= IN_FLIGHT_MIN, UP_S_MAX, IN_FLIGHT_LOOKS_S)
-        self._gateway.kill()
+        self._endings.kill()
         self._kills += 1
-        self._notes.act("kill_gateway", time_ns=wall_ns())
         if self._kills % 10 == 0:
             self._wanted.tell(f"  {self._kills} kills, {self._orders} orders")
-        await self._boot()
+        await self._endings.boot()
 
     def _in_flight(self) -> int:
         return sum(strategy.in_flight for strategy in self._strategies)
 
-    async def _boot(self) -> None:
-        self._gateway.start()
-        self._notes.act("start_gateway", time_ns=wall_ns())
-        await asyncio.to_thread(programs.wait_listening, self._gateway, self._port)
-
-    async def _heal(self, hands: list[asyncio.Task[None]], url: str) -> None:
+    async def _heal(self, hands: list[asyncio.Task[None]], url: str, address: str) -> None:
         """Let the last faults fire, forget the others, and wait until nothing moves any more."""
         self._is_trading = True
         stragglers = [asyncio.create_task(self._strategies[0].trade(self._is_wanted)) for _ in range(4)]
@@ -203,11 +217,14 @@ class _Run:
         self._is_trading = False
         await asyncio.gather(*hands, *stragglers, *self._bursts)
         self._fired = await self._mischief.fired()
+        if self._wanted.endings:
+            self._fired |= self._endings.fired
         if self._wanted.with_network:
             self._fired |= self._network.fired
         await self._mischief.heal()
         self._notes.act("healed", time_ns=wall_ns())
         await self._strategies[0].submit("last", self._strategies[0]._spec())
+        await machine.compare_with_baseline(self._gateway.pid, address, self._strategies, self._notes)
         await self._strategies[0].cancel_all()
         if not self._wanted.is_settled:
             return
@@ -220,6 +237,7 @@ class _Run:
 
     def _judge(self) -> Report:
         folder = self._wanted.folder
+        machine.search_secrets(folder, self._notes)
         self._notes.close()
         settings = Settings(settle_ms=SETTLE_MS, initial_cash=Decimal(programs.CASH_USD))
         records = Records.read(

@@ -17,7 +17,8 @@ from tests.chaos.history import HistoryWriter, answer_json, error_json
 from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
 
 DEADLINE_S: Final = 10.0
-VALID_S: Final = 30.0
+VALID_S: Final = (30.0, 30.0, 30.0, 2.0)
+"""One of them; the last passes while a process is stopped."""
 RETRY_S: Final = (0.2, 0.4, 0.8, 1.5)
 GIVE_UP_S: Final = 180.0
 """An order whose fate its strategy does not know is asked for so long."""
@@ -46,6 +47,8 @@ class Strategy:
     Attributes:
         in_flight: Submissions that are not answered now.
         keys: That it has begun.
+        is_hearing: Its stream runs, and something came on it.
+        was_told_its_token: Whether the last stream that told something ended with UNAVAILABLE and a token.
     """
 
     def __init__(self, name: str, address: str, folder: Path, seed: int) -> None:
@@ -58,6 +61,8 @@ class Strategy:
         self.notes = HistoryWriter(folder / f"{name}.history.jsonl", name, "1")
         self._stream_notes = HistoryWriter(folder / f"{name}-stream.history.jsonl", f"{name}-stream", "1")
         self._token = ""
+        self.is_hearing = False
+        self.was_told_its_token = False
 
     async def trade(self, is_wanted: Any) -> None:
         """One hand: order after order while they are wanted."""
@@ -80,7 +85,7 @@ class Strategy:
 
         def request() -> pb.SubmitOrderRequest:
             return pb.SubmitOrderRequest(
-                strategy_id=self.name, client_order_id=key, spec=spec, valid_until=_in(VALID_S)
+                strategy_id=self.name, client_order_id=key, spec=spec, valid_until=_in(self._random.choice(VALID_S))
             )
 
         self.in_flight += 1
@@ -122,14 +127,18 @@ class Strategy:
         end: dict[str, Any] = {"code": "OK"}
         try:
             async for message in self._stub.StreamOrderUpdates(request):
+                self.is_hearing = True
                 notes.message(stream_id, message, time_ns=wall_ns())
                 if message.resume_token:
                     self._token = message.resume_token
         except grpc.aio.AioRpcError as error:
             end = error_json(error)
+            if self.is_hearing:
+                self.was_told_its_token = end["code"] == "UNAVAILABLE" and bool(end.get("resume_token"))
         except asyncio.CancelledError:
             notes.stream_ended(stream_id, {"code": "CANCELLED"}, time_ns=wall_ns())
             raise
+        self.is_hearing = False
         notes.stream_ended(stream_id, end, time_ns=wall_ns())
 
     async def _cancel(self, key: str) -> None:
@@ -144,7 +153,7 @@ class Strategy:
 
         def request() -> pb.ReplaceOrderRequest:
             return pb.ReplaceOrderRequest(
-                order=ref, client_order_id=new_key, quantity=quantity, valid_until=_in(VALID_S)
+                order=ref, client_order_id=new_key, quantity=quantity, valid_until=_in(self._random.choice(VALID_S))
             )
 
         await self._sure("ReplaceOrder", request)
