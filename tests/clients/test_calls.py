@@ -129,6 +129,15 @@ def test_an_ambiguous_error_is_repeated_under_the_same_key(client: Any, scripted
     assert requests[0] == requests[1] == requests[2]
 
 
+def test_a_repeated_call_warns_once(client: Any, scripted: ScriptedGateway, caplog: pytest.LogCaptureFixture) -> None:
+    """Who waits is told why, also where nobody has configured a log."""
+    scripted.script("GetOrder", LOST, LOST, pb.GetOrderResponse(order=ORDER))
+    client.get_order("o-1")
+    warned = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert len(warned) == 1
+    assert "UNAVAILABLE: scripted" in warned[0]
+
+
 def test_repeating_has_an_end_and_says_that_nothing_is_known(client: Any, scripted: ScriptedGateway) -> None:
     requests = scripted.script("SubmitOrder", LOST)
     with pytest.raises(GatewayError) as caught:

@@ -102,7 +102,8 @@ class Attempts:
         pause_s = self._policy.pause_s(self._failures, error, self._chance)
         if pause_s >= self._end_s - self._now_s():
             raise error
-        _log.info("%s is repeated in %.2f s: %s", self._call.path, pause_s, error)
+        level = logging.WARNING if self._failures == 1 else logging.INFO  # once a call: it may take seconds more
+        _log.log(level, "%s is repeated in %.2f s: %s", self._call.path, pause_s, error)
         return pause_s
 
     def _judge(self, error: GatewayError) -> None:
