@@ -277,7 +277,7 @@ class World:
         fired = {fault.value: count for fault, count in sorted(self._weather.fired.items())}
         return Outcome(
             self._plan.seed, report, self._record.lines, journal, self._history, self._bugs, fired,
-            self._lives - 1, self._crashed_at, self._passed, self._loop.time(),
+            self._lives - 1, self._crashed_at, self._passed,
         )  # fmt: skip
 
     # Lives.
