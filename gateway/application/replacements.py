@@ -229,10 +229,10 @@ class Replacements:
         call: CallContext,
     ) -> None:
         order_id = command.order_id
-        attempts = 1
+        attempts, begun = 1, self._orders.order(order_id)
         while True:
             order = self._orders.order(order_id)
-            too_late = self._too_late(order, key, changes, valid_until_ns, clearance)
+            too_late = self._too_late(begun, order, changes, valid_until_ns, clearance)
             if too_late is not None:
                 await self._refuse(command, key, too_late)
                 return
@@ -241,7 +241,7 @@ class Replacements:
                 answer = await self._venue.replace(
                     self._calls.on_behalf(call, BudgetLane.ORDER, clearance, order_id),
                     order.venue_order_id,
-                    venue_client_order_id(order.strategy_id, key),
+                    order.pending_replace_id,
                     asked,
                 )
             except TradingStopped as error:
@@ -264,7 +264,7 @@ class Replacements:
             await self._record_attempt(order_id, key, changes, attempts)
 
     def _too_late(
-        self, order: Order, key: str, changes: OrderChanges, valid_until_ns: int, clearance: Clearance
+        self, begun: Order, order: Order, changes: OrderChanges, valid_until_ns: int, clearance: Clearance
     ) -> GatewayError | None:
         """Why a replace that has not left must not leave any more: what leaves is what the journal has pending."""
         try:
@@ -275,7 +275,7 @@ class Replacements:
             return OrderTerminal("The order ended before the replace was sent.", metadata={"state": order.state.value})
         if order.cancel_request_time_ns is not None:
             return NotSent("The order was canceled before the replace was sent.")
-        if order.pending_replace_id != venue_client_order_id(order.strategy_id, key):
+        if (order.pending_replace_id, order.venue_order_id) != (begun.pending_replace_id, begun.venue_order_id):
             return NotSent("The order was changed otherwise before the replace was sent.")
         if changes.quantity is not None and not changes.quantity > order.filled_quantity:
             return OrderNotReplaceable("As much, or more, was filled before the replace was sent.")

@@ -368,10 +368,14 @@ def _replaced(order: Order, event: JournalEvent) -> dict[str, Any]:
 
 
 def _completed(order: Order, successor: VenueOrder) -> dict[str, Any]:
-    """Both halves of a replace are known: the order reads as was asked, by us or by somebody else."""
+    """Both halves of a replace are known: the order reads as was asked, by us or by somebody else.
+
+    Somebody else's says nothing of ours, if one is pending: the venue has refused it, or will.
+    """
     asked = order.pending_replace
-    spec = changed(order.spec, asked) if asked is not None else _as_replaced(order, successor)
-    return {"pending_replace": None, "pending_replace_id": "", "spec": spec}
+    if asked is None or successor.venue_client_order_id != order.pending_replace_id:
+        return {"spec": _as_replaced(order, successor)}
+    return {"pending_replace": None, "pending_replace_id": "", "spec": changed(order.spec, asked)}
 
 
 def _completes(order: Order, event: JournalEvent) -> bool:

@@ -24,6 +24,7 @@ from gateway.domain.errors import (
     FieldInvalid,
     KeyFate,
     NotReplaceableYet,
+    NotSent,
     OrderNotFound,
     OrderNotReplaceable,
     OrderRejected,
@@ -162,6 +163,26 @@ class TestReplace:
         await rig.clock.advance(60)
         assert rig.order("k1").state is OrderState.WORKING
         assert rig.kinds("k1").count("replace_rejected") == 2
+
+    async def test_somebody_elses_replace_is_not_taken_for_ours(self, rig: Rig) -> None:
+        """By hand, say, while ours waits to be sent: the order reads as the venue has it, and ours was never sent."""
+        await rig.submit("k1", BUY)
+        await settle()
+        rig.trouble.before = [VenueUnreachable("no connection")]
+        asking = asyncio.create_task(replace(rig, "k1", "k2", changes(limit_price=91)))
+        await until(lambda: not rig.trouble.before)
+        await settle()
+        by_hand = changes(limit_price=85, quantity=7)
+        await rig.venue.trading.replace_order(rig.call(), rig.order("k1").venue_order_id, "by-hand", by_hand)
+        await settle()
+        order = rig.order("k1")
+        assert (order.spec.limit_price, order.spec.quantity) == (85, 7)
+        await rig.clock.advance(1)
+        with pytest.raises(NotSent) as caught:
+            await asking
+        assert (caught.value.key, rig.trouble.patches) == (KeyFate.SPENT, [])
+        order = rig.order("k1")
+        assert (order.state, order.spec.limit_price, order.leaves_quantity) == (OrderState.WORKING, 85, 7)
 
     async def test_a_refusal_leaves_the_order_and_is_the_keys_answer(self, rig: Rig) -> None:
         await rig.submit("k1", BUY)
