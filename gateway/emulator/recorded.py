@@ -402,7 +402,7 @@ def open_exchange(
     """The exchange of a data directory as it was left, or a new one; without a directory, a temporary one.
 
     Args:
-        config: Settings. Of an old account the cash and seed that it began with stay.
+        config: Settings. Of an old account the cash, seed and life that it began with stay.
         assets: What can be traded now.
         now_ns: The instant at which a new account begins.
         data_dir: Made when it is missing.
@@ -437,7 +437,7 @@ def _open(ledger: Ledger, config: ExchangeConfig, assets: tuple[Asset, ...], now
     former = config_from_json(first["config"])
     exchange = RecordedExchange(ledger, former, assets_from_json(first["assets"]), first["t"])
     exchange.start_recording(_replay(exchange, lines))
-    wanted = with_changes(config, cash=former.cash, seed=former.seed)
+    wanted = with_changes(config, cash=former.cash, seed=former.seed, life=former.life)
     if wanted != exchange.config:
         exchange.reconfigure(now_ns, wanted)
     if set(assets) != set(exchange.assets(status=ACTIVE)):

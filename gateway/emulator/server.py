@@ -134,7 +134,14 @@ class Emulator:
     ) -> None:
         self.options = options
         self.market = make_market(options)
-        config = ExchangeConfig(cash=options.cash, seed=options.seed, session=options.session_rule, **options.exchange)
+        life = "" if options.data_dir is not None else str(clock())
+        told: dict[str, Any] = {
+            "cash": options.cash,
+            "seed": options.seed,
+            "life": life,
+            "session": options.session_rule,
+        }
+        config = ExchangeConfig(**told | options.exchange)
         self._lock = None if options.data_dir is None else lock_directory(options.data_dir)
         try:
             self.record = Record(None if options.data_dir is None else options.data_dir / RECORD_FILE, clock)

@@ -109,7 +109,7 @@ async def in_process_road(_start_emulator: EmulatorHost) -> AsyncIterator[Road]:
 async def adapters_road(start_emulator: EmulatorHost) -> AsyncIterator[Road]:
     """Alpaca's wire, through alpaca-py, to an emulator's sockets."""
     clock = ManualClock(START_NS)
-    emulator = start_emulator(seed=1, clock=clock)
+    emulator = start_emulator(seed=1, exchange={"life": ""}, clock=clock)
 
     async def advance(seconds: float) -> None:
         clock.advance(s=seconds)

@@ -55,9 +55,13 @@ def test_a_restart_meets_the_same_account(start_emulator: EmulatorHost, tmp_path
 
 
 def test_without_a_directory_everything_is_new(start_emulator: EmulatorHost) -> None:
-    bought(start_emulator())
-    rest = RestClient(start_emulator(cash=Decimal("12345.67")))
+    """Ids too: whoever remembers those of an earlier life must not meet another order under one of them."""
+    before = bought(start_emulator())
+    later = start_emulator(cash=Decimal("12345.67"))
+    rest = RestClient(later)
     assert state(rest) == {"cash": "12345.67", "positions": {}, "orders": []}
+    after = bought(later)
+    assert not {order["id"] for order in before["orders"]} & {order["id"] for order in after["orders"]}
     rest.close()
 
 

@@ -59,6 +59,8 @@ class ExchangeConfig:
         cash: US dollars at the beginning.
         session: `always` never closes: a day is New York's, midnight to midnight. `nyse` keeps its calendar.
         seed: Ids are derived from it.
+        life: Ids are derived from it too: an account that is forgotten with its process begins with other ids when it
+            begins anew, because no venue gives an id twice. Empty for one that is kept.
         crypto_fee_bps: Taken from the coins of a buy and from the dollars of a sell.
         multiplier: Of buying power, 1 or 2; below `margin_equity_min_usd` it is 1.
         legacy_pdt_fields: Whether the account still shows the fields removed on 2026-07-06.
@@ -95,6 +97,7 @@ class ExchangeConfig:
     cash: Decimal = DEFAULT_CASH_USD
     session: SessionRule = SessionRule.ALWAYS
     seed: int = 1
+    life: str = ""
     crypto_fee_bps: Decimal = Decimal(25)
     multiplier: int = 2
     legacy_pdt_fields: bool = False

@@ -59,10 +59,11 @@ class State:
         self.schedule_sample()
 
     def new_id(self, kind: str) -> str:
-        """The next UUID of a kind, a function of seed, account and count."""
+        """The next UUID of a kind, a function of seed, account, life and count."""
         count = self._counters.get(kind, 0) + 1
         self._counters[kind] = count
-        return derived_uuid(self.config.seed, self.config.account_id, kind, count)
+        life = (self.config.life,) if self.config.life else ()
+        return derived_uuid(self.config.seed, self.config.account_id, *life, kind, count)
 
     def book(self, symbol: str) -> Book:
         """Prices of a symbol, none yet if it is new."""
