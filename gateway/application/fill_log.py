@@ -13,20 +13,20 @@ from bisect import bisect_left, bisect_right
 from collections.abc import AsyncIterator, Iterator
 from typing import Final
 
-from gateway.domain.errors import PageTokenMismatch
 from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.market_data import Page
-from gateway.domain.models.orders import Fill, FillFilter, fingerprint_of
+from gateway.domain.models.orders import Fill, FillFilter
+from gateway.domain.page_tokens import list_digest, number_of, read_page_token, write_page_token
 
 FILLS_PAGE_SIZE_MAX: Final = 1_000
 PAGE_SCAN_MAX: Final = 50_000
 """Fills looked at for one page: a page may be short, or empty, and still have a token."""
 EVENTS_PER_READ: Final = 128
 """Of the journal, before others get their turn: one or two milliseconds."""
+FILLS_PER_SLICE: Final = 32
+"""Read one by one, before others get their turn: about as long."""
 TRIM_AT_EVENTS: Final = 65_536
 """So many events must have gone from the journal before their fills are taken out of the index."""
-_TOKEN_DIGEST_LENGTH: Final = 16
-_TOKEN_DIGITS_MAX: Final = 20
 
 _Stamp = tuple[int, int]
 """Time of the trade in nanoseconds, and the sequence in the journal."""
@@ -99,7 +99,7 @@ class FillLog:
                 chosen.append(last)
         else:
             last = None
-        token = f"{digest}.{last[0]}.{last[1]}" if last is not None else ""
+        token = write_page_token(digest, *last) if last is not None else ""
         return Page(tuple([fill async for fill in self._bodies(chosen)]), token)
 
     async def _bodies(self, stamps: list[_Stamp]) -> AsyncIterator[Fill]:
@@ -107,7 +107,7 @@ class FillLog:
             for event in self._journal.read(sequence - 1, 1):
                 if event.sequence == sequence and event.fill is not None:  # else it was compacted away meanwhile
                     yield event.fill
-            if count % EVENTS_PER_READ == 0:
+            if count % FILLS_PER_SLICE == 0:
                 await asyncio.sleep(0)
 
     async def _catch_up(self) -> None:
@@ -162,14 +162,9 @@ def _digest(wanted: FillFilter, epoch: str) -> str:
         "end": wanted.end_time_ns,
         "oldest_first": wanted.oldest_first,
     }
-    return fingerprint_of("ListFills", content)[:_TOKEN_DIGEST_LENGTH]
+    return list_digest("ListFills", content)
 
 
 def _read_token(token: str, digest: str) -> _Stamp:
-    found, _, position = token.partition(".")
-    time_text, _, sequence_text = position.partition(".")
-    numbers = (time_text, sequence_text)
-    is_stamp = all(text.isascii() and text.isdigit() and len(text) <= _TOKEN_DIGITS_MAX for text in numbers)
-    if found != digest or not is_stamp:
-        raise PageTokenMismatch("The page token belongs to another request.")
-    return int(time_text), int(sequence_text)
+    time_text, sequence_text = read_page_token(token, digest, 2)
+    return number_of(time_text), number_of(sequence_text)

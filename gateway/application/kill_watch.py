@@ -42,7 +42,10 @@ class KillWatch:
     async def run(self) -> None:
         """Look until canceled."""
         while True:
-            await self.look()
+            try:
+                await self.look()
+            except Exception:  # whatever it is: nobody else looks for the file
+                _log.critical("kill_file_unseen", exc_info=True)
             await self._sleep(self._period_s)
 
     async def look(self) -> None:

@@ -11,8 +11,9 @@ from datetime import UTC, datetime
 from typing import Final
 from zoneinfo import ZoneInfo
 
-from gateway.domain.errors import FieldInvalid, FieldViolation, PageTokenMismatch
+from gateway.domain.errors import FieldInvalid, FieldViolation
 from gateway.domain.models.market_data import Adjustment, BarsRequest
+from gateway.domain.page_tokens import page_token_mismatch
 from gateway.domain.types import NANOS_PER_SECOND, AssetClass
 
 FUTURE_MAX_NS: Final = 366 * 24 * 3_600 * NANOS_PER_SECOND
@@ -81,17 +82,10 @@ def read_token(request: BarsRequest) -> BarsCursor:
         start_ns, end_ns = _RANGE.unpack_from(content)
         venue_token = content[_RANGE.size :].decode()
     except (binascii.Error, ValueError, struct.error):
-        raise _mismatch() from None
+        raise page_token_mismatch() from None
     if digest != _digest(request, content):
-        raise _mismatch()
+        raise page_token_mismatch()
     return BarsCursor(start_ns, end_ns, venue_token)
-
-
-def _mismatch() -> PageTokenMismatch:
-    return PageTokenMismatch(
-        "The page token belongs to another request.",
-        violations=[FieldViolation("page_token", "belongs to another request")],
-    )
 
 
 def _digest(request: BarsRequest, content: bytes) -> bytes:

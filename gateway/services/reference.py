@@ -18,13 +18,12 @@ from gateway.domain.errors import (
     FieldViolation,
     GatewayError,
     MarketClosed,
-    PageTokenMismatch,
     SymbolUnknown,
 )
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Page
-from gateway.domain.models.orders import fingerprint_of
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
+from gateway.domain.page_tokens import list_digest, read_page_token, write_page_token
 from gateway.domain.types import NANOS_PER_SECOND, AssetClass, CallContext, TimeInForce, is_symbol
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
@@ -44,7 +43,6 @@ NEVER_CLOSES_S: Final = 23 * 3_600
 """A session of this length has no auctions."""
 _NEW_YORK: Final = ZoneInfo("America/New_York")
 _CLASSES: Final = (AssetClass.US_EQUITY, AssetClass.CRYPTO)
-_TOKEN_DIGEST_LENGTH: Final = 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class AssetFilter:
             "attributes": sorted(self.attributes),
             "symbols": sorted(self.symbols),
         }
-        return fingerprint_of("ListAssets", content)[:_TOKEN_DIGEST_LENGTH]
+        return list_digest("ListAssets", content)
 
 
 class _Table:
@@ -164,14 +162,10 @@ class AssetService:
         """
         size = min(page_size or ASSETS_PAGE_SIZE_DEFAULT, ASSETS_PAGE_SIZE_MAX)
         digest = wanted.digest()
-        after = ""
-        if page_token:
-            token_digest, _, after = page_token.partition(":")
-            if token_digest != digest or not after:
-                raise PageTokenMismatch("The page token belongs to another request.")
+        after = read_page_token(page_token, digest, 1)[0] if page_token else ""
         table = await self._load(call, ASSETS_STALENESS_MAX_MS)
         found = [asset for asset in table.assets if asset.symbol > after and wanted.matches(asset)]
-        token = f"{digest}:{found[size - 1].symbol}" if len(found) > size else ""
+        token = write_page_token(digest, found[size - 1].symbol) if len(found) > size else ""
         return Page(tuple(found[:size]), token)
 
     async def _load(self, call: CallContext, max_age_ms: int) -> _Table:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from gateway.application.account_guard import AccountGuard
+from gateway.application.kill_watch import KillWatch
 from gateway.application.order_feed import GAP_WAIT_S
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.models.account import AccountPin
@@ -79,6 +80,23 @@ async def test_no_more_than_so_many_wait_behind_a_missing_fill(rig: Rig, monkeyp
     await settle()
     assert rig.order("k1").filled_quantity == 9
     assert not feed._held
+
+
+async def test_the_file_is_looked_for_whatever_a_look_meets(rig: Rig) -> None:
+    looks: list[bool | Exception] = [Surprise(), False, Surprise(), True]
+
+    def is_wanted() -> bool:
+        found = looks.pop(0) if looks else True
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    watching = asyncio.create_task(KillWatch(rig.gateway.states, is_wanted, 100, rig.clock.sleep).run())
+    await rig.clock.advance(0.5)
+    assert rig.gateway.states.mode is TradingMode.KILLED
+    watching.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await watching
 
 
 async def test_a_kill_goes_on_whatever_an_answer_does(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -81,11 +81,9 @@ class InstantVenue:
         return self._by_time[max(low, high - limit) : high][::-1]
 
     async def get_account(self, _context: CallContext) -> Account:
-        billion = Decimal(10**12)
+        plenty_usd = Decimal(10**12)
         now = time.time_ns()
-        return Account(
-            "bench", "BENCH1", Venue.EMULATOR, "ACTIVE", billion, billion, billion, now, shorting_enabled=True
-        )
+        return Account("bench", "BENCH1", Venue.EMULATOR, "ACTIVE", *[plenty_usd] * 3, now, shorting_enabled=True)
 
     async def list_positions(self, _context: CallContext) -> list[Position]:
         return []
