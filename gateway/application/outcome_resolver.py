@@ -2,7 +2,8 @@
 
 Promises: it looks, and never sends. Absence is only said after time and proof: the settle window has passed since the
 last request, at least five lookups in a row found nothing, a full list does not have it, and the order feed is live.
-Whenever the order is seen after all it lives, even after ABSENT.
+Whenever the order is seen after all it lives, even after ABSENT. When each is looked for is decided here; how they are
+asked for without keeping the venue busy, by themselves or many in one list, is Lookups'.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ from typing import Final
 import structlog
 
 from gateway.application.alarms import Alarms
-from gateway.application.full_listings import FullListings, Span
+from gateway.application.lookups import Lookups, Question, Span
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.pauses import pause
 from gateway.application.venue_calls import VenueCalls
-from gateway.domain.errors import ClientOrderIdReused, GatewayError, OutcomeUnknown
+from gateway.domain.errors import ClientOrderIdReused, GatewayError, JournalUnavailable, OutcomeUnknown
 from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderEventKind, VenueOrder
 from gateway.domain.order_lifecycle import is_known_terminal
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, BudgetLane, OrderState, venue_client_order_id
@@ -45,6 +46,7 @@ class OutcomeResolver:
     Args:
         sleep: Seconds, as `asyncio.sleep`.
         on_fills_withheld: Told an order's id when a read shows fills that the feed has not told yet.
+        lookups: Asks the venue; what replaces became of is asked there, too.
     """
 
     def __init__(
@@ -52,6 +54,7 @@ class OutcomeResolver:
         orders: OrderManager,
         feed: OrderFeed,
         venue: OrderService,
+        lookups: Lookups,
         alarms: Alarms,
         calls: VenueCalls,
         tasks: OwnedTasks,
@@ -70,8 +73,9 @@ class OutcomeResolver:
         self._monotonic = monotonic
         self._sleep = sleep
         self._settle_window_s = settle_window_ms / MS_PER_SECOND
-        self._listings = FullListings(venue, calls)
+        self.lookups = lookups
         self._nudges: dict[str, asyncio.Event] = {}
+        self._is_fault_told = False
         self.on_fills_withheld: Callable[[str], None] = lambda _: None
 
     def watch(self, order_id: str) -> None:
@@ -107,6 +111,14 @@ class OutcomeResolver:
         finally:
             del self._nudges[order_id]
 
+    def tell_failure(self, order_id: str, error: Exception) -> None:
+        """What was learned of an order could not be recorded, or worse. One alarm a fault, however many it meets."""
+        if not isinstance(error, JournalUnavailable):
+            _log.error("lookup_failed", order_id=order_id, exc_info=error)
+        elif not self._is_fault_told:
+            self._is_fault_told = True
+            self._alarms.tell("fates_not_recorded", order_id=order_id, detail=error.message)
+
     async def _look_until_known(self, order_id: str) -> None:
         began = self._monotonic()
         misses, step = 0, 0
@@ -118,31 +130,31 @@ class OutcomeResolver:
             order = self._orders.order(order_id)
             if order.state is not OrderState.OUTCOME_UNKNOWN:
                 return
+            if self._feed.is_latched:  # nothing can be recorded any more: the next life looks
+                return
             try:
                 misses = await self._look(order, misses)
                 has_settled = self._monotonic() - began >= self._settle_window_s
                 if misses >= MISSES_MIN and has_settled and self._feed.is_live and await self._is_not_listed(order):
                     await self._absent(order_id)
-            except Exception:  # whatever it is: nobody else looks for this order
-                _log.exception("lookup_failed", order_id=order_id)
+            except Exception as error:  # whatever it is: nobody else looks for this order
+                self.tell_failure(order_id, error)
+        self._is_fault_told = False
 
     def _is_in_doubt(self, order_id: str) -> bool:
         return self._orders.order(order_id).state is OrderState.OUTCOME_UNKNOWN
 
     async def _look(self, order: Order, misses: int) -> int:
         """One lookup; how many in a row found nothing now. A question that failed proves nothing."""
-        lane = BudgetLane.LOOKUP if order.cancel_request_time_ns is None else BudgetLane.CANCEL
-        try:
-            found = await self._venue.find(self._calls.own(lane, order_id=order.order_id), _venue_id(order))
-        except (GatewayError, OutcomeUnknown) as error:
-            _log.info("lookup_failed", order_id=order.order_id, reason=getattr(error, "reason", "unknown"))
+        answer = await self.lookups.look(_question(order))
+        if not answer.is_proof:
             return misses
-        if found is None:
+        if answer.found is None:
             return misses + 1
-        if same_order(order.spec, found):
-            await self.take(order.order_id, found)
+        if same_order(order.spec, answer.found):
+            await self.take(order.order_id, answer.found)
         else:
-            await self._taken(order, found)
+            await self._taken(order, answer.found)
         return 0
 
     async def _taken(self, order: Order, found: VenueOrder) -> None:
@@ -154,10 +166,8 @@ class OutcomeResolver:
 
     async def _is_not_listed(self, order: Order) -> bool:
         """Whether the venue's full list from before the order was sent until long after does not have it."""
-        sent_ns = order.create_time_ns
-        listed = await self._listings.read(Span(sent_ns - LIST_BEFORE_NS, sent_ns + LIST_AFTER_NS))
-        # An order without an id that can be read may be it.
-        return listed is not None and _venue_id(order) not in listed and "" not in listed
+        answer = await self.lookups.look(_question(order, is_for_list=True))
+        return answer.is_proof and answer.found is None
 
     async def _absent(self, order_id: str) -> None:
         failure = Failure("ABSENT", "Sent without an answer, and proved not to be at the venue.")
@@ -174,5 +184,12 @@ class OutcomeResolver:
         _log.warning("outcome_resolved", order_id=order_id, kind=kind.value)
 
 
-def _venue_id(order: Order) -> str:
-    return venue_client_order_id(order.strategy_id, order.client_order_id)
+def _question(order: Order, *, is_for_list: bool = False) -> Question:
+    sent_ns = order.create_time_ns
+    return Question(
+        order.order_id,
+        venue_client_order_id(order.strategy_id, order.client_order_id),
+        Span(sent_ns - LIST_BEFORE_NS, sent_ns + LIST_AFTER_NS),
+        BudgetLane.LOOKUP if order.cancel_request_time_ns is None else BudgetLane.CANCEL,
+        is_for_list=is_for_list,
+    )

@@ -2,15 +2,15 @@
 
 Promises: the feed is LIVE only after everything that may have been missed was read; what was missed is told on the
 order streams, flagged as back-fill, with the venue's own executions where it still has them; an order that ended
-unnoticed is noticed within one period, an execution within SWEEP_PERIOD_S. What is met at the venue under an id of ours
-and without a row of ours is an orphan: adopted, and an alarm. It reads and records; it never sends, cancels or
-replaces. What holdings must be is `position_check`'s, what must not live `zombie_watch`'s.
+unnoticed is noticed within one period, an execution within one sweep (`fill_sweep`). What is met at the venue under an
+id of ours and without a row of ours is an orphan: adopted, and an alarm. It reads and records; it never sends, cancels
+or replaces. What holdings must be is `position_check`'s, what must not live `zombie_watch`'s.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -19,12 +19,13 @@ import structlog
 
 from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
+from gateway.application.fill_sweep import OVERLAP_NS, FillSweep
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.pauses import pause
 from gateway.application.position_check import PositionCheck
 from gateway.application.venue_calls import VenueCalls
-from gateway.application.venue_readings import VenueReadings, by_order, readable
+from gateway.application.venue_readings import Executions, VenueReadings, by_order, readable
 from gateway.application.zombie_watch import ZombieWatch
 from gateway.domain.errors import GatewayError, OrderNotFound
 from gateway.domain.models.account import Activity
@@ -43,8 +44,6 @@ HOLDINGS_PERIOD_S: Final = 30.0
 """Between readings of positions and account."""
 HOLDINGS_AGAIN_S: Final = 6.0
 """The same, after one that differs or a fill that contradicts what was counted."""
-SWEEP_PERIOD_S: Final = 300.0
-"""Between readings of all executions. With the others that is 11 requests a minute, beside open orders by the page."""
 TICK_S: Final = 0.5
 SUSPECT_AFTER_S: Final = 1.0
 """A fill that a read shows is left to the feed for so long."""
@@ -57,14 +56,10 @@ PARKED_MAX_S: Final = 2.0
 """A report whose parent does not turn up is adopted after so long."""
 GRACE_NS: Final = 5 * NANOS_PER_SECOND
 """What changed more recently than this may be missing in a list without meaning anything."""
-OVERLAP_NS: Final = 900 * NANOS_PER_SECOND
-"""A reading begins so long before the last thing that is known."""
 ORDERS_PER_TURN: Final = 64
 """Orders of a reading that are taken in before others may run."""
 HISTORY_PAGES_MAX: Final = 4
 """With a new journal: so many pages of orders are looked through for our own."""
-UNTOLD_ORDERS_MAX: Final = 100
-"""Orders looked up in one sweep because of executions that nobody told."""
 RETRY_DELAYS_S: Final = (0.5, 1.0, 2.0, 4.0, 8.0, 15.0)
 
 _log = structlog.get_logger(__name__)
@@ -114,8 +109,8 @@ class Reconciler:
         self._connected = asyncio.Event()
         self._suspects: dict[str, float] = {}
         self._parked_since: float | None = None
-        self._open_checked_at = self._held_checked_at = self._swept_at = float("-inf")
-        self._swept_ns = 0
+        self._open_checked_at = self._held_checked_at = float("-inf")
+        self._sweep = FillSweep(orders, readings, self._take_all, wall, monotonic)
         self._high_water_ns: int | None = orders.last_record_time_ns
         self._fills_made_up = 0
         self._is_first = True
@@ -236,18 +231,20 @@ class Reconciler:
         if self._orders.adopts_whole:
             since_ns = (self._high_water_ns or began_ns) - OVERLAP_NS
             recent = await self._readings.orders_since(since_ns)
-            executions = by_order(await self._readings.executions_since(since_ns))
+            read = await self._readings.executions_since(since_ns)
+            executions = by_order(read.fills)
         else:
             recent, executions = await self._readings.newest_orders(HISTORY_PAGES_MAX), {}
+            read = Executions([], "")
         await self._take_all([*recent, *working], executions)
         await self._take_missing(_ids((*recent, *working)), executions)
-        await self._take_untold(executions)
+        await self._sweep.take_untold(executions)
         await self._orders.release_parked(adopt=True)
         await self._check_holdings()
         self._cancellations.pursue_owed()
         self._orders.adopts_whole = True
-        self._open_checked_at = self._swept_at = self._monotonic()
-        self._swept_ns = began_ns
+        self._open_checked_at = self._monotonic()
+        self._sweep.cover(read.fills[-1].time_ns if read.next_token else began_ns)
         if not self._is_first:
             self._feed.tell_gap(
                 Gap(ORDER_FEED, last_message_ns, began_ns, backfilled=True, backfilled_count=self._fills_made_up)
@@ -256,7 +253,8 @@ class Reconciler:
 
     async def _look_after(self) -> None:
         """What is due. A question that fails is no evidence."""
-        for step in (self._check_suspects, self._check_parked, self._check_open, self._check_held, self._sweep):
+        steps = (self._check_suspects, self._check_parked, self._check_open, self._check_held, self._check_executions)
+        for step in steps:
             try:
                 await step()
             except GatewayError as error:
@@ -265,8 +263,10 @@ class Reconciler:
                 _log.exception("check_failed")
 
     async def _check_suspects(self) -> None:
-        now = self._monotonic()
-        due = [order_id for order_id, due_at in self._suspects.items() if due_at <= now]
+        due = self._due_suspects()
+        if len(due) > SUSPECTS_PER_TICK_MAX and self._monotonic() - self._open_checked_at >= SUSPECT_AGAIN_S:
+            await self._take_open(frozenset(due))  # one list tells of most of them
+            due = self._due_suspects()
         for order_id in due[:SUSPECTS_PER_TICK_MAX]:
             if self._suspects.pop(order_id, None) is None:
                 continue  # it has ended meanwhile
@@ -277,6 +277,10 @@ class Reconciler:
             except GatewayError:
                 self._suspects.setdefault(order_id, self._monotonic() + SUSPECT_AGAIN_S)
                 raise
+
+    def _due_suspects(self) -> list[str]:
+        now = self._monotonic()
+        return [order_id for order_id, due_at in self._suspects.items() if due_at <= now]
 
     async def _check_parked(self) -> None:
         if not self._orders.parked_count:
@@ -293,17 +297,26 @@ class Reconciler:
         is_due = self._monotonic() - self._open_checked_at >= OPEN_CHECK_PERIOD_S
         if not (is_due and self._feed.is_live and self._orders.open_count):
             return
-        self._open_checked_at = self._monotonic()
         asked_ns = self._wall()
+        working = await self._take_open()
+        await self._take_missing(_ids(working), {}, changed_before_ns=asked_ns - GRACE_NS)
+        self._cancellations.pursue_owed()
+
+    async def _take_open(self, suspects: Collection[str] = ()) -> list[VenueOrder]:
+        """Record what the list of open orders says; a suspect that it shows as it is known is one no more."""
+        self._open_checked_at = self._monotonic()
         working = await self._readings.open_orders()
         for index, found in enumerate(readable(working)):
             if index % ORDERS_PER_TURN == 0:
                 await asyncio.sleep(0)
             order = await self._orders.observe(Report(found, self._wall(), with_fills=False), park=False)
-            if order is not None and found.filled_quantity > _known_filled(order, found):
+            if order is None:
+                continue
+            if found.filled_quantity > _known_filled(order, found):
                 self.suspect(order.order_id)
-        await self._take_missing(_ids(working), {}, changed_before_ns=asked_ns - GRACE_NS)
-        self._cancellations.pursue_owed()
+            elif order.order_id in suspects and not order.leg_order_ids:
+                self._suspects.pop(order.order_id, None)
+        return working
 
     async def _check_held(self) -> None:
         period_s = HOLDINGS_AGAIN_S if self._holdings.is_suspicious else HOLDINGS_PERIOD_S
@@ -318,40 +331,11 @@ class Reconciler:
         read = await self._positions.list_positions(self._calls.own(BudgetLane.LOOKUP), max_staleness_ms=0)
         held = {position.symbol: position.quantity for position in read.positions}
         if not await self._holdings.compare(held, asked_at):
-            self._swept_at = float("-inf")
+            self._sweep.want()
 
-    async def _sweep(self) -> None:
-        """Every execution of a while ago: one that nobody told belongs to an order that must be looked up."""
-        if not self._feed.is_live or self._monotonic() - self._swept_at < SWEEP_PERIOD_S:
-            return
-        self._swept_at = self._monotonic()
-        began_ns = self._wall()
-        executions = by_order(await self._readings.executions_since(self._swept_ns - OVERLAP_NS))
-        await self._take_untold(executions, before_ns=began_ns - GRACE_NS)
-        self._swept_ns = began_ns
-
-    async def _take_untold(self, executions: Mapping[str, Sequence[Activity]], before_ns: int | None = None) -> None:
-        """Look up the orders of executions that nobody told."""
-        untold = [
-            venue_order_id
-            for venue_order_id, found in executions.items()
-            if venue_order_id and self._is_untold(venue_order_id, found, before_ns)
-        ]
-        for venue_order_id in untold[:UNTOLD_ORDERS_MAX]:
-            try:
-                await self._take_all(await self._readings.chain(venue_order_id), executions)
-            except OrderNotFound:
-                _log.error("execution_of_unknown_order", venue_order_id=venue_order_id)
-
-    def _is_untold(self, venue_order_id: str, executions: Sequence[Activity], before_ns: int | None) -> bool:
-        """Whether the newest execution, if it is old enough, goes beyond what is known."""
-        settled = [found for found in executions if before_ns is None or found.time_ns < before_ns]
-        reached = max((found.cumulative_quantity or Decimal(0) for found in settled), default=Decimal(0))
-        try:
-            known = venue_order_of(self._orders.find_by_venue_id(venue_order_id), venue_order_id)
-        except OrderNotFound:
-            return bool(settled)
-        return known is not None and reached > known.filled_quantity
+    async def _check_executions(self) -> None:
+        if self._feed.is_live:
+            await self._sweep.step()
 
     async def _take_missing(
         self, listed: set[str], executions: Mapping[str, Sequence[Activity]], changed_before_ns: int | None = None
@@ -381,7 +365,7 @@ class Reconciler:
         known = dict(executions or {})
         missing = [member for member in behind if not _reaches(known.get(member.venue_order_id, ()), member)]
         if missing:
-            known |= by_order(await self._readings.executions_since(self._untold_since_ns(missing)))
+            known |= by_order((await self._readings.executions_since(self._untold_since_ns(missing))).fills)
         for index, venue_order in enumerate(ordered):
             if index % ORDERS_PER_TURN == 0:
                 await asyncio.sleep(0)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Final
 
 import structlog
@@ -19,9 +20,12 @@ from gateway.application.cancellations import Cancellations
 from gateway.application.commands import ReplaceRequest
 from gateway.application.failures import error_of, failure_of
 from gateway.application.key_desk import Command
+from gateway.application.lookups import Question, Span
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.outcome_resolver import (
+    LIST_AFTER_NS,
+    LIST_BEFORE_NS,
     LOOKUP_DELAYS_S,
     MISSES_MIN,
     SETTLE_WINDOW_MS,
@@ -132,18 +136,19 @@ class Replacements:
             GatewayError: What the callers are told; nothing changed.
         """
         before = self._orders.order(order_id)
+        self._risk.check_symbol(before.spec, call.caller)
         asset = self._assets.find(before.spec.symbol) or await self._assets.get(before.spec.symbol, call)
         self._validation.check_changes(before.spec, request.changes, asset)
         after = changed(before.spec, request.changes)
         if request.changes.time_in_force is not None:
             await self._calendar.check_cut_off(request.changes.time_in_force, call)
-        quote = await self._risk.prepare(after, call)
+        quote, cap = await self._risk.prepare(after, call), call.caller.max_order_notional
         if not self._feed.is_live:
             await self._risk.refresh_positions(call)
-        clearance = await self._record(command, order_id, request, asset, quote, is_fresh=False)
+        clearance = await self._record(command, order_id, request, asset, quote, cap, is_fresh=False)
         if clearance is None:
             await self._risk.refresh(call)  # outside of the lock, which the order's own news wait for
-            clearance = await self._record(command, order_id, request, asset, quote, is_fresh=True)
+            clearance = await self._record(command, order_id, request, asset, quote, cap, is_fresh=True)
         assert clearance is not None, "fresh figures decide"
         try:
             await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, clearance, call)
@@ -160,6 +165,7 @@ class Replacements:
         request: ReplaceRequest,
         asset: Asset,
         quote: Quote | None,
+        order_cap: Decimal | None,
         *,
         is_fresh: bool,
     ) -> Clearance | None:
@@ -170,7 +176,7 @@ class Replacements:
             after = changed(before.spec, request.changes)
             if after.quantity is not None:
                 after = replace(after, quantity=after.quantity - before.filled_quantity)
-            evaluation = self._risk.evaluate(after, asset, quote, before)
+            evaluation = self._risk.evaluate(after, asset, quote, before, order_cap)
             if not (evaluation.passed or is_fresh) and self._risk.is_stale:
                 return None
             clearance = self._states.admit(is_reduction=evaluation.is_reduction, valid_until_ns=request.valid_until_ns)
@@ -374,41 +380,44 @@ class Replacements:
             while (order := self._orders.order(order_id)).pending_replace_id == replace_id:
                 await self._sleep(LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)])
                 step += 1
+                if self._feed.is_latched:  # nothing can be recorded any more: the next life looks
+                    return
                 try:
                     misses = await self._look(order, misses)
                     has_settled = self._monotonic() - began >= self._settle_window_s
                     if misses >= MISSES_MIN and has_settled and self._feed.is_live:
                         failure = Failure("ABSENT", "The replace was sent without an answer, and did not take effect.")
                         await self._record_refusal(order_id, _key_of(order), failure, is_guess=True)
-                except Exception:  # whatever it is: nobody else looks for this replace
-                    _log.exception("lookup_failed", order_id=order_id)
+                except Exception as error:  # whatever it is: nobody else looks for this replace
+                    self._resolver.tell_failure(order_id, error)
         finally:
             self._watched.discard(replace_id)
 
     async def _look(self, order: Order, misses: int) -> int:
         """One lookup under both ids; how many in a row found nothing now."""
-        try:
-            found = await self._venue.find(self._own(order), order.pending_replace_id)
-            if found is not None and venue_order_of(order, found.replaces or "") is None:
-                self._alarms.tell_collision(order.order_id, found, self._wall())
-                failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
-                await self._record_refusal(order.order_id, _key_of(order), failure, is_guess=True)
-                return 0
-            if found is not None:
-                await self._resolver.take(order.order_id, found)
-                return 0
-            old = await self._venue.get(self._own(order), order.venue_order_id)
-            if old.replaced_by:
-                successor: VenueOrder = await self._venue.get(self._own(order), old.replaced_by)
-                await self._resolver.take(order.order_id, successor)
-                return 0
-            await self._resolver.take(order.order_id, old)
-        except (GatewayError, OutcomeUnknown):
+        answer = await self._resolver.lookups.look(self._question(order))
+        found = answer.found
+        if not answer.is_proof:
             return misses
+        is_named = found is not None and found.venue_client_order_id == order.pending_replace_id
+        if found is not None and is_named and venue_order_of(order, found.replaces or "") is None:
+            self._alarms.tell_collision(order.order_id, found, self._wall())
+            failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
+            await self._record_refusal(order.order_id, _key_of(order), failure, is_guess=True)
+            return 0
+        if found is not None:
+            await self._resolver.take(order.order_id, found)
+            return 0
+        if answer.replaced is not None:
+            await self._resolver.take(order.order_id, answer.replaced)
         return misses + 1
 
-    def _own(self, order: Order) -> CallContext:
-        return self._calls.own(BudgetLane.LOOKUP, order_id=order.order_id)
+    def _question(self, order: Order) -> Question:
+        """For the new order, and for the old one, which says what stands for it; a list must reach back to that one."""
+        present = order.venue_order
+        begun_ns = None if present is None or order.parent_order_id else present.submit_time_ns
+        span = None if begun_ns is None else Span(begun_ns - LIST_BEFORE_NS, self._wall() + LIST_AFTER_NS)
+        return Question(order.order_id, order.pending_replace_id, span, replaced_id=order.venue_order_id)
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
         """A fill that crossed a replace leaves more at work than was asked for."""

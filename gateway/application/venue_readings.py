@@ -1,13 +1,14 @@
 """VenueReadings: what the venue says when it is asked, page by page: orders, their successors, their executions.
 
-Promises: every list is bounded; pages overlap, because the venue's bounds are exclusive and its times may tie, so
-nothing falls between two of them; whoever reads takes each order once. It asks, and judges nothing.
+Promises: every list is bounded, and says whether it is whole; pages overlap, because the venue's bounds are exclusive
+and its times may tie, so nothing falls between two of them; whoever reads takes each order once. It asks, and judges
+nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Final
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Final, NamedTuple
 
 import structlog
 
@@ -23,11 +24,27 @@ PAGES_MAX: Final = 40
 """Of one list of orders."""
 FILLS_PAGE: Final = 100
 FILLS_PAGES_MAX: Final = 50
-"""Of one reading of the account's executions."""
+"""Of one reading of the account's executions; the next goes on behind it."""
+FILLS_READINGS_MAX: Final = 20
+"""Of all executions since an instant, which must be known before it goes on: 100,000 of them."""
 CHAIN_MAX: Final = 32
 """Replaces followed in one go; the next look goes on from there."""
 
 _log = structlog.get_logger(__name__)
+
+
+class OrdersPage(NamedTuple):
+    """Some orders of a list, legs nested; `is_last` when the list is whole with them."""
+
+    orders: list[VenueOrder]
+    is_last: bool
+
+
+class Executions(NamedTuple):
+    """Fills, oldest first; a token when there are more behind them."""
+
+    fills: list[Activity]
+    next_token: str
 
 
 class VenueReadings:
@@ -55,35 +72,76 @@ class VenueReadings:
     async def orders_since(self, after_ns: int) -> list[VenueOrder]:
         """Every order submitted after an instant, oldest first."""
         found: list[VenueOrder] = []
-        for _ in range(PAGES_MAX):
+        is_whole = False
+        async for page in self.order_pages(after_ns):
+            found += page.orders
+            is_whole = page.is_last
+        if not is_whole:
+            _log.error("more_orders_than_are_read", read=len(found))
+        return found
+
+    async def order_pages(
+        self,
+        after_ns: int,
+        until_ns: int | None = None,
+        lane: BudgetLane = BudgetLane.LOOKUP,
+        pages_max: int = PAGES_MAX,
+        *,
+        is_repeated: bool = True,
+    ) -> AsyncIterator[OrdersPage]:
+        """The orders submitted after an instant and, at least, up to another, oldest first, a request for each page.
+
+        Args:
+            after_ns: Exclusive.
+            until_ns: None: up to now.
+            lane: What the requests draw on.
+            pages_max: If none of them is the last, the list is not whole.
+            is_repeated: A page that failed is asked for again.
+        """
+        for _ in range(pages_max):
             page = await self._venue.list(
-                self._calls.own(BudgetLane.LOOKUP),
+                self._calls.own(lane),
                 VenueOrderFilter.ALL,
                 after_ns=after_ns,
                 oldest_first=True,
                 limit=LIST_PAGE,
+                is_repeated=is_repeated,
             )
-            found += page
             newest = max(_times(page), default=0)
-            if len(page) < LIST_PAGE or newest - 1 <= after_ns:
-                return found
+            is_last = len(page) < LIST_PAGE or (until_ns is not None and newest > until_ns)
+            yield OrdersPage(page, is_last)
+            if is_last or newest - 1 <= after_ns:  # a page of one instant leads no further
+                return
             after_ns = newest - 1
-        _log.error("more_orders_than_are_read", read=len(found))
-        return found
 
-    async def executions_since(self, after_ns: int) -> list[Activity]:
-        """The account's fills after an instant, oldest first."""
+    async def executions(self, after_ns: int, token: str = "") -> Executions:
+        """The account's fills after an instant: so many as one reading takes, from a token on.
+
+        Args:
+            after_ns: Exclusive; the same for every reading of one list.
+            token: Where the reading before left off; empty for the first.
+        """
         found: list[Activity] = []
-        token = ""
         for _ in range(FILLS_PAGES_MAX):
             call = self._calls.own(BudgetLane.LOOKUP)
             page = await self._venue.fills(call, max(after_ns, 0), token, FILLS_PAGE)
             found += page.items
             token = page.next_page_token
             if not token:
-                return found
-        _log.error("more_fills_than_are_read", read=len(found))
-        return found
+                break
+        return Executions(found, token)
+
+    async def executions_since(self, after_ns: int) -> Executions:
+        """All of the account's fills after an instant, reading after reading; a token when even that was not all."""
+        found, token = await self.executions(after_ns)
+        for _ in range(FILLS_READINGS_MAX - 1):
+            if not token:
+                break
+            more, token = await self.executions(after_ns, token)
+            found += more
+        if token:
+            _log.error("more_fills_than_are_read", read=len(found))
+        return Executions(found, token)
 
     async def _newest_first(self, status: VenueOrderFilter, pages_max: int) -> list[VenueOrder]:
         found: list[VenueOrder] = []

@@ -8,6 +8,7 @@ from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
 from gateway.application.key_desk import KeyDesk
 from gateway.application.kill_switch import KillSwitch
+from gateway.application.lookups import Lookups
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.order_updates import OrderUpdates
@@ -20,14 +21,17 @@ from gateway.application.submissions import Submissions
 from gateway.application.trading_engine import TradingEngine
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
+from gateway.application.venue_readings import VenueReadings
 from gateway.application.workflows import TradingWorkflow
 from gateway.config import Settings
 from gateway.container.settings import Clocks
 from gateway.domain.interfaces import StreamingRepository
 from gateway.services.account import BalanceService
+from gateway.services.lookup_pace import LookupPace
 from gateway.services.market_data import QuoteService
 from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetService, MarketCalendarService
+from gateway.services.request_budget import RequestBudget
 from gateway.services.trading import OrderService, PositionService
 from gateway.services.validation import ValidationService
 
@@ -57,11 +61,27 @@ class CommandsModule(Module):
 
     @provider
     @singleton
+    def lookups(
+        self,
+        venue: OrderService,
+        readings: VenueReadings,
+        budget: RequestBudget,
+        calls: VenueCalls,
+        tasks: OwnedTasks,
+        clocks: Clocks,
+    ) -> Lookups:
+        """The questions for them, at a pace that leaves the others room."""
+        pace = LookupPace(lambda: budget.limit, clocks.monotonic)
+        return Lookups(venue, readings, pace, calls, tasks, clocks.monotonic, clocks.sleep)
+
+    @provider
+    @singleton
     def resolver(
         self,
         orders: OrderManager,
         feed: OrderFeed,
         venue: OrderService,
+        lookups: Lookups,
         alarms: Alarms,
         calls: VenueCalls,
         tasks: OwnedTasks,
@@ -73,6 +93,7 @@ class CommandsModule(Module):
             orders,
             feed,
             venue,
+            lookups,
             alarms,
             calls,
             tasks,

@@ -59,6 +59,11 @@ class RequestBudget:
         self._silent_until = float("-inf")
         self._orders_at: deque[float] = deque()
 
+    @property
+    def limit(self) -> int:
+        """Requests a minute, as the venue says now; 0 for none."""
+        return self._limit
+
     def admit(self, lane: BudgetLane) -> None:
         """Count one request.
 

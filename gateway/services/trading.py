@@ -6,7 +6,7 @@ PositionService keeps the account's holdings in memory, moved by fills, so that 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
@@ -73,14 +73,16 @@ class OrderService:
         until_ns: int | None = None,
         oldest_first: bool = False,
         limit: int = 500,
+        is_repeated: bool = True,
     ) -> list[VenueOrder]:
-        """Orders by submit time, legs nested."""
-        return await self._errors.read(
-            call,
-            lambda: self._repository.list_orders(
+        """Orders by submit time, legs nested; asked for again after a failure unless `is_repeated` says no."""
+
+        def question() -> Awaitable[list[VenueOrder]]:
+            return self._repository.list_orders(
                 call, status, after_ns=after_ns, until_ns=until_ns, oldest_first=oldest_first, limit=limit
-            ),
-        )
+            )
+
+        return await (self._errors.read(call, question) if is_repeated else question())
 
     async def fills(self, call: CallContext, after_ns: int, page_token: str, page_size: int) -> Page[Activity]:
         """One page of the account's fills after an instant, oldest first."""

@@ -14,6 +14,7 @@ from gateway.application.cancellations import Cancellations
 from gateway.application.commands import Submitted
 from gateway.application.key_desk import KeyDesk
 from gateway.application.kill_switch import KillSwitch
+from gateway.application.lookups import Lookups
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.order_updates import OrderUpdates
@@ -43,6 +44,7 @@ from gateway.infrastructure.persistence.memory_trading_states import MemoryTradi
 from gateway.infrastructure.persistence.position_baselines import MemoryPositionBaselines
 from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
+from gateway.services.lookup_pace import LookupPace
 from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.trading import OrderService, PositionService
@@ -220,8 +222,11 @@ class Gateway:
         validation = ValidationService()
         self.risk = RiskManager(self.orders, self.balances, self.positions, prices, self.tasks, monotonic)
         self.desk = KeyDesk(self.orders, self.tasks, monotonic, settings.get("submit_wait_ms", SUBMIT_WAIT_MS))
+        readings = VenueReadings(service, calls)
+        pace = LookupPace(lambda: settings.get("requests_per_minute", 0), monotonic)
+        lookups = Lookups(service, readings, pace, calls, self.tasks, monotonic, sleep)
         self.resolver = OutcomeResolver(
-            self.orders, self.feed, service, self.alarms, calls, self.tasks, wall, monotonic, sleep
+            self.orders, self.feed, service, lookups, self.alarms, calls, self.tasks, wall, monotonic, sleep
         )
         calendar = MarketCalendarService(venue.market_data, cache, errors)
         submissions = Submissions(
@@ -241,7 +246,7 @@ class Gateway:
             self.orders, cancellations, self.alarms, self.tasks, monotonic, settings.get("on_zombie", OnZombie.CANCEL)
         )
         self.reconciler = Reconciler(
-            self.orders, self.feed, VenueReadings(service, calls), self.positions, self.balances, cancellations,
+            self.orders, self.feed, readings, self.positions, self.balances, cancellations,
             self.holdings, zombies, self.alarms, calls, wall, monotonic, sleep, settings.get("is_journal_kept", False),
         )  # fmt: skip
         self.updates = OrderUpdates(self.orders, self.feed, wall)
