@@ -10,7 +10,7 @@ import grpc
 import typer
 from google.protobuf.message import Message
 
-from trading_gateway import GatewayError
+from trading_gateway.errors import GatewayError
 
 TIMEOUT_S: Final = 10.0
 """How long a command waits for one answer."""
