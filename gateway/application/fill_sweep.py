@@ -103,7 +103,7 @@ class FillSweep:
     async def _read(self, *, is_first: bool) -> None:
         if is_first:
             self._began_at, self._began_ns = self._monotonic(), self._wall()
-            self._after_ns = self._swept_ns - OVERLAP_NS
+            self._after_ns = min(self._swept_ns, self._began_ns) - OVERLAP_NS  # the clock may have gone back
         fills, self._token = await self._readings.executions(self._after_ns, self._token)
         self._part = by_order(fills)
         self._untold = self._untold_orders(self._part, self._began_ns - GRACE_NS)

@@ -229,7 +229,8 @@ class Reconciler:
         await self._feed.drained()
         working = await self._readings.open_orders()
         if self._orders.adopts_whole:
-            since_ns = (self._high_water_ns or began_ns) - OVERLAP_NS
+            # A record of a clock that was ahead is no reason to look at nothing before it.
+            since_ns = min(self._high_water_ns or began_ns, began_ns) - OVERLAP_NS
             recent = await self._readings.orders_since(since_ns)
             read = await self._readings.executions_since(since_ns)
             executions = by_order(read.fills)
