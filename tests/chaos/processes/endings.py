@@ -15,9 +15,12 @@ from collections.abc import Awaitable, Callable, Sequence
 from random import Random
 from typing import Final
 
+import grpc
+
 from tests.chaos.history import HistoryWriter
 from tests.chaos.processes.programs import Program, is_listening, wait_listening, wait_until
 from tests.chaos.processes.strategies import Strategy, wall_ns
+from trading_gateway.v1 import risk_pb2 as pb, risk_pb2_grpc
 
 RECOVERIES_KILLED: Final = 5
 """In a row."""
@@ -30,6 +33,21 @@ HEARING_S_MAX: Final = 10.0
 TOLD_S_MAX: Final = 5.0
 """A reader's stream has ended so long after the process, at the latest."""
 GRACEFUL: Final = 0
+RESUME_S_MAX: Final = 10.0
+SET_BY_START: Final = "start"
+"""Who halted, when the gateway did it because of crashed starts."""
+
+
+def _resume(port: int) -> None:
+    """As an operator does it: after three starts in a minute that never served, the next one begins HALTED."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        stub = risk_pb2_grpc.RiskServiceStub(channel)
+        state = stub.GetTradingState(pb.GetTradingStateRequest(), timeout=RESUME_S_MAX).trading_state
+        if state.mode == pb.TRADING_MODE_HALTED and state.set_by == SET_BY_START:
+            resumed = pb.SetTradingStateRequest(
+                mode=pb.TRADING_MODE_ACTIVE, reason="it was chaos", expected_version=state.version
+            )
+            stub.SetTradingState(resumed, timeout=RESUME_S_MAX)
 
 
 class Endings:
@@ -109,6 +127,7 @@ class Endings:
             self.kill()
         self.fired["killed_while_recovering"] += killed
         await self.boot()
+        await asyncio.to_thread(_resume, self._port)
 
     async def _stop(self) -> None:
         """SIGTERM: what is in flight finishes, streams end with a token, and the process with 0."""
