@@ -15,6 +15,7 @@ import structlog
 from gateway.domain.errors import Draining, GatewayError, TooManyCalls
 
 TASKS_MAX: Final = 50_000
+RETRY_AFTER_MS: Final = 1_000
 CLOSE_WAIT_S: Final = 1.0
 """For what was begun after a shutdown had waited for everything: cancels and changes of the trading state come late."""
 
@@ -41,7 +42,7 @@ class OwnedTasks:
             TooManyCalls: The bound is reached.
         """
         if len(self._tasks) >= self._tasks_max:
-            raise TooManyCalls("The gateway is busy.", retry_after_ms=1_000)
+            raise TooManyCalls("The gateway is busy.", retry_after_ms=RETRY_AFTER_MS)
 
     def spawn(self, work: Coroutine[Any, Any, T], *, lasting: bool = False) -> asyncio.Task[T]:
         """Begin something that outlives its caller.

@@ -20,6 +20,7 @@ from gateway.domain.types import Venue
 from gateway.infrastructure.alpaca.account_adapter import AccountAdapter
 from gateway.infrastructure.alpaca.asset_table import AssetTable
 from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
+from gateway.infrastructure.alpaca.http import RestLimits
 from gateway.infrastructure.alpaca.market_data_adapter import MarketDataAdapter
 from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
 from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
@@ -84,16 +85,12 @@ def client_config(settings: Settings) -> ClientConfig:
     Raises:
         ValueError: The venue's address is none, or paper has no keys.
     """
-    timeouts = {
-        "connect_timeout_ms": settings.venue_connect_timeout_ms,
-        "read_timeout_ms": settings.venue_read_timeout_ms,
-        "threads": settings.venue_threads,
-    }
+    limits = RestLimits(
+        settings.venue_connect_timeout_ms, settings.venue_read_timeout_ms, threads=settings.venue_threads
+    )
     if settings.venue is Venue.EMULATOR:
         key, secret = settings.emulator_key.get_secret_value(), settings.emulator_secret.get_secret_value()
-        return ClientConfig.emulator(settings.venue_url, key, secret, **timeouts)
+        return ClientConfig.emulator(settings.venue_url, limits, key, secret)
     if settings.venue is Venue.PAPER:
-        return ClientConfig.paper(
-            settings.api_key.get_secret_value(), settings.api_secret.get_secret_value(), **timeouts
-        )
+        return ClientConfig.paper(settings.api_key.get_secret_value(), settings.api_secret.get_secret_value(), limits)
     raise ValueError(f"venue {settings.venue} is not served by this build")

@@ -18,8 +18,6 @@ from gateway.services.latest_reads import LatestReads
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming import StreamingService
 
-REFERENCE_PRICE_WAIT_MS: Final = 1_000
-"""How long an order waits for its price, unless a setting says otherwise."""
 REFERENCE_PRICE_STALENESS_MAX_MS: Final = 250
 """A quote read for one order serves the next one in the same quarter of a second."""
 
@@ -43,7 +41,7 @@ class QuoteService:
         *,
         stock_feed: DataFeed,
         monotonic: Callable[[], float],
-        price_wait_ms: int = REFERENCE_PRICE_WAIT_MS,
+        price_wait_ms: int,
     ) -> None:
         self._repository = repository
         self._streaming = streaming

@@ -30,6 +30,7 @@ from gateway.emulator.recorded import open_exchange
 from gateway.infrastructure.alpaca.account_adapter import AccountAdapter
 from gateway.infrastructure.alpaca.asset_table import AssetTable
 from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
+from gateway.infrastructure.alpaca.http import RestLimits
 from gateway.infrastructure.alpaca.market_data_adapter import MarketDataAdapter
 from gateway.infrastructure.alpaca.streaming_adapter import StreamingAdapter
 from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
@@ -38,6 +39,7 @@ from tests.emulator.host import EmulatorHost, ManualClock
 START_NS: Final = 1_704_294_000_000_000_000
 """2024-01-03 10:00 in New York: an ordinary Wednesday morning."""
 WAIT_S_MAX: Final = 10.0
+LIMITS: Final = RestLimits(connect_timeout_ms=2_000, read_timeout_ms=5_000, threads=32)
 KEY_NAMES: Final = (
     ("GATEWAY_API_KEY", "GATEWAY_API_SECRET"),
     ("ALPACA_API_KEY", "ALPACA_SECRET_KEY"),
@@ -115,7 +117,7 @@ async def adapters_road(start_emulator: EmulatorHost) -> AsyncIterator[Road]:
         clock.advance(s=seconds)
         await asyncio.to_thread(emulator.call, emulator.emulator.floor.now)
 
-    async with _adapters(ClientConfig.emulator(emulator.url), clock) as adapters:
+    async with _adapters(ClientConfig.emulator(emulator.url, LIMITS), clock) as adapters:
         yield Road("adapters", *adapters, clock, advance)
 
 
@@ -124,7 +126,7 @@ async def paper_road(_start_emulator: EmulatorHost) -> AsyncIterator[Road]:
     """Alpaca's paper venue, with real market data."""
     keys = paper_keys()
     assert keys is not None
-    async with _adapters(ClientConfig.paper(*keys), time.time_ns) as adapters:
+    async with _adapters(ClientConfig.paper(*keys, LIMITS), time.time_ns) as adapters:
         yield Road("paper", *adapters, time.time_ns, asyncio.sleep)
 
 

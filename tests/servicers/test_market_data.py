@@ -60,7 +60,7 @@ async def market(corridor: Corridor) -> AsyncIterator[Market]:  # noqa: F811 - t
         monotonic=clocks.monotonic,
     )
     servicer = MarketDataServicer(
-        QuoteService(venue, streaming, reads, stock_feed=DataFeed.IEX, monotonic=clocks.monotonic),
+        QuoteService(venue, streaming, reads, stock_feed=DataFeed.IEX, monotonic=clocks.monotonic, price_wait_ms=50),
         PriceService(venue, streaming, reads, errors, wall=clocks.wall),
         streaming,
     )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
-from gateway.emulator.bars import date_of, midnight_ns, zone_of
+from gateway.emulator.bars import MINUTE_NS, date_of, midnight_ns, zone_of
 from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event, Market
 from gateway.emulator.streams.codec import Codec, bar_message, event_message
@@ -187,7 +187,7 @@ class DataHub:
         readers = self._readers(kind, "dailyBars", bar.symbol)
         if not readers:
             return
-        zone, end_ns = zone_of(bar.symbol), bar.start_time_ns + 60_000_000_000
+        zone, end_ns = zone_of(bar.symbol), bar.start_time_ns + MINUTE_NS
         midnight = midnight_ns(date_of(bar.start_time_ns, zone), zone)
         for day in self._market.bars(bar.symbol, _DAY, midnight, bar.start_time_ns, end_ns):
             for session in readers:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -51,10 +51,6 @@ class ClientConfig:
         trading_url, data_url: Without a trailing slash and without a version.
         data_stream_urls: Of each feed, whole.
         trade_stream_url: Of the order feed, whole.
-        connect_timeout_ms: To open a connection, TLS included, or to get a pooled one.
-        read_timeout_ms: Longest silence while waiting for an answer; a change has no shorter one.
-        threads: Requests at once, and pooled connections per host.
-        queue_max: Requests that may wait for a thread; beyond it they are refused, nothing sent.
         response_bytes_max: Larger answers are given up.
     """
 
@@ -65,22 +61,16 @@ class ClientConfig:
     data_url: str
     trade_stream_url: str
     data_stream_urls: Mapping[DataFeed, str]
-    connect_timeout_ms: int = 2_000
-    read_timeout_ms: int = 5_000
-    threads: int = 32
-    queue_max: int = 256
+    limits: RestLimits
     response_bytes_max: int = 32 * 1024 * 1024
 
     @classmethod
     def emulator(
         cls,
         base_url: str,
+        limits: RestLimits,
         key: str = EMULATOR_CREDENTIAL,
         secret: str = EMULATOR_CREDENTIAL,
-        *,
-        connect_timeout_ms: int = 2_000,
-        read_timeout_ms: int = 5_000,
-        threads: int = 32,
     ) -> ClientConfig:
         """Everything at one address, such as `http://127.0.0.1:8700`.
 
@@ -97,48 +87,21 @@ class ClientConfig:
             data_url=base,
             trade_stream_url=socket_base + TRADE_STREAM_PATH,
             data_stream_urls={feed: socket_base + path for feed, path in DATA_STREAM_PATHS.items()},
-            connect_timeout_ms=connect_timeout_ms,
-            read_timeout_ms=read_timeout_ms,
-            threads=threads,
+            limits=limits,
         )
 
     @classmethod
-    def paper(
-        cls,
-        key: str,
-        secret: str,
-        *,
-        connect_timeout_ms: int = 2_000,
-        read_timeout_ms: int = 5_000,
-        threads: int = 32,
-    ) -> ClientConfig:
+    def paper(cls, key: str, secret: str, limits: RestLimits) -> ClientConfig:
         """Alpaca's paper hosts, with real market data."""
-        return cls._alpaca(Venue.PAPER, PAPER_TRADING_URL, key, secret, connect_timeout_ms, read_timeout_ms, threads)
+        return cls._alpaca(Venue.PAPER, PAPER_TRADING_URL, key, secret, limits)
 
     @classmethod
-    def live(
-        cls,
-        key: str,
-        secret: str,
-        *,
-        connect_timeout_ms: int = 2_000,
-        read_timeout_ms: int = 5_000,
-        threads: int = 32,
-    ) -> ClientConfig:
+    def live(cls, key: str, secret: str, limits: RestLimits) -> ClientConfig:
         """Alpaca's live hosts: real money. The command line decides whether it comes to this."""
-        return cls._alpaca(Venue.LIVE, LIVE_TRADING_URL, key, secret, connect_timeout_ms, read_timeout_ms, threads)
+        return cls._alpaca(Venue.LIVE, LIVE_TRADING_URL, key, secret, limits)
 
     @classmethod
-    def _alpaca(
-        cls,
-        venue: Venue,
-        trading_url: str,
-        key: str,
-        secret: str,
-        connect_timeout_ms: int,
-        read_timeout_ms: int,
-        threads: int,
-    ) -> ClientConfig:
+    def _alpaca(cls, venue: Venue, trading_url: str, key: str, secret: str, limits: RestLimits) -> ClientConfig:
         if not key or not secret:
             raise ValueError(f"venue {venue.value} needs a key and a secret")
         return cls(
@@ -149,9 +112,7 @@ class ClientConfig:
             data_url=DATA_URL,
             trade_stream_url="wss" + trading_url.removeprefix("https") + TRADE_STREAM_PATH,
             data_stream_urls={feed: DATA_STREAM_URL + path for feed, path in DATA_STREAM_PATHS.items()},
-            connect_timeout_ms=connect_timeout_ms,
-            read_timeout_ms=read_timeout_ms,
-            threads=threads,
+            limits=limits,
         )
 
 
@@ -187,6 +148,7 @@ class ClientFactory:
         requests: VenueRequestLog | None = None,
     ) -> None:
         self.config = config
+        limits = replace(config.limits, threads=max(config.limits.threads, THREADS_MIN))
         headers = SecretHeaders(
             {
                 "APCA-API-KEY-ID": config.key.reveal(),
@@ -199,11 +161,9 @@ class ClientFactory:
         self._transport = Transport(
             headers,
             tuple(secret for secret in (config.key.reveal(), config.secret.reveal()) if secret != EMULATOR_CREDENTIAL),
-            connections_max=max(config.threads, THREADS_MIN) + KILL_THREADS,
+            connections_max=limits.threads + KILL_THREADS,
             response_bytes_max=config.response_bytes_max,
         )
-        threads = max(config.threads, THREADS_MIN)
-        limits = RestLimits(config.connect_timeout_ms, config.read_timeout_ms, threads, config.queue_max)
         self.road = RestRoad(gate, limits, clock_s, requests)
         self._made: dict[str, RestClient] = {}
 

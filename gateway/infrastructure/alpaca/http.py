@@ -106,18 +106,20 @@ class OneRequest:
 
 @dataclass(frozen=True, slots=True)
 class RestLimits:
-    """How long and how much; times in milliseconds.
+    """How long and how much.
 
     Attributes:
+        connect_timeout_ms: To open a connection, TLS included, or to get a pooled one.
+        read_timeout_ms: Longest silence while waiting for an answer; a change has no shorter one.
         threads: Requests at once, at least 4: an eighth for cancels, an eighth for look-ups, a quarter for orders,
             the rest for reads; and KILL_THREADS more. So nothing that hangs keeps what is more urgent from leaving.
-        queue_max: Requests that may wait for a thread, in each part.
+        queue_max: Requests that may wait for a thread, in each part; beyond it they are refused, nothing sent.
     """
 
     connect_timeout_ms: int
     read_timeout_ms: int
     threads: int
-    queue_max: int
+    queue_max: int = 256
 
 
 class _Threads:

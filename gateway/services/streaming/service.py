@@ -50,8 +50,8 @@ class StreamLimits:
         unread_values_max: Values that wait for one reader who wants every one; a burst of a replayed day fits.
     """
 
-    symbols_per_stream_max: int = 500
-    unread_values_max: int = 65_536
+    symbols_per_stream_max: int
+    unread_values_max: int
     times: HubTimes = field(default_factory=HubTimes)
 
 
@@ -76,7 +76,7 @@ class StreamingService:
         stock_feed: DataFeed,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
-        limits: StreamLimits | None = None,
+        limits: StreamLimits,
     ) -> None:
         self._streaming = streaming
         self._market_data = market_data
@@ -86,7 +86,7 @@ class StreamingService:
         self._stock_feed = stock_feed
         self._wall = wall
         self._monotonic = monotonic
-        self._limits = limits or StreamLimits()
+        self._limits = limits
         self._pacing = Pacing()
         self._hubs: dict[DataFeed, FeedHub] = {}
         self._streams: set[MarketDataStream] = set()

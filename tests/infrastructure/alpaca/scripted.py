@@ -8,7 +8,7 @@ import json
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -19,8 +19,10 @@ from websockets.exceptions import ConnectionClosed
 from gateway.domain.errors import ExpiredUnsent, TradingStopped, VenueRateLimited
 from gateway.domain.types import BudgetLane, CallContext, Caller, DataFeed
 from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
+from gateway.infrastructure.alpaca.http import RestLimits
 
 KEY, SECRET = "PKTESTKEY0000", "s3cr3t-of-the-tests"
+LIMITS = RestLimits(connect_timeout_ms=500, read_timeout_ms=400, threads=8)
 
 
 @dataclass(frozen=True)
@@ -228,13 +230,19 @@ def order_context(wait_s: float = 5.0) -> CallContext:
 
 @contextlib.asynccontextmanager
 async def factory_at(
-    url: str, gate: Gate | None = None, *, connect_ms: int = 500, read_ms: int = 400, **config: Any
+    url: str,
+    gate: Gate | None = None,
+    *,
+    connect_ms: int = LIMITS.connect_timeout_ms,
+    read_ms: int = LIMITS.read_timeout_ms,
+    threads: int = LIMITS.threads,
+    queue_max: int = LIMITS.queue_max,
+    **config: Any,
 ) -> AsyncIterator[ClientFactory]:
     """A factory at an address, with short timeouts and credentials that must never show."""
-    base = ClientConfig.emulator(url, KEY, SECRET, connect_timeout_ms=connect_ms, read_timeout_ms=read_ms, threads=8)
-    fields = {name: getattr(base, name) for name in ClientConfig.__slots__}
+    limits = RestLimits(connect_ms, read_ms, threads, queue_max)
     ClientFactory.load()  # before any deadline runs
-    made = ClientFactory(ClientConfig(**(fields | config)), gate or Gate())
+    made = ClientFactory(replace(ClientConfig.emulator(url, limits, KEY, SECRET), **config), gate or Gate())
     try:
         yield made
     finally:

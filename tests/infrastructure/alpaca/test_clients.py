@@ -19,6 +19,7 @@ from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
 from tests.infrastructure.alpaca.samples import ORDER_ID
 from tests.infrastructure.alpaca.scripted import (
     KEY,
+    LIMITS,
     SECRET,
     Drop,
     Gate,
@@ -32,7 +33,7 @@ from tests.infrastructure.alpaca.scripted import (
 
 
 def test_the_emulator_is_one_address() -> None:
-    config = ClientConfig.emulator("http://127.0.0.1:8700/")
+    config = ClientConfig.emulator("http://127.0.0.1:8700/", LIMITS)
     assert (config.venue, config.trading_url, config.data_url) == (
         Venue.EMULATOR,
         "http://127.0.0.1:8700",
@@ -49,7 +50,7 @@ def test_the_emulator_is_one_address() -> None:
 def test_addresses_agree_with_alpaca_py() -> None:
     from alpaca.common.enums import BaseURL
 
-    paper, live = ClientConfig.paper("k", "s"), ClientConfig.live("k", "s")
+    paper, live = ClientConfig.paper("k", "s", LIMITS), ClientConfig.live("k", "s", LIMITS)
     assert (paper.venue, live.venue) == (Venue.PAPER, Venue.LIVE)
     assert (paper.trading_url, live.trading_url) == (BaseURL.TRADING_PAPER.value, BaseURL.TRADING_LIVE.value)
     assert (paper.trade_stream_url, live.trade_stream_url) == (
@@ -79,14 +80,14 @@ def test_addresses_agree_with_alpaca_py() -> None:
 )
 def test_an_address_that_alpaca_py_would_misread_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="address"):
-        ClientConfig.emulator(url)
+        ClientConfig.emulator(url, LIMITS)
 
 
 @pytest.mark.parametrize(("key", "secret"), [("", "s"), ("k", ""), ("", "")])
 def test_paper_and_live_need_credentials(key: str, secret: str) -> None:
     for make in (ClientConfig.paper, ClientConfig.live):
         with pytest.raises(ValueError, match="needs a key and a secret"):
-            make(key, secret)
+            make(key, secret, LIMITS)
 
 
 def test_a_secret_does_not_show_itself() -> None:
@@ -152,7 +153,7 @@ def test_pandas_is_imported_when_alpaca_really_needs_it() -> None:
 
 
 async def test_clients_are_made_once() -> None:
-    factory = ClientFactory(ClientConfig.emulator("http://127.0.0.1:1"), Gate())
+    factory = ClientFactory(ClientConfig.emulator("http://127.0.0.1:1", LIMITS), Gate())
     assert factory.trading() is factory.trading()
     assert len({id(factory.trading()), id(factory.stocks()), id(factory.crypto())}) == 3
     await factory.close()

@@ -119,7 +119,7 @@ class Corridor:
 
 @pytest.fixture
 def limits() -> StreamLimits:
-    return StreamLimits(times=HubTimes(linger_s=0.05, ack_timeout_s=0.05, snapshot_wait_s=0.05))
+    return StreamLimits(500, 65_536, times=HubTimes(linger_s=0.05, ack_timeout_s=0.05, snapshot_wait_s=0.05))
 
 
 @pytest.fixture

@@ -290,7 +290,9 @@ async def test_an_idle_corridor_does_nothing(corridor: Corridor) -> None:
 class TestSilence:
     @pytest.fixture
     def limits(self) -> StreamLimits:
-        return StreamLimits(times=HubTimes(linger_s=5, ack_timeout_s=0.5, snapshot_wait_s=0.05, silence_s=0.02))
+        return StreamLimits(
+            500, 65_536, times=HubTimes(linger_s=5, ack_timeout_s=0.5, snapshot_wait_s=0.05, silence_s=0.02)
+        )
 
     @pytest.fixture(autouse=True)
     def little_patience(self, monkeypatch: pytest.MonkeyPatch) -> None:
