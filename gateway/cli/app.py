@@ -17,10 +17,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+audit_app = typer.Typer(help="The log of who did what, in a data directory.", no_args_is_help=True)
+app.add_typer(audit_app, name="audit")
+
 Target = Annotated[str, typer.Option("--target", envvar="GATEWAY_TARGET", help="HOST:PORT of a running gateway.")]
 Reason = Annotated[str, typer.Option(help="For whoever looks later.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 DataDir = Annotated[Path | None, typer.Option(help="Keeps account, positions and orders; none: a temporary folder.")]
+StoredDir = Annotated[Path, typer.Option("--data-dir", help="The data directory of a gateway, which may be running.")]
 Seed = Annotated[int | None, typer.Option(help="Of the synthetic market.")]
 Session = Annotated[str | None, typer.Option(help="always: never closes; nyse: the real calendar.")]
 Tape = Annotated[Path | None, typer.Option(help="A folder of recorded quotes and trades to replay.")]
@@ -260,12 +264,36 @@ def resume(
 @app.command()
 def backup(
     to_file: Annotated[Path, typer.Argument(help="Made by this command; it must not exist.")],
-    data_dir: Annotated[Path, typer.Option(help="The data directory of a gateway, which may be running.")],
+    data_dir: StoredDir,
 ) -> None:
     """Copy the journal of a data directory, whole, also while a gateway writes it."""
     from gateway.cli import backup as command
 
     raise typer.Exit(command.backup(data_dir, to_file))
+
+
+@audit_app.command("list")
+def audit_list(
+    data_dir: StoredDir,
+    newest: Annotated[int, typer.Option(min=1, max=100_000, help="How many, the newest ones.")] = 50,
+    json: Json = False,
+) -> None:
+    """Show who did what, and what was refused to whom."""
+    from gateway.cli import audit as command
+
+    command.show(data_dir, newest, as_json=json)
+
+
+@audit_app.command("verify")
+def audit_verify(
+    data_dir: StoredDir,
+    head: Annotated[str, typer.Option(help="SEQUENCE:HASH from a line audit_head: what was cut off shows too.")] = "",
+    json: Json = False,
+) -> None:
+    """Compare the audit log with its own chain; exit code 1 when it was changed."""
+    from gateway.cli import audit as command
+
+    raise typer.Exit(command.verify(data_dir, head, as_json=json))
 
 
 @app.command()

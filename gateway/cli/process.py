@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import metadata
 from typing import Final
 
 from gateway.application.account_guard import AccountGuard
@@ -14,11 +15,14 @@ from gateway.application.trading_engine import TradingEngine
 from gateway.application.trading_state import TradingStates
 from gateway.cli.runtime import collector_at_rest
 from gateway.config import Settings
-from gateway.container import Module, build
+from gateway.container import Clocks, Module, build
 from gateway.domain.interfaces import OrderJournal
-from gateway.domain.models.risk import TradingMode
+from gateway.domain.models.audit import AuditAction
+from gateway.domain.models.risk import TradingMode, TradingState
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.servicers.server import GatewayServer
+from gateway.services.audit import GATEWAY, AuditService
+from gateway.services.identity import IdentityService
 from gateway.services.streaming import StreamingService
 from gateway.telemetry import Telemetry
 
@@ -45,12 +49,14 @@ class Gateway:
         self._engine = self.injector.get(TradingEngine)
         self._states = self.injector.get(TradingStates)
         self._kill_watch = self.injector.get(KillWatch)
-        self._watching: asyncio.Task[None] | None = None
+        self._audit = self.injector.get(AuditService)
+        self._states.add_listener(self._tell_state)
+        self._identity = self.injector.get(IdentityService)
+        self._clocks = self.injector.get(Clocks)
+        self._aside: list[asyncio.Task[None]] = []
         self._guard = self.injector.get(AccountGuard)
         self._engine.add_door(self._guard.check_door)
-        self._verifying: asyncio.Task[None] | None = None
         self._retention = self.injector.get(OrderRetention)
-        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self) -> str:
         """Listen to the venue and serve; the address that was bound.
@@ -60,9 +66,16 @@ class Gateway:
             WrongAccount: The data directory belongs to another one.
         """
         try:
-            self._watching = asyncio.create_task(self._kill_watch.run())
-            self._verifying = await self._guard.verify_at_start()
-            self._sweeping = asyncio.create_task(self._retention.run())
+            self._aside.append(asyncio.create_task(self._kill_watch.run()))
+            verifying = await self._guard.verify_at_start()
+            self._aside += [] if verifying is None else [verifying]
+            self._audit.note(GATEWAY, AuditAction.GATEWAY_START, metadata.version("trading-gateway"))
+            for work in (
+                self._retention.run(),
+                self._audit.run(self._clocks.sleep),
+                self._identity.run(self._clocks.sleep),
+            ):
+                self._aside.append(asyncio.create_task(work))
             live = self._order_feed_live()
             await self._engine.start()
             await asyncio.wait([live], timeout=FEED_WAIT_S)
@@ -88,6 +101,10 @@ class Gateway:
         if self._states.mode.severity < TradingMode.HALTED.severity:
             await self._states.set(TradingMode.HALTED, reason, set_by, automatic=True)
 
+    def _tell_state(self, state: TradingState) -> None:
+        facts = {"reason": state.reason, "version": str(state.version), "automatic": str(state.automatic).lower()}
+        self._audit.note(state.set_by, AuditAction.TRADING_STATE, state.mode.value, facts)
+
     def _order_feed_live(self) -> asyncio.Future[None]:
         feed = self.injector.get(OrderFeed)
         live = asyncio.get_running_loop().create_future()
@@ -101,10 +118,12 @@ class Gateway:
 
     async def _stop_work(self, drain_ms: int) -> None:
         await self._engine.stop(drain_ms)
-        aside = [task for task in (self._watching, self._verifying, self._sweeping) if task is not None]
-        for task in aside:
+        for task in self._aside:
             task.cancel()
-        await asyncio.gather(*aside, return_exceptions=True)
+        await asyncio.gather(*self._aside, return_exceptions=True)
+        await self._identity.keep_uses()
+        self._audit.note(GATEWAY, AuditAction.GATEWAY_STOP, "")
+        await self._audit.write_notes()
         await self.injector.get(OrderJournal).close()
         await self.injector.get(StreamingService).close()
         await self.injector.get(ClientFactory).close()

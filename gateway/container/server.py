@@ -24,6 +24,7 @@ from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
 from gateway.services.account import AccountService
+from gateway.services.audit import AuditService
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.streaming import StreamingService
@@ -87,6 +88,7 @@ class ServerModule(Module):
         risk: RiskServicer,
         telemetry: Telemetry,
         doorkeeper: Doorkeeper,
+        audit: AuditService,
         injector: Injector,
     ) -> GatewayServer:
         """The gRPC server."""
@@ -105,4 +107,5 @@ class ServerModule(Module):
             telemetry,
             key_is_taken=trading.key_is_taken,
             doorkeeper=doorkeeper,
+            on_denial=audit.count_refusal,
         )

@@ -8,6 +8,7 @@ from gateway.config import Settings
 from gateway.domain.interfaces import VenueControl
 from gateway.infrastructure.emulator_control import EmulatorControl
 from gateway.servicers.simulation import SimulationServicer
+from gateway.services.audit import AuditService
 
 
 class SimulationModule(Module):
@@ -21,6 +22,6 @@ class SimulationModule(Module):
 
     @provider
     @singleton
-    def simulation(self, control: VenueControl) -> SimulationServicer:
+    def simulation(self, control: VenueControl, audit: AuditService) -> SimulationServicer:
         """SimulationService."""
-        return SimulationServicer(control)
+        return SimulationServicer(control, audit)

@@ -11,13 +11,14 @@ Errors, unless a method says otherwise: `VenueUnreachable` (a read failed, or ce
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import date
 from enum import StrEnum
 from typing import Protocol
 
 from gateway.domain.journal import OrderArchive as OrderArchive, OrderJournal as OrderJournal  # noqa: PLC0414 - named here too
 from gateway.domain.models.account import Account, AccountPin, Activity, Position, PositionBaseline
+from gateway.domain.models.audit import AuditEntry, AuditRecord
 from gateway.domain.models.identity import Token
 from gateway.domain.models.market_data import (
     Adjustment,
@@ -321,6 +322,27 @@ class IdentityStore(Protocol):
         Raises:
             JournalUnavailable: It was not recorded.
         """
+        ...
+
+
+class AuditLog(Protocol):
+    """The append-only, chained record of who did what."""
+
+    @property
+    def head(self) -> tuple[int, bytes]:
+        """The newest sequence and its hash; 0 and zeros before the first."""
+        ...
+
+    async def append(self, entries: Sequence[AuditEntry]) -> None:
+        """Record entries together, all or none; durable when this returns.
+
+        Raises:
+            JournalUnavailable: They were not recorded.
+        """
+        ...
+
+    def read(self, after: int = 0) -> Iterator[AuditRecord]:
+        """Every record behind a sequence, in order."""
         ...
 
 

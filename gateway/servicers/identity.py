@@ -118,6 +118,12 @@ def call_context() -> CallContext:
     return _CALL.get()
 
 
+def caller_name() -> str:
+    """Who makes the running call; empty while nobody knows."""
+    call = _CALL.get(None)
+    return "" if call is None else call.caller.name
+
+
 def _certificate_uris(context: Any) -> Sequence[str]:
     """The URIs that a verified client certificate names; its common name is never looked at."""
     names = context.auth_context().get(_SAN_KEY, ())

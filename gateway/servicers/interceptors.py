@@ -30,15 +30,18 @@ from gateway.domain.errors import (
     Draining,
     GatewayError,
     KeyFate,
+    PermissionDenied,
     ScopeMissing,
     SlowConsumer,
     TokenInvalid,
     TooManyCalls,
     TooManyStreams,
+    Unauthenticated,
 )
+from gateway.domain.models.audit import AuditAction
 from gateway.domain.types import BudgetLane, CallContext, Caller
 from gateway.servicers.errors import new_error_id
-from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, enter_call
+from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, caller_name, enter_call, peer_address
 from gateway.servicers.permissions import METHODS, Access, MethodRule
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
 from gateway.servicers.wire.requests import Deserializer, KeyIsTaken, guarded, key_first, lenient
@@ -61,6 +64,8 @@ _CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in 
 Context = grpc.aio.ServicerContext[Any, Any]
 Task = asyncio.Task[Any] | None
 """The task of a call; gRPC gives every call one of its own, so it is never None there."""
+DenialListener = Callable[[str, AuditAction, str, str], None]
+"""Told the actor, what was refused, the method, and the reason."""
 UnaryBehavior = Callable[[Any, Context], Awaitable[Any]]
 StreamBehavior = Callable[[Any, Context], AsyncIterator[Any] | Awaitable[None]]
 
@@ -108,6 +113,7 @@ class _Method:
     """What the doors know about one method."""
 
     path: str
+    name: str
     rule: MethodRule
     read: Deserializer
     telemetry: MethodTelemetry
@@ -122,6 +128,7 @@ class Doors:
         rules: Method → its row of the permission table.
         key_is_taken: Asked before a request with a key is refused for a field that nobody knows, or in a crowd.
         doorkeeper: Knows who calls.
+        on_denial: Told who was refused what, and why.
         monotonic: Seconds; replaced in tests.
     """
 
@@ -132,10 +139,12 @@ class Doors:
         rules: Mapping[str, MethodRule] = METHODS,
         key_is_taken: KeyIsTaken = lambda _request: False,
         doorkeeper: Doorkeeper | None = None,
+        on_denial: DenialListener | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._key_is_taken = key_is_taken
         self._doorkeeper = doorkeeper or Doorkeeper()
+        self._on_denial = on_denial
         self._telemetry = telemetry
         self._limits = limits or DoorLimits()
         self._rules = rules
@@ -157,6 +166,7 @@ class Doors:
         read = guarded(parse) if path.startswith(_OUR_PACKAGE) else lenient(parse)
         method = _Method(
             path,
+            path.rpartition("/")[2],
             rule,
             key_first(read, parse, self._key_is_taken) if rule.carries_key else read,
             self._telemetry.method(path, is_stream=bool(handler.response_streaming)),
@@ -226,7 +236,6 @@ class Doors:
         lane = method.rule.lane
         may_crowd = lane is BudgetLane.CANCEL or method.rule.carries_key
         is_about_known_key = self._key_is_taken if method.rule.carries_key else _cancels
-        name = method.path.rpartition("/")[2]
         identify, allows = self._identification(method.rule), method.rule.allows
         assert serialize is not None, f"{method.path}: only streams may write bytes of their own"
 
@@ -242,7 +251,7 @@ class Doors:
             else:  # gRPC itself keeps it, and cancels this task when it passes.
                 deadline = began + remaining_s
             is_crowded = self._calls >= calls_max
-            name_call(request_id, name)
+            name_call(request_id, method.name)
             span = telemetry.begin(metadata, request_id) if measured else None
             code = 0
             self._calls += 1
@@ -260,6 +269,8 @@ class Doors:
                 return serialize(await behavior(request, context))
             except (Exception, asyncio.CancelledError) as error:
                 status = self._status_of(method, error, task)
+                if isinstance(error, Unauthenticated | PermissionDenied):
+                    self._tell_denial(method.path, error, context)
                 code = _code_of(context) if status is None else status.code
                 if status is None:
                     raise
@@ -277,7 +288,6 @@ class Doors:
         self, method: _Method, behavior: StreamBehavior, read: Callable[[Any], Any]
     ) -> Callable[[Any, Context], Awaitable[None]]:
         telemetry = method.telemetry
-        name = method.path.rpartition("/")[2]
         identify, allows = self._identification(method.rule), method.rule.allows
 
         async def serve(raw: Any, context: Context) -> None:
@@ -286,7 +296,7 @@ class Doors:
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
             task = asyncio.current_task()
             began = self._monotonic()
-            name_call(request_id, name)
+            name_call(request_id, method.name)
             span = telemetry.begin(metadata, request_id) if telemetry.enabled else None
             code = 0
             try:
@@ -298,6 +308,8 @@ class Doors:
                 await self._pump(stream, behavior(read(raw), context), context, request_id)
             except (Exception, asyncio.CancelledError) as error:
                 status = self._status_of(method, error, task)
+                if isinstance(error, Unauthenticated | PermissionDenied):
+                    self._tell_denial(method.path, error, context)
                 code = _code_of(context) if status is None else status.code
                 # Not ours any more: its status waits behind whatever the reader has not taken.
                 self._streams.pop(task, None)
@@ -326,6 +338,15 @@ class Doors:
                 await write(message)
                 stream.writing_since = None
                 stream.resume_token = getattr(message, RESUME_TOKEN_METADATA, "")
+
+    def _tell_denial(self, path: str, error: GatewayError, context: Context) -> None:
+        if self._on_denial is None:
+            return
+        if isinstance(error, Unauthenticated):
+            actor, action = str(peer_address(context.peer())), AuditAction.AUTHENTICATION_FAIL
+        else:
+            actor, action = caller_name() or str(peer_address(context.peer())), AuditAction.PERMISSION_DENY
+        self._on_denial(actor, action, path, error.reason)
 
     def _identification(self, rule: MethodRule) -> Callable[[Metadata, Context], Caller]:
         """Tells who calls a method; what is open to all is not looked at."""

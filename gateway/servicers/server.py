@@ -17,7 +17,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gateway.servicers.addresses import ServerRefused, bind, loopback_addresses
 from gateway.servicers.identity import Doorkeeper
-from gateway.servicers.interceptors import DoorLimits, Doors
+from gateway.servicers.interceptors import DenialListener, DoorLimits, Doors
 from gateway.servicers.permissions import METHODS, MethodRule, require_rules
 from gateway.servicers.reflection import add_reflection
 from gateway.servicers.wire.requests import KeyIsTaken
@@ -127,6 +127,7 @@ class GatewayServer:
         rules: Method → its row of the permission table.
         key_is_taken: Whether an order holds the key of a request.
         doorkeeper: Knows who calls; None: everybody is `local`.
+        on_denial: Told of every refusal of a caller, as `AuditService.count_refusal`.
     """
 
     def __init__(
@@ -137,11 +138,12 @@ class GatewayServer:
         rules: Mapping[str, MethodRule] = METHODS,
         key_is_taken: KeyIsTaken = lambda _request: False,
         doorkeeper: Doorkeeper | None = None,
+        on_denial: DenialListener | None = None,
     ) -> None:
         self._options = options
         self._servicers = servicers
         self._rules = rules
-        self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules, key_is_taken, doorkeeper)
+        self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules, key_is_taken, doorkeeper, on_denial)
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._services: tuple[str, ...] = ()

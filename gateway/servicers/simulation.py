@@ -6,7 +6,10 @@ from __future__ import annotations
 from typing import Any
 
 from gateway.domain.interfaces import VenueControl
+from gateway.domain.models.audit import AuditAction
+from gateway.servicers.identity import caller_name
 from gateway.servicers.wire import simulation as wire
+from gateway.services.audit import AuditService
 from trading_gateway.v1 import simulation_pb2 as pb, simulation_pb2_grpc
 
 
@@ -15,10 +18,12 @@ class SimulationServicer(simulation_pb2_grpc.SimulationServiceServicer):
 
     Args:
         control: The emulator's.
+        audit: Is told of faults before they are ordered.
     """
 
-    def __init__(self, control: VenueControl) -> None:
+    def __init__(self, control: VenueControl, audit: AuditService) -> None:
         self._control = control
+        self._audit = audit
 
     async def GetSimulation(self, request: pb.GetSimulationRequest, context: Any) -> pb.GetSimulationResponse:
         """Settings and counters."""
@@ -26,7 +31,9 @@ class SimulationServicer(simulation_pb2_grpc.SimulationServiceServicer):
 
     async def InjectFault(self, request: pb.InjectFaultRequest, context: Any) -> pb.InjectFaultResponse:
         """Order a fault."""
-        fault = await self._control.inject(wire.fault_order_from_proto(request))
+        order = wire.fault_order_from_proto(request)
+        await self._audit.record(caller_name(), AuditAction.FAULT_INJECT, order.fault.value, {"route": order.route})
+        fault = await self._control.inject(order)
         return pb.InjectFaultResponse(injected_fault=wire.injected_fault_to_proto(fault))
 
     async def ListFaults(self, request: pb.ListFaultsRequest, context: Any) -> pb.ListFaultsResponse:
@@ -36,6 +43,7 @@ class SimulationServicer(simulation_pb2_grpc.SimulationServiceServicer):
 
     async def ClearFaults(self, request: pb.ClearFaultsRequest, context: Any) -> pb.ClearFaultsResponse:
         """Forget them."""
+        await self._audit.record(caller_name(), AuditAction.FAULTS_CLEAR, "")
         await self._control.clear_faults()
         return pb.ClearFaultsResponse()
 

@@ -14,7 +14,8 @@ import hashlib
 import hmac
 import re
 import secrets
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
 from typing import Final
@@ -22,6 +23,7 @@ from typing import Final
 from gateway.domain.errors import (
     FieldInvalid,
     FieldViolation,
+    JournalUnavailable,
     NetworkNotAllowed,
     NotFound,
     ResourceExhausted,
@@ -210,11 +212,18 @@ class IdentityService:
         return ended
 
     async def keep_uses(self) -> None:
-        """Write down which tokens were used since the last time; for a caller that does so once a minute."""
+        """Write down which tokens were used since the last time; what cannot be written is no loss."""
         used = [self._tokens[token_id] for token_id in self._used if token_id in self._tokens]
         self._used.clear()
         if used:
-            await self._store.put(used)
+            with suppress(JournalUnavailable):
+                await self._store.put(used)
+
+    async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Keep uses until canceled."""
+        while True:
+            await sleep(_USED_STEP_NS / NANOS_PER_SECOND)
+            await self.keep_uses()
 
     def _admit(self, token: Token, address_of: AddressOf) -> Caller:
         now_ns = self._wall()

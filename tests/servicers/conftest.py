@@ -16,7 +16,7 @@ from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
 from gateway.telemetry import Telemetry, configure_logging
-from tests.servicers.fake_control import FakeControl
+from tests.servicers.fake_control import FakeControl, audit_in_memory
 from tests.servicers.fakes import NOW_NS, Rooms, SilentMarketData
 
 Serve = Callable[..., Awaitable[grpc.aio.Channel]]
@@ -38,7 +38,7 @@ def servicers_over(rooms: Rooms, control: FakeControl | None = None) -> Servicer
         account=AccountServicer(rooms.accounts, rooms.positions, rooms.assets),
         reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),
         risk=RiskServicer(rooms.states, rooms.kill),
-        simulation=SimulationServicer(control or FakeControl()),
+        simulation=SimulationServicer(control or FakeControl(), audit_in_memory()),
     )
 
 

@@ -15,6 +15,8 @@ from gateway.domain.models.simulation import (
     Simulation,
 )
 from gateway.domain.types import OrderSide
+from gateway.infrastructure.persistence.audit_log import MemoryAuditLog
+from gateway.services.audit import AuditService
 
 ENTRY = LedgerEntry(
     sequence=7,
@@ -74,3 +76,8 @@ class FakeControl:
     async def get_simulation(self) -> Simulation:
         """One in which every number is another."""
         return SIMULATION
+
+
+def audit_in_memory() -> AuditService:
+    """An audit log that is forgotten with the test."""
+    return AuditService(MemoryAuditLog(), lambda: 0, lambda: 0.0)

@@ -20,7 +20,7 @@ from gateway.servicers.server import GatewayServer
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.wire import simulation as wire
 from tests.gateway_host import RunningGateway
-from tests.servicers.fake_control import ENTRY, SIMULATION, FakeControl
+from tests.servicers.fake_control import ENTRY, SIMULATION, FakeControl, audit_in_memory
 from tests.servicers.fakes import read_error
 from trading_gateway.v1 import simulation_pb2 as pb, simulation_pb2_grpc, trading_pb2
 
@@ -34,7 +34,7 @@ def control() -> FakeControl:
 
 @pytest.fixture
 def servicer(control: FakeControl) -> SimulationServicer:
-    return SimulationServicer(control)
+    return SimulationServicer(control, audit_in_memory())
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ Promises: each migration is one transaction; a file that a later version wrote i
 - `venue_requests`: what went over the wire about an order. No events: they have no place in a book or in the chain;
   `sequence` is that of the newest event before a row, with which it goes.
 - `trading_states`: append-only; the newest row is in force.
+- `audit`: who did what; append-only. `hash` = SHA-256(hash before ‖ the entry's canonical JSON).
 - `tokens`: who may call; of a secret only its SHA-256. Sets are JSON lists.
 """
 
@@ -106,7 +107,20 @@ CREATE INDEX archive_by_book ON archive (strategy_id, create_time_ns, order_id)
 """
 """What was asked of the venue about an order, and lists that go on where memory ends."""
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _NAMES_BY_ORDER, _TOKENS, _STORIES)
+_AUDIT: Final = """
+CREATE TABLE audit (
+    sequence INTEGER PRIMARY KEY,
+    time_ns INTEGER NOT NULL,
+    actor TEXT NOT NULL,
+    action TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    outcome TEXT NOT NULL,
+    detail TEXT NOT NULL,
+    hash BLOB NOT NULL
+)
+"""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _NAMES_BY_ORDER, _TOKENS, _STORIES, _AUDIT)
 """What makes version n + 1 of version n; only ever added to."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

@@ -13,6 +13,7 @@ from typing import Final
 
 from gateway.domain.interfaces import (
     AccountPinStore,
+    AuditLog,
     IdentityStore,
     OrderJournal,
     PositionBaselineStore,
@@ -20,6 +21,7 @@ from gateway.domain.interfaces import (
 )
 from gateway.domain.models.account import AccountPin
 from gateway.domain.types import Venue
+from gateway.infrastructure.persistence.audit_log import MemoryAuditLog, SqliteAuditLog
 from gateway.infrastructure.persistence.database import Database, DatabaseRefused
 from gateway.infrastructure.persistence.identity_store import MemoryIdentities, SqliteIdentityStore
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal, random_epoch
@@ -79,6 +81,7 @@ class Stores:
     position_baselines: PositionBaselineStore
     pins: AccountPinStore
     identities: IdentityStore
+    audit: AuditLog
     latch: Callable[[str], None]
 
 
@@ -100,6 +103,7 @@ def open_stores(folder: Path | None, now_ns: int, memory_events_max: int) -> Sto
             MemoryPositionBaselines(),
             MemoryAccountPins(),
             MemoryIdentities(),
+            MemoryAuditLog(),
             lambda _: None,
         )
     database = Database(folder, now_ns, random_epoch)
@@ -107,9 +111,9 @@ def open_stores(folder: Path | None, now_ns: int, memory_events_max: int) -> Sto
         states, baselines, pins = (
             SqliteTradingStateStore(database), SqlitePositionBaselines(database), SqliteAccountPins(database),
         )  # fmt: skip
-        identities = SqliteIdentityStore(database)
+        identities, audit = SqliteIdentityStore(database), SqliteAuditLog(database)
         # What cannot be read is met now, and not when somebody needs it.
         baselines.current(), pins.current(), identities.all()
-        return Stores(SqliteOrderJournal(database), states, baselines, pins, identities, database.latch)
+        return Stores(SqliteOrderJournal(database), states, baselines, pins, identities, audit, database.latch)
     except (sqlite3.DatabaseError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise DatabaseRefused(f"{database.path} is damaged ({error}): restore a back-up of it.") from None

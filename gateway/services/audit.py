@@ -1,0 +1,152 @@
+"""AuditService: what operators did and what was refused to whom, told to the audit log.
+
+Promises: a deed that needs a record has it on the disk before it takes effect (`record`); what must not wait is told at
+once and written right after (`note`); a flood of refusals becomes one entry a minute for each who was refused what,
+with their count. Every minute the log's head goes to the process log, so that a cut tail shows. Leaves to its callers
+which deeds may go on although nobody can write them down: those that stop something.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
+from dataclasses import replace
+from typing import Final
+
+import structlog
+
+from gateway.domain.errors import JournalUnavailable
+from gateway.domain.interfaces import AuditLog
+from gateway.domain.models.audit import AuditAction, AuditEntry
+
+NOTES_MAX: Final = 1_000
+"""Entries that wait for the disk; what comes beyond is counted."""
+REFUSED_KINDS_MAX: Final = 100
+"""Different refusals told apart within a minute; the others are one entry."""
+REFUSED_FLUSH_MS: Final = 60_000
+TEXT_CHARACTERS_MAX: Final = 200
+
+GATEWAY: Final = "gateway"
+"""Who acts when nobody asked."""
+
+_EVERYBODY_ELSE: Final = "others"
+_FLUSH_MS: Final = 200
+
+_log = structlog.get_logger(__name__)
+Facts = Mapping[str, str]
+_Refusal = tuple[str, AuditAction, str, str]
+
+
+class AuditService:
+    """Writes the audit log. On the event loop alone.
+
+    Args:
+        log: Where entries go.
+        wall: Nanoseconds since the Unix epoch.
+        monotonic: Seconds, as `time.monotonic`.
+    """
+
+    def __init__(self, log: AuditLog, wall: Callable[[], int], monotonic: Callable[[], float]) -> None:
+        self._log = log
+        self._wall = wall
+        self._monotonic = monotonic
+        self._notes: deque[AuditEntry] = deque()
+        self._lost = 0
+        self._refused: dict[_Refusal, int] = {}
+        self._flush_at = monotonic() + REFUSED_FLUSH_MS / 1_000
+        self._writing = asyncio.Lock()
+
+    async def record(
+        self,
+        actor: str,
+        action: AuditAction,
+        subject: str,
+        detail: Mapping[str, str] | None = None,
+        outcome: str = "ok",
+    ) -> None:
+        """Write a deed down; on the disk when this returns.
+
+        Raises:
+            JournalUnavailable: It is not.
+        """
+        entry = self._entry(actor, action, subject, detail, outcome)
+        async with self._writing:
+            await self._append((entry,))
+
+    def note(
+        self,
+        actor: str,
+        action: AuditAction,
+        subject: str,
+        detail: Mapping[str, str] | None = None,
+        outcome: str = "ok",
+    ) -> None:
+        """Tell of a deed that has taken effect, or may not wait; `write_notes` writes it."""
+        if len(self._notes) >= NOTES_MAX:
+            self._lost += 1
+            return
+        self._notes.append(self._entry(actor, action, subject, detail, outcome))
+
+    def count_refusal(self, actor: str, action: AuditAction, subject: str, reason: str) -> None:
+        """Tell of a refusal; the first of its kind is written soon, those of the next minute as a count."""
+        kind = (actor[:TEXT_CHARACTERS_MAX], action, subject[:TEXT_CHARACTERS_MAX], reason)
+        if kind not in self._refused and len(self._refused) >= REFUSED_KINDS_MAX:
+            kind = (_EVERYBODY_ELSE, action, "", "")
+        if kind not in self._refused:
+            self.note(kind[0], action, kind[2], outcome=reason)
+        self._refused[kind] = self._refused.get(kind, -1) + 1
+
+    async def write_notes(self) -> None:
+        """Write what was told; for a caller that does so several times a second.
+
+        What cannot be written waits for the next time, within its bound.
+        """
+        self._close_minute()
+        if self._notes:
+            async with self._writing:
+                with suppress(JournalUnavailable):
+                    await self._append(())
+
+    async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
+        """Write notes until canceled."""
+        while True:
+            await self.write_notes()
+            await sleep(_FLUSH_MS / 1_000)
+
+    def _close_minute(self) -> None:
+        if self._monotonic() < self._flush_at:
+            return
+        self._flush_at = self._monotonic() + REFUSED_FLUSH_MS / 1_000
+        refused, self._refused = self._refused, {}
+        for (actor, action, subject, reason), more in refused.items():
+            if more:
+                self.note(actor, action, subject, {"more_within_a_minute": str(more)}, outcome=reason)
+        sequence, head = self._log.head
+        _log.info("audit_head", sequence=sequence, hash=head.hex())
+
+    async def _append(self, entries: tuple[AuditEntry, ...]) -> None:
+        """Write the notes and these; the notes stay where that fails."""
+        notes = self._taken()
+        try:
+            await self._log.append((*notes, *entries))
+        except JournalUnavailable:
+            self._notes.extendleft(reversed(notes))
+            raise
+
+    def _taken(self) -> list[AuditEntry]:
+        entries = list(self._notes)
+        self._notes.clear()
+        if self._lost and entries:
+            entries[-1] = replace(entries[-1], detail={**entries[-1].detail, "not_recorded": str(self._lost)})
+            self._lost = 0
+        return entries
+
+    def _entry(
+        self, actor: str, action: AuditAction, subject: str, detail: Facts | None, outcome: str
+    ) -> AuditEntry:
+        facts = {name: text[:TEXT_CHARACTERS_MAX] for name, text in (detail or {}).items()}
+        return AuditEntry(
+            self._wall(), actor[:TEXT_CHARACTERS_MAX], action, subject[:TEXT_CHARACTERS_MAX], outcome, facts
+        )
