@@ -225,10 +225,10 @@ async def test_it_stands_between_a_client_and_the_emulator(emulator: RunningEmul
     def order(key: str) -> requests.Response:
         body = {"symbol": "AAPL", "qty": "1", "side": "buy", "type": "limit", "limit_price": "9",
                 "time_in_force": "day", "client_order_id": key}  # fmt: skip
-        return requests.post(f"http://{proxy.address}/v2/orders", json=body, headers=KEYS, timeout=5)
+        return requests.post(f"http://{between.address}/v2/orders", json=body, headers=KEYS, timeout=5)
 
-    async with TcpProxy(host, int(port)) as proxy:
-        proxy.to_client.cut_after(400, Cut.FIN)
+    async with TcpProxy(host, int(port)) as between:
+        between.to_client.cut_after(400, Cut.FIN)
         with pytest.raises(requests.exceptions.RequestException):
             await asyncio.to_thread(order, "cut")
         assert (await asyncio.to_thread(order, "whole")).status_code == 200
