@@ -19,6 +19,8 @@ from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from trading_gateway.values import NANOS_PER_SECOND
+
 DOMAIN: Final = "trading-gateway"
 """ErrorInfo.domain of the gateway's own errors; another sender's reasons are not ours to read."""
 
@@ -121,7 +123,7 @@ class GatewayError(Exception):
             for one in failure.violations
         )
         delays = [one.retry_delay for one in _unpack(found, error_details_pb2.RetryInfo)]
-        self.retry_after_s: float | None = delays[0].ToNanoseconds() / 1e9 if delays else None
+        self.retry_after_s: float | None = delays[0].ToNanoseconds() / NANOS_PER_SECOND if delays else None
         self.request_id = request_id
         self.outcome_unknown = code in AMBIGUOUS and self.key is None
         self.may_arrive_until: datetime | None = None

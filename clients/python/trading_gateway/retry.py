@@ -13,11 +13,14 @@ import random
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from trading_gateway.call import Call
 from trading_gateway.errors import GatewayError, KeyFate
 from trading_gateway.values import not_before
+
+_DOUBLINGS_MAX: Final = 30
+"""Enough for any ceiling, and no overflow however often a stream breaks."""
 
 _log = logging.getLogger(__name__)
 
@@ -44,7 +47,7 @@ class RetryPolicy:
 
     def pause_s(self, failures: int, error: GatewayError | None, chance: Callable[[], float]) -> float:
         """Seconds to wait after so many failures in a row; never less than the error asks for."""
-        ceiling = min(self.backoff_max_s, self.backoff_initial_s * 2.0 ** min(failures - 1, 30))
+        ceiling = min(self.backoff_max_s, self.backoff_initial_s * 2.0 ** min(failures - 1, _DOUBLINGS_MAX))
         asked = error.retry_after_s if error else None
         return max(ceiling * (1 - chance() / 2), asked or 0.0)
 

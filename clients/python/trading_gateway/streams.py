@@ -17,6 +17,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from trading_gateway.call import path
 from trading_gateway.errors import FailedCall, GatewayError, SequenceGap
 from trading_gateway.v1.common_pb2 import GapNotice
+from trading_gateway.values import NANOS_PER_MS, NANOS_PER_SECOND
 
 GATEWAY_FEED: Final = "gateway"
 """GapNotice.feed of a hole in the connection between this client and the gateway."""
@@ -97,7 +98,7 @@ class MarketDataStream(Generic[Batch]):
             message.status.gaps.append(self._hole(message.send_time))
         self._sequence = message.batch_sequence
         self._last_send_time = message.send_time
-        if self._lag_ns(message.send_time) > STALE_LAG_MS * 1_000_000:
+        if self._lag_ns(message.send_time) > STALE_LAG_MS * NANOS_PER_MS:
             for value in self._values(message):
                 value.stale = True
         return True
@@ -133,7 +134,7 @@ def stream_broke(error: FailedCall | None = None) -> GatewayError:
 def lag_s(batch: Any, now_ns: Callable[[], int] = time.time_ns) -> float:
     """Seconds since the gateway handed a batch to the transport, by this machine's clock."""
     late_ns = now_ns() - batch.send_time.ToNanoseconds()
-    return float(late_ns) / 1e9
+    return float(late_ns) / NANOS_PER_SECOND
 
 
 def is_survivable(error: GatewayError) -> bool:

@@ -27,6 +27,7 @@ AnyEnum: TypeAlias = Any
 """An enum of the contract, as OrderSide. Its type says class and its value is a wrapper, so neither is named."""
 
 NANOS_PER_SECOND: Final = 1_000_000_000
+NANOS_PER_MS: Final = 1_000_000
 _UNIX_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 _DECIMAL: Final = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)

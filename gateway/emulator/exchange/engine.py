@@ -274,20 +274,7 @@ class Engine:
             state.store.close(order)
         else:
             order.status = OrderStatus.PARTIALLY_FILLED
-        state.activities.add(
-            Activity(
-                activity_id=activity_id(now_ns, execution_id),
-                activity_type=FILL,
-                time_ns=now_ns,
-                symbol=order.symbol,
-                side=order.side,
-                quantity=quantity,
-                price=price,
-                cumulative_quantity=order.filled_quantity,
-                leaves_quantity=ZERO if is_done else leaves,
-                venue_order_id=order.id,
-            )
-        )
+        self._add_fill_activity(order, execution_id, quantity, price, ZERO if is_done else leaves)
         self._charge(order, quantity, price)
         after_fee = state.holdings.quantity(order.symbol)
         self.reserve(order)
@@ -300,6 +287,25 @@ class Engine:
             position_quantity=after_fee if state.config.position_quantity_after_fee else before_fee,
         )
         self._after_fill(order, is_done)
+
+    def _add_fill_activity(
+        self, order: ExchangeOrder, execution_id: str, quantity: Decimal, price: Decimal, leaves: Decimal
+    ) -> None:
+        now_ns = self._state.now_ns
+        self._state.activities.add(
+            Activity(
+                activity_id=activity_id(now_ns, execution_id),
+                activity_type=FILL,
+                time_ns=now_ns,
+                symbol=order.symbol,
+                side=order.side,
+                quantity=quantity,
+                price=price,
+                cumulative_quantity=order.filled_quantity,
+                leaves_quantity=leaves,
+                venue_order_id=order.id,
+            )
+        )
 
     def _leaves(self, order: ExchangeOrder, price: Decimal) -> Decimal:
         """What is still to fill; of a notional order, what its rest buys at this price."""

@@ -19,6 +19,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """From the first packet to authenticated; alpaca-py would wait for ever."""
+_DOUBLINGS_MAX: Final = 16  # enough for any longest pause
+
 REFUSED_CODES: Final = frozenset({401, 402, 403, 409, 411})
 """Key or plan refused: trying again soon cannot help. (403 as an HTTP status; as a frame it cannot come first.)"""
 CROWDED_CODES: Final = frozenset({406, 429})
@@ -69,7 +71,7 @@ class BackOff:
             chance: Between 0 and 1.
         """
         first_s = self.crowded_s if code in CROWDED_CODES else self.first_s
-        doublings = min(max(failures - 1, 0), 16)
+        doublings = min(max(failures - 1, 0), _DOUBLINGS_MAX)
         step_s = self.refused_s if code in REFUSED_CODES else max(first_s, min(self.max_s, first_s * 2**doublings))
         return max(step_s * (0.5 + chance / 2), self.spacing_s - since_attempt_s, 0.0)
 
