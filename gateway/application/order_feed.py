@@ -34,6 +34,9 @@ GAPS_MAX: Final = 1_024
 """Orders with such a fill at once; beyond it what is missing is made up from the figures."""
 GAP_UPDATES_MAX: Final = 256
 """Messages of one order that wait behind such a fill; with so many, all are taken in as they are."""
+TAKES_BACK: Final = frozenset({"trade_bust", "trade_correct"})
+"""The venue takes an execution back that was told. What was told stays told: the figures are compared at once, and what
+is held then says how far they can be trusted. Source: Alpaca's words for events of trades."""
 RECONCILING_RETRY_AFTER_MS: Final = 500
 BLIND_RETRY_AFTER_MS: Final = 1_000
 
@@ -196,6 +199,9 @@ class OrderFeed:
 
     async def _take(self, update: VenueOrderUpdate) -> None:
         venue_order_id = update.order.venue_order_id
+        if update.event in TAKES_BACK:
+            _log.critical("execution_taken_back", venue_order_id=venue_order_id, venue_event=update.event)
+            self._on_doubt("")
         waiting = self._held.get(venue_order_id)
         if waiting is None:
             if not self._is_early(update) or len(self._held) >= GAPS_MAX:

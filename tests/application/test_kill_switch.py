@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from gateway.application.kill_switch import Killed
-from gateway.domain.errors import JournalUnavailable, OutcomeUnknown, VenueRateLimited
+from gateway.domain.errors import JournalUnavailable, OutcomeUnknown, VenueRateLimited, VenueUnreachable
 from gateway.domain.models.orders import JournalEvent
 from gateway.domain.models.risk import TradingMode
-from gateway.domain.types import OrderState
+from gateway.domain.types import BudgetLane, FeedState, OrderState
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from tests.application.rig import Rig, settle, until
@@ -180,4 +180,30 @@ async def test_orders_on_their_way_are_canceled_when_they_arrive(rig: Rig, count
     await asyncio.gather(*sending)
     await rig.clock.advance(3.0)
     assert open_at_venue(rig) == 0
+    assert (await rig.gateway.kill.progress(0)).all_gone
+
+
+async def test_it_does_not_wait_until_the_books_are_compared(rig: Rig) -> None:
+    """RECONCILING, and blind: what is open at the venue is canceled all the same, and told when somebody can hear."""
+    await rig.submit("k1", BUY)
+    inner = rig.trouble._inner.list_orders
+    rig.venue.streaming.orders.break_off("cut")
+    down = [True]
+
+    async def failing(call: Any, *arguments: Any, **options: Any) -> Any:
+        if down[0] and call.lane is not BudgetLane.KILL:
+            raise VenueUnreachable("down")
+        return await inner(call, *arguments, **options)
+
+    rig.trouble._inner.list_orders = failing
+    rig.venue.streaming.orders.come_back()
+    await settle()
+    assert rig.gateway.feed.status.state is FeedState.RECONCILING
+    await rig.gateway.states.set(TradingMode.KILLED, "", "local")
+    await rig.clock.advance(2)
+    assert open_at_venue(rig) == 0
+    down[0] = False
+    await rig.clock.advance(30)
+    assert rig.gateway.feed.is_live
+    assert rig.order("k1").state is OrderState.CANCELED
     assert (await rig.gateway.kill.progress(0)).all_gone

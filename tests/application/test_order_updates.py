@@ -8,14 +8,17 @@ from typing import Any
 
 import pytest
 
+from gateway.application.order_log import OrderLog
 from gateway.application.order_updates import (
     Heartbeat,
+    OrderUpdates,
     Payload,
     SnapshotBegin,
     SnapshotEnd,
     SnapshotOrder,
     StartAfter,
     StartLive,
+    StartSince,
     StartSnapshot,
     Step,
     StreamStart,
@@ -26,6 +29,7 @@ from gateway.domain.errors import (
     EpochChanged,
     ResumeTokenCompacted,
     ResumeTokenInvalid,
+    SlowConsumer,
 )
 from gateway.domain.models.market_data import FeedStatus, Gap
 from gateway.domain.models.orders import OrderEvent
@@ -215,3 +219,29 @@ async def test_draining_ends_streams_with_a_token(rig: Rig) -> None:
         await rig.submit("k2", BUY)
     assert (await rig.submit("k1", BUY)).replayed
     assert rig.gateway.updates.reader_count == 0
+
+
+async def test_a_reader_that_is_behind_what_is_let_go_is_told_so() -> None:
+    """It was served, took its time, and what it had not read went: never a silent gap."""
+    rig = Rig(journal=MemoryJournal(events_max=8))
+    rig.gateway.orders.log = OrderLog(rig.gateway.journal, tail_events_max=4)
+    rig.gateway.updates = OrderUpdates(rig.gateway.orders, rig.gateway.feed, rig.clock.wall)
+    await rig.start()
+    await rig.submit("k0", BUY)
+    await settle()
+    steps = rig.gateway.updates.follow(MINE, StartSince(0), 60_000)
+    seen = [(await anext(steps)).sequence]
+    for turn in range(1, 30):
+        await rig.submit(f"k{turn}", BUY)
+        await settle()
+
+    async def rest() -> None:
+        seen.extend([step.sequence async for step in steps])
+
+    with pytest.raises(SlowConsumer) as caught:
+        await asyncio.wait_for(rest(), 5)
+    last = int(caught.value.metadata["last_sequence"])
+    assert seen == [1], "and nothing after the gap"
+    assert last < rig.gateway.orders.log.oldest("default") - 1
+    assert rig.gateway.updates.reader_count == 0
+    await rig.stop()
