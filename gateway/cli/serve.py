@@ -113,9 +113,13 @@ def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None
 def check_address(listen: str) -> None:
     """Refuse an address that will not be served, before an emulator is started for it."""
     try:
-        check_free(loopback_addresses(listen), listen)
+        addresses = loopback_addresses(listen)
     except ServerRefused as error:
         raise Refused(f"cannot serve on {listen}: {error}") from None
+    try:
+        check_free(addresses, listen)
+    except ServerRefused as error:  # it may be free the next time
+        raise Refused(f"cannot serve on {listen}: {error}", code=1) from None
 
 
 @contextmanager
@@ -144,10 +148,10 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
 
 async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
+    configure_logging(settings.log_level, settings.log_format)
+    _log.info("starting; it takes seconds, the first time some more", venue=str(settings.venue), data_dir=str(folder))
     from gateway.cli.process import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
 
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # its core would print a line of its own beside our refusals
-    configure_logging(settings.log_level, settings.log_format)
     stop = asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -214,7 +218,7 @@ async def _until_stopped(stop: asyncio.Event, emulator: EmbeddedEmulator | None)
     for task in pending:
         task.cancel()
     if stop.is_set():
-        typer.echo("stopping: new orders are refused, those in flight are finished", err=True)
+        _log.info("stopping: new orders are refused, those in flight are finished")
         # A second signal is a crash: whoever sends it wants the process gone.
         for number in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().remove_signal_handler(number)
