@@ -137,12 +137,15 @@ def is_about_credentials(error: VenueError) -> bool:
 
 
 def retry_after_ms(headers: Mapping[str, str], now_s: float) -> int:
-    """When to try again, from `Retry-After` (seconds) or `X-RateLimit-Reset` (Unix seconds); bounded."""
+    """When to try again, from `Retry-After` (seconds) or `X-RateLimit-Reset` (Unix seconds); bounded.
+
+    A reset that has passed says that our clock is ahead of the venue's, and nothing about when.
+    """
     wait_s: float = RETRY_AFTER_DEFAULT_MS / 1_000
     after, reset = headers.get("retry-after", ""), headers.get("x-ratelimit-reset", "")
     if _is_count(after):
         wait_s = int(after)
-    elif _is_count(reset):
+    elif _is_count(reset) and int(reset) > now_s:
         wait_s = int(reset) - now_s
     return max(0, min(RETRY_AFTER_MAX_MS, round(wait_s * 1_000)))
 
