@@ -1,11 +1,11 @@
 """Lookups: asks the venue for orders of which nobody knows what became: each by itself, or, while many wait, together.
 
-Promises: an answer was read after it was asked for; a list answers with absence only when it was read to its end and
-surely reaches over the whole time in which the order may have been submitted; a question that failed, a list that was
-cut short and an order that cannot be read prove nothing. After a crash a hundred orders may be in doubt at once: what
-they take together is LookupPace's share of the budget, however many they are, and one list answers all who wait for it.
-Only spans that touch are read together: the day between an old order and a new one is nobody's question. What an answer
-means for an order is whoever asks's to say.
+Promises: an answer was read after it was asked for; a list answers with absence only when it was read to its end, and
+surely reaches over the whole time in which the order may have been submitted, by a clock that is the venue's; a
+question that failed, a list that was cut short and an order that cannot be read prove nothing. After a crash a hundred
+orders may be in doubt at once: what they take together is LookupPace's share of the budget, however many they are, and
+one list answers all who wait for it. Only spans that touch are read together: the day between an old order and a new
+one is nobody's question. What an answer means for an order is for whoever asks to say.
 """
 
 from __future__ import annotations
@@ -23,8 +23,9 @@ from gateway.application.venue_calls import VenueCalls
 from gateway.application.venue_readings import VenueReadings
 from gateway.domain.errors import GatewayError, OutcomeUnknown
 from gateway.domain.models.orders import UNREADABLE, VenueOrder
-from gateway.domain.types import NANOS_PER_SECOND, BudgetLane, CallContext
+from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND, BudgetLane, CallContext
 from gateway.services.lookup_pace import LookupPace
+from gateway.services.reference import MarketCalendarService
 from gateway.services.trading import OrderService
 
 TOGETHER_MIN: Final = 5
@@ -34,6 +35,9 @@ SPAN_MAX_NS: Final = 7_200 * NANOS_PER_SECOND
 """An order that is replaced may be days old: it is looked up by itself."""
 LIST_GAP_S: Final = 2.0
 """From one list to the next, whatever the budget: a page of it costs more than a lookup."""
+CLOCKS_APART_MAX_NS: Final = 60 * NANOS_PER_SECOND
+"""Beyond this a list by time need not have what was submitted in that time by another clock; a lookup by name does."""
+CLOCK_CHECK_PERIOD_S: Final = 60.0
 ALONE_AFTER_FAILURE: Final = 5
 """After a list that was not whole, so many are looked up by themselves before the next one is tried."""
 
@@ -94,6 +98,7 @@ class Lookups:
     """Answers one after the other, while anybody asks.
 
     Args:
+        wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, as `time.monotonic`.
         sleep: Seconds, as `asyncio.sleep`.
     """
@@ -102,23 +107,27 @@ class Lookups:
         self,
         venue: OrderService,
         readings: VenueReadings,
+        calendar: MarketCalendarService,
         pace: LookupPace,
         calls: VenueCalls,
         tasks: OwnedTasks,
+        wall: Callable[[], int],
         monotonic: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
         self._venue = venue
         self._readings = readings
+        self._calendar = calendar
         self._pace = pace
         self._calls = calls
         self._tasks = tasks
+        self._wall = wall
         self._monotonic = monotonic
         self._sleep = sleep
         self._waiting: dict[int, _Waiting] = {}
         self._count = itertools.count()
         self._is_serving = False
-        self._listed_at = float("-inf")
+        self._listed_at = self._clock_checked_at = float("-inf")
         self._list_cost = 1
         self._alone_left = 0
 
@@ -221,6 +230,7 @@ class Lookups:
                 cost += 1
                 listed += page.orders
                 is_whole = page.is_last
+            is_whole = is_whole and await self._is_clock_shared()
         except (GatewayError, OutcomeUnknown) as error:
             _log.info("list_failed", orders=len(questions), reason=getattr(error, "reason", "unknown"))
         except Exception:  # whatever it is: nobody else answers those who wait
@@ -231,6 +241,19 @@ class Lookups:
         self._alone_left = 0 if is_whole else ALONE_AFTER_FAILURE
         listing = _Listing(listed, is_whole)
         return [listing.answer(question) for question in questions]
+
+    async def _is_clock_shared(self) -> bool:
+        """Whether the venue's times mean here what they mean there; asked for now and then."""
+        if self._monotonic() - self._clock_checked_at < CLOCK_CHECK_PERIOD_S:
+            return True
+        self._pace.spend()
+        clock = await self._calendar.get_clock(self._calls.own(BudgetLane.LOOKUP))
+        apart_ns = abs(clock.time_ns - self._wall())
+        if apart_ns > CLOCKS_APART_MAX_NS:
+            _log.error("clocks_apart", apart_ms=apart_ns // NANOS_PER_MS)
+            return False
+        self._clock_checked_at = self._monotonic()
+        return True
 
 
 class _Listing:

@@ -65,6 +65,7 @@ class CommandsModule(Module):
         self,
         venue: OrderService,
         readings: VenueReadings,
+        calendar: MarketCalendarService,
         budget: RequestBudget,
         calls: VenueCalls,
         tasks: OwnedTasks,
@@ -72,7 +73,7 @@ class CommandsModule(Module):
     ) -> Lookups:
         """The questions for them, at a pace that leaves the others room."""
         pace = LookupPace(lambda: budget.limit, clocks.monotonic)
-        return Lookups(venue, readings, pace, calls, tasks, clocks.monotonic, clocks.sleep)
+        return Lookups(venue, readings, calendar, pace, calls, tasks, clocks.wall, clocks.monotonic, clocks.sleep)
 
     @provider
     @singleton

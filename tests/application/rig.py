@@ -224,11 +224,11 @@ class Gateway:
         self.desk = KeyDesk(self.orders, self.tasks, monotonic, settings.get("submit_wait_ms", SUBMIT_WAIT_MS))
         readings = VenueReadings(service, calls)
         pace = LookupPace(lambda: settings.get("requests_per_minute", 0), monotonic)
-        lookups = Lookups(service, readings, pace, calls, self.tasks, monotonic, sleep)
+        calendar = MarketCalendarService(venue.market_data, cache, errors)
+        lookups = Lookups(service, readings, calendar, pace, calls, self.tasks, wall, monotonic, sleep)
         self.resolver = OutcomeResolver(
             self.orders, self.feed, service, lookups, self.alarms, calls, self.tasks, wall, monotonic, sleep
         )
-        calendar = MarketCalendarService(venue.market_data, cache, errors)
         submissions = Submissions(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
             self.states, self.alarms, calls, wall, monotonic,

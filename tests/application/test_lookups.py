@@ -10,6 +10,7 @@ import pytest
 
 from gateway.application.lookups import (
     ALONE_AFTER_FAILURE,
+    CLOCKS_APART_MAX_NS,
     LIST_GAP_S,
     SPAN_MAX_NS,
     TOGETHER_MIN,
@@ -22,6 +23,7 @@ from gateway.application.venue_calls import VenueCalls
 from gateway.application.venue_readings import LIST_PAGE, VenueReadings
 from gateway.domain.errors import VenueUnreachable
 from gateway.domain.models.orders import OrderChanges
+from gateway.domain.models.reference import MarketClock
 from gateway.domain.types import NANOS_PER_SECOND, BudgetLane
 from gateway.services.lookup_pace import LookupPace
 from tests.application.rig import START_NS, Rig, settle
@@ -64,10 +66,25 @@ class Venue:
             raise VenueUnreachable("no")
 
 
+class Calendar:
+    """The venue's clock."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+
+    async def get_clock(self, call: Any) -> Any:
+        self._desk.clock_reads += 1
+        now_ns = self._desk.wall() + self._desk.venue_ahead_ns
+        return MarketClock(now_ns, is_open=True, next_open_time_ns=now_ns, next_close_time_ns=now_ns)
+
+
 class Desk:
     """Lookups on a venue."""
 
     def __init__(self, rig: Rig, per_minute: int = 0) -> None:
+        self.wall = rig.clock.wall
+        self.venue_ahead_ns = 0
+        self.clock_reads = 0
         self.venue = Venue(rig)
         calls = VenueCalls(rig.clock.monotonic)
         readings = VenueReadings(self.venue, calls)  # type: ignore[arg-type]
@@ -75,9 +92,11 @@ class Desk:
         self.lookups = Lookups(
             self.venue,  # type: ignore[arg-type]
             readings,
+            Calendar(self),  # type: ignore[arg-type]
             pace,
             calls,
             OwnedTasks(),
+            rig.clock.wall,
             rig.clock.monotonic,
             rig.clock.sleep,
         )
@@ -204,3 +223,20 @@ async def test_a_replace_is_looked_for_under_both_names(rig: Rig, desk: Desk, to
 async def test_a_list_without_the_replaced_order_proves_nothing(rig: Rig, desk: Desk) -> None:
     asking = [desk.ask("new", replaced_id="gone") for _ in range(TOGETHER_MIN)]
     assert not any(answer.is_proof for answer in await asyncio.gather(*asking))
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+async def test_a_list_by_another_clock_proves_nothing(rig: Rig, desk: Desk, sign: int) -> None:
+    """What it shows is there all the same, and a lookup by name needs no clock."""
+    await rest(rig, "k0")
+    desk.venue_ahead_ns = sign * (CLOCKS_APART_MAX_NS + 1)
+    there, *others = await asyncio.gather(*(desk.ask(f"k{number}") for number in range(TOGETHER_MIN)))
+    assert there.found is not None
+    assert not any(answer.is_proof for answer in others)
+    assert desk.venue.asked == [LISTED]
+    assert (await desk.ask("k1")).is_proof
+    desk.venue_ahead_ns = 0
+    for _ in range(3):
+        await rig.clock.advance(LIST_GAP_S)
+        assert (await desk.ask("k1", is_for_list=True)).is_proof
+    assert desk.clock_reads == 2
