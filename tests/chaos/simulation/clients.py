@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from decimal import Decimal
 from random import Random
-from typing import Final
+from typing import Any, Final
 
 from gateway.application.commands import CloseRequest, ReplaceRequest
 from gateway.application.order_updates import StartAfter, StartLive, StartSnapshot, Step, StreamStart
@@ -37,7 +37,23 @@ class Trader:
         self._prices = prices
         self._random = random
         self._count = 0
-        self._tasks: list[asyncio.Task[None]] = []
+        self._tasks: list[asyncio.Task[Any]] = []
+        self._unfinished: dict[str, OrderSpec] = {}
+        self._living = asyncio.Event()
+        self._living.set()
+
+    def die(self) -> None:
+        """`kill -9` of the strategy: calls under way never return to it; what it has of its intents are keys."""
+        self._living.clear()
+        self._notes.act("kill_client", client=self._notes.client, time_ns=self._doors.loop.wall())
+        for task in self._tasks:
+            task.cancel()
+
+    def live_again(self) -> None:
+        """A new process of it: whatever it had begun, and does not know the end of, is asked for under its key."""
+        self._living.set()
+        for key, spec in list(self._unfinished.items()):
+            self._tasks.append(asyncio.create_task(self._submit(key, spec)))
 
     async def trade(self, orders: int, per_second: float) -> None:
         """Begin so many intents, at random instants, and see each to its end."""
@@ -45,8 +61,12 @@ class Trader:
         for _ in range(orders):
             await asyncio.sleep(random.expovariate(per_second))
             self._count += 1
+            await self._living.wait()
             self._begin(self._count)
-        await asyncio.gather(*self._tasks)
+        while running := [task for task in self._tasks if not task.done()]:
+            await asyncio.wait(running)
+            await self._living.wait()
+        await asyncio.gather(*(task for task in self._tasks if not task.cancelled()))
 
     async def probe(self) -> None:
         """One order that must be taken."""
@@ -73,6 +93,7 @@ class Trader:
         spec = self._spec()
         if drawn > 0.97:  # two threads of the strategy with the same intent
             twin = asyncio.create_task(self._submit(key, spec))
+            self._tasks.append(twin)
             await self._submit(key, spec)
             await twin
         else:
@@ -105,7 +126,10 @@ class Trader:
             valid_until_ns = self._doors.loop.wall() + int(valid_s * NANOS_PER_SECOND)
             return OrderRequest(self.strategy_id, key, spec, valid_until_ns)
 
-        return await self._sure(lambda: self._doors.submit(self._notes, request(), timeout_s))
+        self._unfinished.setdefault(key, spec)  # written down before it is asked for
+        answer = await self._sure(lambda: self._doors.submit(self._notes, request(), timeout_s))
+        self._unfinished.pop(key, None)
+        return answer
 
     async def _replace(self, key: str, spec: OrderSpec) -> None:
         random = self._random

@@ -66,6 +66,7 @@ class Notebook(HistoryWriter):
     """A history that stays in memory."""
 
     def __init__(self, client: str, lines: list[Json]) -> None:  # no file, so not the parent's
+        self.client = client
         self._client = client
         self._life = "1"
         self._count = 0

@@ -37,6 +37,8 @@ class Fault(StrEnum):
     EVENT_UNREADABLE = "event_unreadable"
     FEED_MUTE = "feed_mute"
     FEED_CUT = "feed_cut"
+    # A strategy.
+    STRATEGY_KILLED = "strategy_killed"
     # The disk.
     DISK_FAILED = "disk_failed"
 

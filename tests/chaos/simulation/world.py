@@ -64,6 +64,8 @@ ORDERS: Final = 400
 """Intents of one run."""
 ORDERS_PER_SECOND: Final = 60.0
 CRASHES_MAX: Final = 8
+STRATEGY_DEATHS: Final = (0, 0, 1, 2)
+"""In one run, by lot."""
 STOPS: Final = (
     (),
     (),
@@ -209,6 +211,7 @@ class World:
         random = Random(self._random.random())
         self._listeners.append(Listener(STRATEGIES[0], self._doors, notes, random, always=("snapshot", "live")))
         self._operator = Operator(self._doors, Notebook("operator", self._history), Random(self._random.random()))
+        self._strategies_seed = self._random.random()
         self._crash_plan = list(plan.crash_at)
         self._passed: dict[str, int] = {}
         self._crashed_at: list[str] = []
@@ -249,8 +252,8 @@ class World:
         self._boot()
         await asyncio.sleep(1.0)
         background += [asyncio.create_task(listener.listen()) for listener in self._listeners]
-        killer = asyncio.create_task(self._kill())
         during_s = self._plan.orders / ORDERS_PER_SECOND
+        killers = [asyncio.create_task(self._kill()), asyncio.create_task(self._kill_strategies(during_s))]
         stops = self._plan.stops if self._plan.stops is not None else self._random.choice(STOPS)
         operating = asyncio.create_task(self._operator.operate(stops, during_s))
         share = self._plan.orders // len(self._traders) + 1
@@ -260,7 +263,9 @@ class World:
         for _ in range(CRASH_WAIT_S):
             if self._crash_plan:
                 await asyncio.sleep(1.0)
-        killer.cancel()
+        for killer in killers:
+            killer.cancel()
+        await asyncio.wait(killers)
         await self._heal()
         await asyncio.gather(*trading, operating)
         await self._come_to_rest()
@@ -345,7 +350,7 @@ class World:
         self._end_life(name)
 
     async def _kill(self) -> None:
-        """Ends at random instants: of the process, of its disk, of strategies."""
+        """Ends at random instants, of the process and of its disk."""
         random = self._random
         crashes = self._plan.crashes if self._plan.crashes is not None else random.randint(0, CRASHES_MAX)
         during_s = self._plan.orders / ORDERS_PER_SECOND
@@ -359,6 +364,19 @@ class World:
                 self._journal.is_unsure = random.random() < 0.5
                 await asyncio.sleep(random.uniform(0.05, 1.0))
             self._end_life("random")
+
+    async def _kill_strategies(self, during_s: float) -> None:
+        """Some strategies die in the middle of what they do, and live again on the keys that they had written down."""
+        random = Random(self._strategies_seed)
+        for _ in range(0 if self._weather.is_fair else random.choice(STRATEGY_DEATHS)):
+            await asyncio.sleep(random.uniform(0.1, during_s))
+            trader = random.choice(self._traders)
+            self._exchange.fire(Fault.STRATEGY_KILLED)
+            trader.die()
+            try:
+                await asyncio.sleep(random.uniform(*RESTART_S))
+            finally:
+                trader.live_again()
 
     # The end.
 
