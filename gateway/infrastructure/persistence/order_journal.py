@@ -32,7 +32,10 @@ CHAIN_BYTES: Final = 16
 WAITING_EVENTS_MAX: Final = 65_536
 """Events that wait for the disk; at the bound more are refused."""
 EAGER_EVENTS: Final = 64
-"""So many are handed to an idle writer at once, while the loop goes on making more."""
+"""So many are handed to the writer at once, while the loop goes on making more: also behind a commit under way, so that
+the next begins when that one ends, and not when the loop has heard of it. Fewer wait, and go together."""
+WRITES_MAX: Final = 2
+"""Commits that the writer has, the one under way among them."""
 ROWS_PER_STATEMENT_MAX: Final = 128
 _COLUMNS: Final = 9
 _READ_ROWS: Final = "SELECT sequence, book_sequence, chain, body FROM events "
@@ -88,7 +91,9 @@ class SqliteOrderJournal:
         self._waiting: list[_Waiting] = []
         self._parameters: list[Any] = []
         self._is_flush_due = False
-        self._is_writing = False
+        self._writes = 0
+        self._has_requests = False
+        self._is_followed = True
 
     @property
     def epoch(self) -> str:
@@ -124,9 +129,9 @@ class SqliteOrderJournal:
             self._give(event, body)
         future: asyncio.Future[None] = loop.create_future()
         self._waiting.append((events, then, future))
-        if len(self._parameters) >= EAGER_EVENTS * _COLUMNS and not self._is_writing:
+        if self._is_crowd:
             self._flush()
-        elif not self._is_flush_due and not self._is_writing:
+        elif not self._is_flush_due and not self._writes:
             self._is_flush_due = True
             loop.call_soon(self._flush)
         await future
@@ -258,35 +263,45 @@ class SqliteOrderJournal:
         )  # fmt: skip
 
     def _flush(self) -> None:
-        """Hand everything that waits to the writer, if it is idle; else its end does."""
+        """Hand everything that waits to the writer, if it is idle or a crowd waits; else its end does."""
         self._is_flush_due = False
-        if self._is_writing or not (self._waiting or self.requests.is_waiting):
+        if self._writes and not (self._is_crowd and self._writes < WRITES_MAX):
+            return
+        if not (self._waiting or self.requests.is_waiting):
             return
         batch, self._waiting = self._waiting, []
         parameters, self._parameters = self._parameters, []
-        requests = self.requests.take()
-        done = partial(self._recorded, batch, parameters[-_COLUMNS] if parameters else self._head)
+        requests = [] if self._has_requests else self.requests.take()  # they leave one commit after the other
+        self._has_requests |= bool(requests)
+        head = parameters[-_COLUMNS] if parameters else None
+        done = partial(self._recorded, batch, head, bool(requests))
+        self._writes += 1
         try:
-            rows = len(parameters) // _COLUMNS + len(requests)
-            self._database.submit(partial(_insert, parameters, requests), done, rows)
+            self._database.submit(
+                partial(_insert, parameters, requests), done, len(parameters) // _COLUMNS + len(requests)
+            )
         except JournalUnavailable:
             done(None, False)
-        else:
-            self._is_writing = True
 
-    def _recorded(self, batch: list[_Waiting], head: int, _: object, written: bool) -> None:
+    @property
+    def _is_crowd(self) -> bool:
+        return len(self._parameters) >= EAGER_EVENTS * _COLUMNS
+
+    def _recorded(self, batch: list[_Waiting], head: int | None, has_requests: bool, _: object, written: bool) -> None:
         """The writer is done with a batch; the next one begins before anybody is told."""
-        self._is_writing = False
-        self.requests.taken()
-        if written:
+        self._writes -= 1
+        if has_requests:
+            self.requests.taken()
+            self._has_requests = False
+        if written and head is not None:
             self._head = head
         self._flush()
         for events, then, future in batch:
-            if written and then is not None and not self._told(events, then):
-                written = False
+            if written and self._is_followed and then is not None:
+                self._is_followed = self._told(events, then)
             if future.done():
                 continue
-            if written:
+            if written and self._is_followed:
                 future.set_result(None)
             else:
                 future.set_exception(self._database.unavailable())
