@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
 from tests.emulator.host import EmulatorHost, LoopThread, RunningEmulator
 from tests.gateway_host import GatewayHost, RunningGateway
+from tests.stage import Stage, Staging
 
 
 @pytest.fixture(scope="session")
@@ -52,3 +54,17 @@ def start_gateway(gateway_loop: LoopThread, start_emulator: EmulatorHost) -> Ite
 def gateway(start_gateway: GatewayHost) -> RunningGateway:
     """A fresh gateway before a fresh emulator: all of it real, on loopback, in this process."""
     return start_gateway()
+
+
+@pytest.fixture
+def stage_of(start_gateway: GatewayHost) -> Iterator[Staging]:
+    """Sets up a gateway: arguments are GatewayHost's, besides `is_warm`."""
+    stages: list[Stage] = []
+
+    def set_up(*args: Any, is_warm: bool = True, **options: Any) -> Stage:
+        stages.append(Stage(start_gateway(*args, **options), is_warm=is_warm))
+        return stages[-1]
+
+    yield set_up
+    for stage in stages:
+        stage.close()

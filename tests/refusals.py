@@ -14,6 +14,7 @@ from trading_gateway.v1 import (
     account_pb2,
     errors_pb2,
     market_data_pb2,
+    operations_pb2,
     reference_pb2,
     risk_pb2,
     trading_pb2,
@@ -33,6 +34,7 @@ _SERVICES: Final = [
         (account_pb2, "AccountService"),
         (reference_pb2, "ReferenceDataService"),
         (risk_pb2, "RiskService"),
+        (operations_pb2, "OperationsService"),
     )
 ]
 METHODS: Final = {
@@ -59,9 +61,18 @@ class Wire:
         self._headers = tuple(headers)
         self.channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1), *options])
 
-    def call(self, method: str, request: Message | bytes, *, timeout: float | None = CALL_S_MAX, **options: Any) -> Any:
-        """One unary call; raises grpc.RpcError."""
-        return self._unary(method)(_written(request), timeout=timeout, metadata=self._headers, **options)
+    def call(
+        self,
+        method: str,
+        request: Message | bytes,
+        *,
+        timeout: float | None = CALL_S_MAX,
+        metadata: Sequence[tuple[str, str | bytes]] = (),
+        **options: Any,
+    ) -> Any:
+        """One unary call, with more headers if there are some; raises grpc.RpcError."""
+        headers = (*self._headers, *metadata)
+        return self._unary(method)(_written(request), timeout=timeout, metadata=headers, **options)
 
     def begin(self, method: str, request: Message | bytes, *, timeout: float | None = CALL_S_MAX) -> Any:
         """The same, not waited for: a future."""
@@ -131,3 +142,8 @@ def meet(reason: str) -> None:
 
 def _written(request: Message | bytes) -> bytes:
     return request if isinstance(request, bytes) else request.SerializeToString()
+
+
+def said(refusal: Refused) -> tuple[grpc.StatusCode, str, str]:
+    """Code, reason and what becomes of the key."""
+    return refusal.code, refusal.reason, refusal.metadata.get("key", "")

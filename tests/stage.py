@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from grpc_health.v1 import health_pb2, health_pb2_grpc
@@ -88,3 +91,16 @@ class Stage:
     def close(self) -> None:
         """Hang up."""
         self.wire.close()
+
+
+Staging = Callable[..., Stage]
+
+_HEADER = "ts_ns,symbol,bid_price,bid_size,bid_exchange,ask_price,ask_size,ask_exchange,conditions\n"
+_QUOTE = "{time},XYZ,100.00,{size},N,100.10,{size},N,R\n"
+
+
+def tape(folder: Path, *, quotes: int = 1, size: int = 100) -> Path:
+    """A recording of so many quotes of XYZ, a millisecond apart."""
+    rows = "".join(_QUOTE.format(time=1_700_000_000_000_000_000 + 1_000_000 * n, size=size) for n in range(quotes))
+    (folder / "quotes.csv.gz").write_bytes(gzip.compress((_HEADER + rows).encode()))
+    return folder

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import gzip
 import inspect
-import threading
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -27,55 +24,25 @@ from gateway.cli import process
 from gateway.container import Clocks
 from gateway.domain.errors import GatewayError, VenueUnreachable
 from gateway.domain.models.orders import VenueOrder
-from gateway.servicers.account import AccountServicer
-from gateway.services.account import AccountService
-from gateway.services.reference import AssetService
-from gateway.services.trading import OrderService, PositionService
-from tests import test_access, test_bad_input
+from gateway.services.trading import OrderService
+from tests import test_access, test_bad_input, test_gateway_reasons
 from tests.bad_input import CASES
 from tests.bad_requests import Code, close, spec, submit
 from tests.emulator.exchange.desk import instant
 from tests.emulator.host import EmulatorHost, ManualClock, RunningEmulator
 from tests.emulator.rest_client import RestClient
-from tests.gateway_host import GatewayHost
-from tests.refusals import CALL_S_MAX, REASONS, meet, noted, produces
-from tests.servicers.fakes import Refused
-from tests.stage import Stage
+from tests.refusals import REASONS, meet, noted, produces, said
+from tests.stage import Staging, tape
 from trading_gateway.v1 import (
     account_pb2 as account,
     common_pb2 as common,
     errors_pb2 as errors,
-    market_data_pb2 as data,
     risk_pb2 as risk,
     trading_pb2 as pb,
 )
 
-Staging = Callable[..., Stage]
 FRESH = account.GetAccountRequest()
 FRESH.max_staleness.SetInParent()
-QUOTE = "{time},XYZ,100.00,{size},N,100.10,{size},N,R\n"
-HEADER = "ts_ns,symbol,bid_price,bid_size,bid_exchange,ask_price,ask_size,ask_exchange,conditions\n"
-
-
-@pytest.fixture
-def stage_of(start_gateway: GatewayHost) -> Iterator[Staging]:
-    """Sets up a gateway: arguments are GatewayHost's, besides `is_warm`."""
-    stages: list[Stage] = []
-
-    def set_up(*args: Any, is_warm: bool = True, **options: Any) -> Stage:
-        stages.append(Stage(start_gateway(*args, **options), is_warm=is_warm))
-        return stages[-1]
-
-    yield set_up
-    for stage in stages:
-        stage.close()
-
-
-def tape(folder: Path, *, quotes: int = 1, size: int = 100) -> Path:
-    """A recording of so many quotes of XYZ, a millisecond apart."""
-    rows = "".join(QUOTE.format(time=1_700_000_000_000_000_000 + 1_000_000 * n, size=size) for n in range(quotes))
-    (folder / "quotes.csv.gz").write_bytes(gzip.compress((HEADER + rows).encode()))
-    return folder
 
 
 def ref(order: pb.Order) -> pb.OrderRef:
@@ -86,11 +53,6 @@ def ref(order: pb.Order) -> pb.OrderRef:
 def replace_of(order: pb.Order, **fields: Any) -> pb.ReplaceOrderRequest:
     """A replace under a key of its own."""
     return pb.ReplaceOrderRequest(client_order_id=f"replace-{order.client_order_id}", order=ref(order), **fields)
-
-
-def said(refusal: Refused) -> tuple[Code, str, str]:
-    """Code, reason and what becomes of the key."""
-    return refusal.code, refusal.reason, refusal.metadata.get("key", "")
 
 
 # --- the venue
@@ -442,133 +404,12 @@ def test_there_is_no_room_to_remember_an_order(stage_of: Staging) -> None:
     assert stage.emulator.requests("POST /v2/orders") == 1
 
 
-# --- the gateway
-
-
-class Broken(AccountServicer):
-    """Has a bug whose text says too much."""
-
-    async def GetAccount(self, request: Any, context: Any) -> Any:
-        """Fail."""
-        raise RuntimeError("the secret is swordfish")
-
-
-class WithABug(Module):
-    """A gateway with a bug in it."""
-
-    @provider
-    @singleton
-    def account(self, accounts: AccountService, positions: PositionService, assets: AssetService) -> AccountServicer:
-        """The broken one."""
-        return Broken(accounts, positions, assets)
-
-
-@produces("INTERNAL")
-def test_a_bug_of_ours_is_an_id_and_nothing_else(stage_of: Staging) -> None:
-    stage = stage_of(modules=[WithABug()])
-    refusal = stage.wire.refusal("GetAccount", FRESH)
-    assert (refusal.code, refusal.reason, refusal.message) == (Code.INTERNAL, "INTERNAL", "internal error")
-    assert set(refusal.metadata) == {"error_id"}
-    assert stage.is_healthy()
-
-
-@produces("DRAINING")
-def test_a_gateway_that_shuts_down(stage_of: Staging) -> None:
-    """While an order is in flight: no new ones, and streams end with a token when it is done."""
-    stage = stage_of(submit_wait_ms=50)
-    stage.emulator.fault("request_lost", "POST /v2/orders", delay_ms=1_000)
-    updates = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
-    assert next(updates).HasField("snapshot_begin")
-    stage.submit("in-flight", spec())
-    draining = threading.Thread(target=stage.gateway.drain)
-    draining.start()
-    refusal = Refused(Code.OK, "")
-    while refusal.reason != "DRAINING":  # bounded by the test's time limit: the drain begins when it begins
-        try:
-            stage.wire.call("SubmitOrder", submit())
-        except grpc.RpcError as error:
-            refusal = noted(error)
-    assert said(refusal) == (Code.UNAVAILABLE, "DRAINING", "free")
-    ended = stage.wire.stream_refusal(updates)
-    draining.join(CALL_S_MAX)
-    assert (ended.code, ended.reason) == (Code.UNAVAILABLE, "DRAINING")
-    assert ended.metadata["resume_token"]
-
-
-@produces("TOO_MANY_CALLS")
-def test_too_many_calls(stage_of: Staging) -> None:
-    stage = stage_of(streams_max=2, concurrent_rpcs_max=4)
-    stage.emulator.fault("request_lost", "GET /v2/account", count=10, delay_ms=1_000)
-    waiting = [stage.wire.begin("GetAccount", FRESH, timeout=1) for _ in range(2)]
-    refusals = [noted(error) for error in (call.exception() for call in waiting) if error is not None]
-    refused = [refusal for refusal in refusals if refusal.reason == "TOO_MANY_CALLS"]
-    assert len(refused) == 1
-    assert refused[0].code is Code.RESOURCE_EXHAUSTED
-    assert refused[0].retry_s
-
-
-# --- streams
-
-
-@produces("TOO_MANY_STREAMS")
-def test_too_many_streams(stage_of: Staging) -> None:
-    stage = stage_of(streams_max=1)
-    first = stage.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
-    assert next(first).HasField("snapshot_begin")
-    for method, request in (
-        ("StreamOrderUpdates", pb.StreamOrderUpdatesRequest()),
-        ("StreamQuotes", data.StreamQuotesRequest(symbols=["AAPL"])),
-    ):
-        refusal = stage.wire.stream_refusal(stage.wire.stream(method, request))
-        assert (refusal.code, refusal.reason) == (Code.RESOURCE_EXHAUSTED, "TOO_MANY_STREAMS")
-    first.cancel()
-    assert stage.is_healthy()
-
-
-@produces("SLOW_CONSUMER")
-def test_a_reader_that_is_too_slow_for_every_value(stage_of: Staging, tmp_path: Path) -> None:
-    """More values come at once than may wait for a reader who wants every one."""
-    recording = tape(tmp_path, quotes=5_000)
-    stage = stage_of(venue={"tape": recording, "tape_speed": 100_000}, unread_values_max=1_024, is_warm=False)
-    request = data.StreamQuotesRequest(
-        symbols=["XYZ"], conflation=data.CONFLATION_POLICY_NONE, max_batch_delay={"seconds": 1}
-    )
-    refusal = stage.wire.stream_refusal(stage.wire.stream("StreamQuotes", request))
-    assert (refusal.code, refusal.reason) == (Code.RESOURCE_EXHAUSTED, "SLOW_CONSUMER")
-    assert stage.is_healthy()
-
-
-@produces("EPOCH_CHANGED", "RESUME_TOKEN_COMPACTED")
-def test_tokens_that_cannot_be_continued(stage_of: Staging) -> None:
-    """Of another life, of what is kept no more."""
-    stage, other = stage_of(journal_events_max=4), stage_of()
-
-    def token_of(place: Stage) -> str:
-        updates = place.wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
-        token: str = next(update.resume_token for update in updates if update.resume_token)
-        updates.cancel()
-        return token
-
-    def refused(token: str) -> Refused:
-        request = pb.StreamOrderUpdatesRequest(resume_token=token)
-        return stage.wire.stream_refusal(stage.wire.stream("StreamOrderUpdates", request))
-
-    strange = refused(token_of(other))
-    assert (strange.code, strange.reason) == (Code.FAILED_PRECONDITION, "EPOCH_CHANGED")
-    old = token_of(stage)
-    for number in range(3):
-        stage.ended(stage.submit(f"order-{number}", spec()))
-    compacted = refused(old)
-    assert (compacted.code, compacted.reason) == (Code.OUT_OF_RANGE, "RESUME_TOKEN_COMPACTED")
-    assert int(compacted.metadata["oldest_sequence"]) > 1
-
-
 # --- none is left out
 
 
 def test_every_reason_has_a_producer() -> None:
     produced = {case.reason for case in CASES if case.reason}
-    for module in (test_access, test_bad_input, _this_module()):
+    for module in (test_access, test_bad_input, test_gateway_reasons, _this_module()):
         for _, test in inspect.getmembers(module, inspect.isfunction):
             produced |= set(getattr(test, "produces", ()))
     assert produced == REASONS
