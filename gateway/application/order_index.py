@@ -1,4 +1,4 @@
-"""OrderIndex: every order by every name it has, and the open ones. Holds, finds and pages; decides nothing."""
+"""OrderIndex: every order by every name it has, and the open ones. Holds and finds; decides nothing."""
 
 from __future__ import annotations
 
@@ -7,20 +7,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby, islice
 from typing import Final
 
-from gateway.domain.errors import PageTokenMismatch
-from gateway.domain.models.market_data import Page
-from gateway.domain.models.orders import KeyEntry, Order, OrderFilter, fingerprint_of
+from gateway.domain.models.orders import KeyEntry, Order, OrderFilter
 from gateway.domain.types import is_client_order_id, is_strategy_id
 
-PAGE_SIZE_DEFAULT: Final = 50
-PAGE_SIZE_MAX: Final = 500
 PAGE_SCAN_MAX: Final = 50_000
 """Orders looked at for one page: a page may be short, or empty, and still have a token."""
 PAGE_LABEL_BYTES_MAX: Final = 1024 * 1024
 """A page ends early rather than grow beyond what a message may have: 500 orders with every label would."""
-_TOKEN_DIGEST_LENGTH: Final = 16
 
-_Stamp = tuple[int, str]
+Stamp = tuple[int, str]
+"""When an order was made, nanoseconds since the Unix epoch, and its id."""
 
 
 def split_venue_client_id(venue_client_order_id: str) -> tuple[str, str] | None:
@@ -41,8 +37,8 @@ class OrderIndex:
         self._venue_ids: dict[str, str] = {}
         self._open: dict[str, None] = {}
         self._open_by_symbol: dict[str, dict[str, None]] = {}
-        self._by_time: list[_Stamp] = []
-        self._by_strategy: dict[str, list[_Stamp]] = {}
+        self._by_time: list[Stamp] = []
+        self._by_strategy: dict[str, list[Stamp]] = {}
 
     def __len__(self) -> int:
         return len(self._orders)
@@ -125,33 +121,29 @@ class OrderIndex:
             self._open[order_id] = None
             self._open_by_symbol.setdefault(order.spec.symbol, {})[order_id] = None
 
-    def page(self, wanted: OrderFilter, page_size: int, page_token: str) -> Page[Order]:
-        """One page; raises PageTokenMismatch."""
-        size = min(page_size or PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX)
-        digest = _digest(wanted)
-        after = _read_token(page_token, digest) if page_token else None
+    def scan(self, wanted: OrderFilter, size: int, after: Stamp | None) -> tuple[list[Order], Stamp | None]:
+        """The next orders of a list behind a position, and how far was looked; None: to the end."""
         found: list[Order] = []
-        last: _Stamp | None = None
-        label_bytes = 0
+        last: Stamp | None = None
+        labels = 0
         for stamp in islice(self._stamps(wanted, after), PAGE_SCAN_MAX):
-            if len(found) == size or label_bytes >= PAGE_LABEL_BYTES_MAX:
+            if len(found) == size or labels >= PAGE_LABEL_BYTES_MAX:
                 break
             last = stamp
             order = self._orders[stamp[1]]
-            if _matches(wanted, order):
+            if matches(wanted, order):
                 found.append(order)
-                label_bytes += _label_bytes(order)
+                labels += label_bytes(order)
         else:
             last = last if self._is_more(wanted, last) else None
-        token = f"{digest}.{last[0]}.{last[1]}" if last is not None else ""
-        return Page(tuple(found), token)
+        return found, last
 
-    def _is_more(self, wanted: OrderFilter, last: _Stamp | None) -> bool:
+    def _is_more(self, wanted: OrderFilter, last: Stamp | None) -> bool:
         return last is not None and next(self._stamps(wanted, last), None) is not None
 
-    def _stamps(self, wanted: OrderFilter, after: _Stamp | None) -> Iterator[_Stamp]:
+    def _stamps(self, wanted: OrderFilter, after: Stamp | None) -> Iterator[Stamp]:
         """Candidates in the order of the list, beginning behind a position."""
-        stamps: list[_Stamp]
+        stamps: list[Stamp]
         if wanted.states and not any(state.is_terminal for state in wanted.states):
             stamps = sorted((self._orders[order_id].create_time_ns, order_id) for order_id in self._open)
         elif wanted.strategy_id is not None:
@@ -168,7 +160,7 @@ class OrderIndex:
         return (stamps[position] for position in positions)
 
     def _add(self, order: Order) -> None:
-        stamp = _stamp(order)
+        stamp = stamp_of(order)
         for stamps in (self._by_time, self._by_strategy.setdefault(order.strategy_id, [])):
             if not stamps or stamps[-1] < stamp:
                 stamps.append(stamp)
@@ -192,47 +184,29 @@ class OrderIndex:
                 del self._open_by_symbol[symbol]
 
 
-def _stamp(order: Order) -> _Stamp:
+def stamp_of(order: Order) -> Stamp:
+    """Its place among orders by time."""
     return order.create_time_ns, order.order_id
 
 
-def _take_out(stamps: list[_Stamp], orders: Iterable[Order]) -> None:
+def _take_out(stamps: list[Stamp], orders: Iterable[Order]) -> None:
     """Neighbors go together: orders leave in about the order in which they came, and a list's rest moves each time."""
-    places = sorted((bisect_left(stamps, _stamp(order)) for order in orders), reverse=True)
+    places = sorted((bisect_left(stamps, stamp_of(order)) for order in orders), reverse=True)
     for _, neighbors in groupby(enumerate(places), lambda at: at[0] + at[1]):
         run = [place for _, place in neighbors]
         del stamps[run[-1] : run[0] + 1]
 
 
-def _label_bytes(order: Order) -> int:
+def label_bytes(order: Order) -> int:
+    """What its labels take of a message."""
     return sum(len(name.encode()) + len(value.encode()) for name, value in order.labels.items())
 
 
-def _matches(wanted: OrderFilter, order: Order) -> bool:
+def matches(wanted: OrderFilter, order: Order) -> bool:
+    """Whether a filter wants it, its time apart."""
     return (
         (wanted.strategy_id is None or order.strategy_id == wanted.strategy_id)
         and (not wanted.states or order.state in wanted.states)
         and (not wanted.symbols or order.spec.symbol in wanted.symbols)
         and (wanted.side is None or order.spec.side is wanted.side)
     )
-
-
-def _digest(wanted: OrderFilter) -> str:
-    content: dict[str, object] = {
-        "strategy_id": wanted.strategy_id,
-        "states": sorted(wanted.states),
-        "symbols": sorted(wanted.symbols),
-        "side": wanted.side and wanted.side.value,
-        "start": wanted.start_time_ns,
-        "end": wanted.end_time_ns,
-        "oldest_first": wanted.oldest_first,
-    }
-    return fingerprint_of("ListOrders", content)[:_TOKEN_DIGEST_LENGTH]
-
-
-def _read_token(token: str, digest: str) -> _Stamp:
-    found, _, position = token.partition(".")
-    time_text, _, order_id = position.partition(".")
-    if found != digest or not (time_text.isascii() and time_text.isdigit()) or len(time_text) > 20 or not order_id:
-        raise PageTokenMismatch("The page token belongs to another request.")
-    return int(time_text), order_id

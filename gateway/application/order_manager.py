@@ -22,6 +22,7 @@ import structlog
 
 from gateway.application.beginnings import Beginnings
 from gateway.application.order_index import OrderIndex, split_venue_client_id
+from gateway.application.order_lists import order_page
 from gateway.application.order_log import TAIL_EVENTS_MAX, OrderLog
 from gateway.application.replaying import replayed
 from gateway.domain.errors import JournalUnavailable, OrderNotFound
@@ -39,7 +40,7 @@ from gateway.domain.models.orders import (
 )
 from gateway.domain.order_lifecycle import apply, leg_order_id, leg_role_of, venue_order_of
 from gateway.domain.types import OrderClass
-from gateway.domain.venue_reports import Report, before_fill, interpret, rewound, same_order
+from gateway.domain.venue_reports import Report, before_fill, interpret, leg_recorded, rewound, same_order
 
 ORDERS_MAX: Final = 200_000
 PARKED_MAX: Final = 1_024
@@ -75,6 +76,8 @@ class OrderManager:
         last_record_time_ns: Of the newest event in the books; None while there is none.
         on_adopted: Told of every order that was met at the venue without a row of ours, legs apart, and whether the
             id it bears as ours is another order's.
+        on_listener_failed: Told who did not take an event in, and what was raised; must not raise. Without anybody
+            to tell, recording ends.
     """
 
     def __init__(
@@ -100,6 +103,7 @@ class OrderManager:
         self.adopts_whole = False
         self.last_record_time_ns: int | None = None
         self.on_adopted: Callable[[Order, VenueOrder, bool], None] = lambda *_: None
+        self.on_listener_failed: Callable[[str, JournalEvent, Exception], None] = _nobody_to_tell
         self.log = OrderLog(journal, tail_events_max)
         newest = journal.read(journal.head - 1, 1) if journal.head else ()
         self._last_record_ns = newest[0].record_time_ns if newest else 0
@@ -156,15 +160,9 @@ class OrderManager:
         """Wait until an order that has begun is known, or could not be recorded."""
         await self._beginnings.end(order_id)
 
-    def list(self, wanted: OrderFilter, page_size: int, page_token: str) -> Page[Order]:
-        """One page, newest first unless asked otherwise; `page_size` 0 is the default, above the maximum it is cut.
-
-        Of the orders in memory: archived ones are found by their names alone.
-
-        Raises:
-            PageTokenMismatch: The token belongs to another list.
-        """
-        return self._index.page(wanted, page_size, page_token)
+    async def list(self, wanted: OrderFilter, page_size: int, page_token: str) -> Page[Order]:
+        """One page of the orders in memory and in the archive; see `order_lists.order_page`."""
+        return await order_page(self._index, self._archive, wanted, page_size, page_token)
 
     def key(self, strategy_id: str, client_order_id: str) -> KeyEntry | None:
         """What a key stands for; None when it is free."""
@@ -231,7 +229,7 @@ class OrderManager:
     # Changes.
 
     def add_listener(self, listener: Listener) -> None:
-        """Tell somebody of every event; it must neither block nor raise."""
+        """Tell somebody of every event; it must not block. One that raises is an alarm, and nobody else's concern."""
         self._listeners.append(listener)
 
     def add_fault_listener(self, listener: Callable[[str], None]) -> None:
@@ -358,7 +356,10 @@ class OrderManager:
         order = self._apply(event)
         self.log.note(event, order)
         for listener in self._listeners:
-            listener(event, order)
+            try:
+                listener(event, order)
+            except Exception as error:  # the event is recorded and the order has changed: both stand
+                self.on_listener_failed(getattr(listener, "__qualname__", "?"), event, error)
         for future in self._waiters.pop(event.order_id, ()):
             if not future.done():
                 future.set_result(None)
@@ -480,21 +481,10 @@ class OrderManager:
                     continue
                 if known is None:
                     begin = rewound(leg, Decimal(0), None) if self._has_news(leg_report) else leg
-                    known = await self.record([_leg_recorded(parent, order_id, replace(leg_report, venue_order=begin))])
+                    known = await self.record([leg_recorded(parent, order_id, replace(leg_report, venue_order=begin))])
                 if events := interpret(known, leg_report):
                     await self.record(events)
 
 
-def _leg_recorded(parent: Order, order_id: str, report: Report) -> JournalEvent:
-    leg = report.venue_order
-    return JournalEvent(
-        kind=OrderEventKind.RECORDED,
-        order_id=order_id,
-        strategy_id=parent.strategy_id,
-        record_time_ns=report.record_time_ns,
-        event_time_ns=leg.create_time_ns or report.record_time_ns,
-        parent_order_id=parent.order_id,
-        leg_role=leg_role_of(leg),
-        venue_order=leg,
-        backfill=report.backfill,
-    )
+def _nobody_to_tell(_listener: str, _event: JournalEvent, error: Exception) -> None:
+    raise error

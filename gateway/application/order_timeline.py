@@ -1,13 +1,16 @@
 """The timeline of an order: what the journal has of it, step by step, for people and for a support desk.
 
 Promises: every event of the order that the journal keeps is a step, with what was decided by which figures, and how
-long after the step before. Nothing is inferred beyond the event itself. A lookup that found nothing is no event, so it
-is not shown; what the gateway concluded from it is.
+long after the step before. Every request that left for the venue about it is one too, and every answer, under the
+venue's id and with the time it took, also when it changed nothing because the order feed had been faster; so are the
+lookups while its fate was unknown. Nothing is inferred beyond them. A long story is read a slice at a time, so that
+nobody else waits.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -28,9 +31,14 @@ from gateway.domain.models.orders import (
 )
 from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import NANOS_PER_MS, LegRole, format_decimal, venue_client_order_id
+from gateway.domain.venue_requests import EVERY_ORDER, VenueRequest, VenueRequestLog
 
 ENTRIES_MAX: Final = 5_000
 """Of one timeline; of more the newest are shown."""
+REQUESTS_MAX: Final = 1_000
+"""Of them, requests to the venue; of more the newest are shown, and as many that asked for every order's end."""
+SLICE_STEPS: Final = 64
+"""Events or requests that are read and put into words before others get their turn: one or two milliseconds."""
 
 
 class EntryKind(StrEnum):
@@ -44,13 +52,15 @@ class EntryKind(StrEnum):
     RECONCILE = "reconcile"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TimelineEntry:
-    """One step.
+    """One step; treat as immutable once it is in a timeline.
 
     Attributes:
-        sequence: The journal's; a decision and what was recorded with it share one.
-        since_previous_ns: None in the first.
+        sequence: The journal's; a decision and what was recorded with it share one. 0: no event, but a request to the
+            venue, or its answer.
+        since_previous_ns: Of an answer or a lookup, since its request left; else since the step before; None in the
+            first.
         checks: In RISK.
     """
 
@@ -78,58 +88,117 @@ class OrderTimelines:
         self._orders = orders
         self._journal = journal
 
-    def get(self, ref: OrderRef) -> OrderTimeline:
+    async def get(self, ref: OrderRef) -> OrderTimeline:
         """The story of one order, by any of its ids; without steps where the journal keeps none of them any more.
 
         Raises:
             OrderNotFound: No such order.
         """
         order = self._orders.get(ref)
-        return timeline_of(order, self._journal.read_order_events([order.order_id], self._journal.head))
+        requests = await self._requests(order)
+        answers = _answers(requests)
+        if order.parent_order_id:  # its parent's answer told of it
+            answers |= _answers(await _newest(self._journal.requests, order.parent_order_id, 0))
+        entries = [entry for request in requests for entry in _of_request(request)]
+        up_to: int | None = None
+        while up_to != 0 and len(entries) < ENTRIES_MAX + REQUESTS_MAX:
+            events, up_to = self._journal.read_story(order.order_id, SLICE_STEPS, up_to)
+            entries += [entry for event in events for entry in _of_event(event, answers)]
+            await asyncio.sleep(0)
+        return _told(order, entries)
+
+    async def _requests(self, order: Order) -> list[VenueRequest]:
+        """Those about the order, and while it was open about every order."""
+        requests = await _newest(self._journal.requests, order.order_id, 0)
+        until_ns = order.update_time_ns if order.state.is_terminal else None
+        for request in await _newest(self._journal.requests, EVERY_ORDER, order.create_time_ns):
+            if until_ns is None or (request.send_time_ns or request.end_time_ns) <= until_ns:
+                requests.append(request)
+        return requests
 
 
-def timeline_of(order: Order, events: Sequence[JournalEvent]) -> OrderTimeline:
-    """The story that an order's events tell.
+async def _newest(log: VenueRequestLog, order_id: str, since_ns: int) -> list[VenueRequest]:
+    """The newest requests about an order that ended at an instant or later."""
+    found: list[VenueRequest] = []
+    before: int | None = None
+    while len(found) < REQUESTS_MAX:
+        page = log.read(order_id, SLICE_STEPS, before)
+        found += [request for _, request in page if request.end_time_ns >= since_ns]
+        if len(page) < SLICE_STEPS or page[-1][1].end_time_ns < since_ns:
+            break
+        before = page[-1][0]
+        await asyncio.sleep(0)
+    return found[:REQUESTS_MAX]
 
-    Args:
-        order: As it is now.
-        events: Its own, in the journal's order.
+
+def timeline_of(order: Order, events: Sequence[JournalEvent], requests: Sequence[VenueRequest] = ()) -> OrderTimeline:
+    """The story that an order's events, in the journal's order, and the requests about it tell."""
+    answers = _answers(requests)
+    told = [entry for event in reversed(events) for entry in _of_event(event, answers)]
+    return _told(order, [*(entry for request in requests for entry in _of_request(request)), *told])
+
+
+def _told(order: Order, entries: list[TimelineEntry]) -> OrderTimeline:
+    """Steps in the order of time, each event's after those of the event before it; they come with the newest first.
+
+    An event that an answer caused is recorded after it, by the same clock.
     """
-    entries: list[TimelineEntry] = []
-    time_ns: int | None = None
-    for event in events[-ENTRIES_MAX:]:
-        for kind, detail, checks in _steps(event):
-            entries.append(
-                TimelineEntry(
-                    sequence=event.sequence,
-                    time_ns=event.record_time_ns,
-                    kind=kind,
-                    detail=detail,
-                    venue_request_id=_venue_request_id(event) if kind is not EntryKind.RISK else "",
-                    since_previous_ns=None if time_ns is None else max(0, event.record_time_ns - time_ns),
-                    checks=checks,
-                )
-            )
-            time_ns = event.record_time_ns
-    return OrderTimeline(order, tuple(entries[-ENTRIES_MAX:]))
+    entries.reverse()
+    entries.sort(key=lambda entry: entry.time_ns)
+    del entries[:-ENTRIES_MAX]
+    before: TimelineEntry | None = None
+    for entry in entries:
+        if before is not None and entry.since_previous_ns is None:
+            entry.since_previous_ns = max(0, entry.time_ns - before.time_ns)
+        before = entry
+    return OrderTimeline(order, tuple(entries))
 
 
-_Step = tuple[EntryKind, str, tuple[RiskCheckResult, ...]]
+def _answers(requests: Sequence[VenueRequest]) -> set[str]:
+    """The venue's ids of the answers to changes; only those are answers, a list has an id too."""
+    return {request.venue_request_id for request in requests if not request.is_read}
 
 
-def _steps(event: JournalEvent) -> Iterator[_Step]:
-    """The checks that an event was decided by, and the event; a denial is one step."""
-    if event.kind is OrderEventKind.DENIED:
-        yield EntryKind.RISK, _detail(event), event.checks
+def _of_request(request: VenueRequest) -> Iterator[TimelineEntry]:
+    """The answer, then the request: the newest first."""
+    what = f"{request.method} {request.path}" + (" for every open order" if request.order_id == EVERY_ORDER else "")
+    if request.send_time_ns is None:
+        yield TimelineEntry(0, request.end_time_ns, EntryKind.REQUEST, f"{what} never left")
         return
-    if event.checks and event.kind is not OrderEventKind.RECORDED:
-        yield EntryKind.RISK, _checked(event.checks), event.checks
-    yield _kind(event), _detail(event), ()
-    if event.checks and event.kind is OrderEventKind.RECORDED:
-        yield EntryKind.RISK, _checked(event.checks), event.checks
+    took_ns = max(0, request.end_time_ns - request.send_time_ns)
+    kind = EntryKind.RECONCILE if request.is_read else EntryKind.RESPONSE
+    said = f"answered HTTP {request.status}" if request.status else "had no whole answer, given up"
+    detail = f"{what} {said} after {took_ns / NANOS_PER_MS:.3f} ms"
+    yield TimelineEntry(0, request.end_time_ns, kind, detail, request.venue_request_id, took_ns)
+    if not request.is_read:
+        yield TimelineEntry(0, request.send_time_ns, EntryKind.REQUEST, f"{what} left")
 
 
-def _kind(event: JournalEvent) -> EntryKind:
+def _of_event(event: JournalEvent, answers: Collection[str]) -> Iterator[TimelineEntry]:
+    """The checks that an event was decided by, and the event, the later first; a denial is one step."""
+    has_checks = bool(event.checks) and event.kind is not OrderEventKind.DENIED
+    if has_checks and event.kind is OrderEventKind.RECORDED:
+        yield _risk(event)
+    kind = _kind(event, answers)
+    yield TimelineEntry(
+        sequence=event.sequence,
+        time_ns=event.record_time_ns,
+        kind=kind,
+        detail=_detail(event),
+        venue_request_id=_venue_request_id(event, kind),
+        checks=event.checks if event.kind is OrderEventKind.DENIED else (),
+    )
+    if has_checks and event.kind is not OrderEventKind.RECORDED:
+        yield _risk(event)
+
+
+def _risk(event: JournalEvent) -> TimelineEntry:
+    return TimelineEntry(
+        event.sequence, event.record_time_ns, EntryKind.RISK, _checked(event.checks), checks=event.checks
+    )
+
+
+def _kind(event: JournalEvent, answers: Collection[str]) -> EntryKind:
     decided = _KINDS.get(event.kind)
     if decided is not None:
         return decided
@@ -140,13 +209,17 @@ def _kind(event: JournalEvent) -> EntryKind:
         return EntryKind.REQUEST
     if event.venue_event:
         return EntryKind.VENUE_EVENT
-    return EntryKind.RECONCILE if event.backfill else EntryKind.RESPONSE
+    # What was read under an id that is no answer's came by a lookup; where no answer is known the event's word counts.
+    is_read = bool(answers) and bool(event.venue_request_id) and event.venue_request_id not in answers
+    return EntryKind.RECONCILE if event.backfill or is_read else EntryKind.RESPONSE
 
 
-def _venue_request_id(event: JournalEvent) -> str:
+def _venue_request_id(event: JournalEvent, kind: EntryKind) -> str:
+    if kind is EntryKind.RISK:
+        return ""
     if event.venue_request_id or event.venue_order is None:
         return event.venue_request_id
-    return event.venue_order.venue_request_id if _kind(event) is EntryKind.RESPONSE else ""
+    return event.venue_order.venue_request_id if kind is EntryKind.RESPONSE else ""
 
 
 def _detail(event: JournalEvent) -> str:
@@ -172,10 +245,11 @@ def _what(event: JournalEvent) -> str:
         case OrderEventKind.RECORDED:
             return _recorded(event)
         case OrderEventKind.SUBMITTED:
-            return f"sent to the venue, attempt {max(1, event.attempt)}"
+            return f"to be sent to the venue, attempt {max(1, event.attempt)}"
         case OrderEventKind.REPLACE_REQUESTED if event.changes is not None:
             name = venue_client_order_id(event.strategy_id, event.client_order_id)
-            return f"replace requested as {name}: {_changes(event.changes)}"
+            again = f", attempt {event.attempt}" if event.attempt > 1 else ""
+            return f"replace requested as {name}: {_changes(event.changes)}{again}"
         case _:
             return _WORDS[event.kind]
 

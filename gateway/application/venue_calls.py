@@ -31,6 +31,6 @@ class VenueCalls:
         return CallContext(_GATEWAY, self._monotonic() + timeout_s, lane, order_id=order_id)
 
     def on_behalf(self, call: CallContext, lane: BudgetLane, clearance: Clearance, order_id: str) -> CallContext:
-        """For a change of an order that a caller asked for and that outlives it; `clearance` as it was admitted with."""
+        """For a change of an order that a caller asked for, and that outlives it; `clearance` as it was admitted."""
         deadline = self._monotonic() + CALL_TIMEOUT_S
         return CallContext(call.caller, deadline, lane, call.request_id, clearance, order_id)

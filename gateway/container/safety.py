@@ -40,9 +40,11 @@ class SafetyModule(Module):
 
     @provider
     @singleton
-    def alarms(self, states: TradingStates, tasks: OwnedTasks) -> Alarms:
+    def alarms(self, states: TradingStates, tasks: OwnedTasks, orders: OrderManager) -> Alarms:
         """What an operator must see."""
-        return Alarms(states, tasks)
+        alarms = Alarms(states, tasks)
+        orders.on_listener_failed = alarms.tell_deaf
+        return alarms
 
     @provider
     @singleton

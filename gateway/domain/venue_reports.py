@@ -141,6 +141,22 @@ def rewound(venue_order: VenueOrder, filled: Decimal, average_price: Decimal | N
     )
 
 
+def leg_recorded(parent: Order, order_id: str, report: Report) -> JournalEvent:
+    """The beginning of a leg, as its parent's report shows it."""
+    leg = report.venue_order
+    return JournalEvent(
+        kind=OrderEventKind.RECORDED,
+        order_id=order_id,
+        strategy_id=parent.strategy_id,
+        record_time_ns=report.record_time_ns,
+        event_time_ns=leg.create_time_ns or report.record_time_ns,
+        parent_order_id=parent.order_id,
+        leg_role=leg_role_of(leg),
+        venue_order=leg,
+        backfill=report.backfill,
+    )
+
+
 def same_order(spec: OrderSpec, venue_order: VenueOrder, *, whole: bool = True) -> bool:
     """The pair assertion: does the venue speak of the order that was sent?
 

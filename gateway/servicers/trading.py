@@ -112,21 +112,21 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         caller = call_context().caller
         wanted, page_size, page_token = wire.order_filter_from_proto(request, caller)
         self._rights.require_readable(caller, wanted.strategy_id)
-        return wire.order_page_to_proto(self._orders.list(wanted, page_size, page_token))
+        return await wire.order_page_to_proto(await self._orders.list(wanted, page_size, page_token))
 
     async def ListFills(self, request: pb.ListFillsRequest, context: Any) -> pb.ListFillsResponse:
         """One page of executions."""
         caller = call_context().caller
         wanted, page_size, page_token = history.fill_filter_from_proto(request, caller)
         self._rights.require_readable(caller, wanted.strategy_id)
-        return history.fill_page_to_proto(await self._fills.page(wanted, page_size, page_token))
+        return await history.fill_page_to_proto(await self._fills.page(wanted, page_size, page_token))
 
     async def GetOrderTimeline(self, request: pb.GetOrderTimelineRequest, context: Any) -> pb.GetOrderTimelineResponse:
         """The story of one order."""
         caller = call_context().caller
         ref = wire.order_ref_from_proto(request, caller)
         self._rights.read(caller, ref)
-        return history.timeline_to_proto(self._timelines.get(ref))
+        return await history.timeline_to_proto(await self._timelines.get(ref))
 
     async def ClosePosition(self, request: pb.ClosePositionRequest, context: Any) -> pb.ClosePositionResponse:
         """Close a position, or a part of it."""

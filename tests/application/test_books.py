@@ -172,7 +172,7 @@ async def test_orders_in_the_archive_are_told_of_like_all_others(kind: str, tmp_
     snapshot = [step.payload for step in await books.read(None, StartSnapshot(BEGIN_NS))]
     timelines = OrderTimelines(books.orders, books.journal)
     ids = {row.order_id for _, row in books.rows(None)}
-    stories = {order_id: timelines.get(OrderRef(order_id=order_id)) for order_id in ids}
+    stories = {order_id: await timelines.get(OrderRef(order_id=order_id)) for order_id in ids}
     archived = books.orders.oldest_terminal(1_000, 10**9, 1_000)
     await books.journal.archive.put(archived, books.now_ns)
     books.orders.let_go(archived)
@@ -180,7 +180,7 @@ async def test_orders_in_the_archive_are_told_of_like_all_others(kind: str, tmp_
     assert books.orders.surplus == 0
     assert events_of(await books.read(None, StartSince(BEGIN_NS))) == events_of(whole)
     assert [step.payload for step in await books.read(None, StartSnapshot(BEGIN_NS))] == snapshot
-    assert {order_id: timelines.get(OrderRef(order_id=order_id)) for order_id in ids} == stories
+    assert {order_id: await timelines.get(OrderRef(order_id=order_id)) for order_id in ids} == stories
     await books.journal.close()
 
 

@@ -44,11 +44,11 @@ async def test_pages_cover_everything_once() -> None:
         OrderFilter(None, symbols=frozenset({"MSFT"}), side=OrderSide.SELL),
         OrderFilter(None, start_time_ns=2, end_time_ns=5),
     ):
-        whole = manager.list(wanted, 500, "")
+        whole = await manager.list(wanted, 500, "")
         assert whole.next_page_token == ""
         paged, token = [], ""
         while True:
-            page = manager.list(wanted, 4, token)
+            page = await manager.list(wanted, 4, token)
             paged += page.items
             token = page.next_page_token
             if not token:
@@ -56,8 +56,8 @@ async def test_pages_cover_everything_once() -> None:
         assert tuple(paged) == whole.items
         stamps = [(order.create_time_ns, order.order_id) for order in paged]
         assert stamps == sorted(stamps, reverse=not wanted.oldest_first)
-    assert len(manager.list(OrderFilter(None), 500, "").items) == 25
-    assert len(manager.list(OrderFilter(None, start_time_ns=2, end_time_ns=5), 500, "").items) == 12
+    assert len((await manager.list(OrderFilter(None), 500, "")).items) == 25
+    assert len((await manager.list(OrderFilter(None, start_time_ns=2, end_time_ns=5), 500, "")).items) == 12
 
 
 async def test_a_page_of_heavy_labels_ends_early_and_goes_on() -> None:
@@ -68,24 +68,24 @@ async def test_a_page_of_heavy_labels_ends_early_and_goes_on() -> None:
         await manager.record(
             [JournalEvent(OrderEventKind.RECORDED, f"order-{number:04}", "a", number, 0, request=request)]
         )
-    first = manager.list(OrderFilter("a"), 500, "")
+    first = await manager.list(OrderFilter("a"), 500, "")
     assert 0 < len(first.items) < 300
     assert sum(order_to_proto(order).ByteSize() for order in first.items) < 2 * 1024 * 1024
     seen, token = list(first.items), first.next_page_token
     while token:
-        page = manager.list(OrderFilter("a"), 500, token)
+        page = await manager.list(OrderFilter("a"), 500, token)
         seen, token = [*seen, *page.items], page.next_page_token
     assert len({order.order_id for order in seen}) == len(seen) == 300
 
 
 async def test_a_page_token_belongs_to_its_filter() -> None:
     manager = await filled(10)
-    token = manager.list(OrderFilter(None), 4, "").next_page_token
+    token = (await manager.list(OrderFilter(None), 4, "")).next_page_token
     with pytest.raises(PageTokenMismatch):
-        manager.list(OrderFilter("a"), 4, token)
+        await manager.list(OrderFilter("a"), 4, token)
     for forged in ("x", token[:-20], token.replace(".", ""), token.split(".")[0] + ".-1.x"):
         with pytest.raises(PageTokenMismatch):
-            manager.list(OrderFilter(None), 4, forged)
+            await manager.list(OrderFilter(None), 4, forged)
 
 
 async def test_names() -> None:
@@ -121,7 +121,7 @@ async def test_an_order_of_an_unknown_kind_is_listed(rig: Rig) -> None:
         order_class=None, quantity=Decimal(1),
     )  # fmt: skip
     await rig.gateway.orders.observe(Report(strange, 1, backfill=True), park=False)
-    [order] = rig.gateway.orders.list(OrderFilter(None), 0, "").items
+    [order] = (await rig.gateway.orders.list(OrderFilter(None), 0, "")).items
     assert (order.state, order.external, order.venue_status) == (OrderState.UNRECOGNIZED, True, "pondering")
     assert order_to_proto(order).spec.side == 0
 

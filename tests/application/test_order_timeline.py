@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
-from gateway.application.order_timeline import ENTRIES_MAX, EntryKind, OrderTimelines, timeline_of
+from gateway.application.order_timeline import (
+    ENTRIES_MAX,
+    REQUESTS_MAX,
+    SLICE_STEPS,
+    EntryKind,
+    OrderTimelines,
+    timeline_of,
+)
 from gateway.domain.errors import OrderNotFound
 from gateway.domain.models.orders import Failure, JournalEvent, OrderChanges, OrderEventKind, OrderRef
 from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import NANOS_PER_MS, LegRole
+from gateway.domain.venue_requests import EVERY_ORDER, VenueRequest
 from tests.application.books import BEGIN_NS, Books, Story
 from tests.application.rig import Rig, settle
 from tests.emulator.exchange.desk import make_spec
@@ -35,7 +46,7 @@ async def test_every_event_is_a_step_whatever_it_is() -> None:
     timelines = OrderTimelines(books.orders, books.journal)
     for order_id in {row.order_id for _, row in books.rows(None)}:
         rows = [row for _, row in books.rows(None) if row.order_id == order_id]
-        timeline = timelines.get(OrderRef(order_id=order_id))
+        timeline = await timelines.get(OrderRef(order_id=order_id))
         assert timeline.order == books.orders.order(order_id)
         assert [entry.sequence for entry in timeline.entries] == [row.sequence for row in rows]
         assert [entry.time_ns for entry in timeline.entries] == [row.record_time_ns for row in rows]
@@ -45,7 +56,7 @@ async def test_every_event_is_a_step_whatever_it_is() -> None:
             after.record_time_ns - before.record_time_ns for before, after in pairwise(rows)
         ]
     with pytest.raises(OrderNotFound):
-        timelines.get(OrderRef(order_id="nobody's"))
+        await timelines.get(OrderRef(order_id="nobody's"))
 
 
 @pytest.mark.parametrize("kind", OrderEventKind)
@@ -90,7 +101,7 @@ def test_what_was_asked_of_the_venue_and_what_was_not() -> None:
         event(OrderEventKind.NOT_SENT),
     ) == [
         (EntryKind.RESPONSE, "found as the stop-loss leg of parent"),
-        (EntryKind.REQUEST, "sent to the venue, attempt 2"),
+        (EntryKind.REQUEST, "to be sent to the venue, attempt 2"),
         (EntryKind.RESPONSE, "no answer that proves anything"),
         (EntryKind.REQUEST, "cancel requested"),
         (EntryKind.VENUE_EVENT, 'cancel requested; the venue said "pending_cancel"'),
@@ -115,9 +126,131 @@ async def test_a_real_order_from_intent_to_fill(rig: Rig) -> None:
     submitted = await rig.submit("k1", make_spec("AAPL", "buy", 10))
     await settle()
     rig.clock.now_ns += 5 * NANOS_PER_MS
-    timeline = OrderTimelines(rig.gateway.orders, rig.gateway.journal).get(OrderRef(order_id=submitted.order.order_id))
+    timelines = OrderTimelines(rig.gateway.orders, rig.gateway.journal)
+    timeline = await timelines.get(OrderRef(order_id=submitted.order.order_id))
     kinds = [entry.kind for entry in timeline.entries if entry.kind is not EntryKind.RISK]
     assert kinds[:2] == [EntryKind.INTENT, EntryKind.REQUEST]
     assert EntryKind.VENUE_EVENT in kinds[2:]
     assert timeline.entries[0].detail == "recorded under the key k1: buy 10 AAPL market day"
     assert any(entry.detail.startswith("filled 10 at 100, 10 in all (execution ") for entry in timeline.entries)
+
+
+# What went over the wire.
+
+ID = "request-1"
+
+
+def asked(
+    method: str, left_ms: int, took_ms: int, status: int = 200, request_id: str = ID, **changes: Any
+) -> VenueRequest:
+    left_ns = BEGIN_NS + left_ms * NANOS_PER_MS
+    values = {"order_id": "order-1", "path": "/v2/orders", "send_time_ns": left_ns} | changes
+    return VenueRequest(
+        method=method,
+        end_time_ns=left_ns + took_ms * NANOS_PER_MS,
+        status=status,
+        venue_request_id=request_id,
+        **values,
+    )
+
+
+def at(kind: OrderEventKind, ms: int, **fields: object) -> JournalEvent:
+    return event(kind, record_time_ns=BEGIN_NS + ms * NANOS_PER_MS, **fields)
+
+
+def shown(events: list[JournalEvent], *requests: VenueRequest) -> list[tuple[int, EntryKind, str, str, int | None]]:
+    entries = timeline_of(None, events, requests).entries  # type: ignore[arg-type]
+    return [
+        (
+            entry.sequence, entry.kind, entry.detail, entry.venue_request_id,
+            None if entry.since_previous_ns is None else entry.since_previous_ns // NANOS_PER_MS,
+        )
+        for entry in entries
+    ]  # fmt: skip
+
+
+def test_an_answer_that_the_feed_had_overtaken_is_shown_with_its_id_and_how_long_it_took() -> None:
+    events = [
+        at(OrderEventKind.SUBMITTED, 0, sequence=2, attempt=1),
+        at(OrderEventKind.WORKING, 8, sequence=3, venue_event="new"),
+    ]
+    assert shown(events, asked("POST", 1, 30)) == [
+        (2, EntryKind.REQUEST, "to be sent to the venue, attempt 1", "", None),
+        (0, EntryKind.REQUEST, "POST /v2/orders left", "", 1),
+        (3, EntryKind.VENUE_EVENT, 'on the market; the venue said "new"', "", 7),
+        (0, EntryKind.RESPONSE, "POST /v2/orders answered HTTP 200 after 30.000 ms", ID, 30),
+    ]
+
+
+def test_only_answers_to_changes_are_responses() -> None:
+    accepted = at(OrderEventKind.ACCEPTED, 40, sequence=3, venue_request_id=ID)
+    listed = at(OrderEventKind.RECONCILED, 50, sequence=4, venue_request_id="list-7")
+    working = at(OrderEventKind.WORKING, 60, sequence=5, venue_request_id="look-2")
+    rows = [asked("POST", 1, 30), asked("GET", 55, 2, request_id="look-2", path="/v2/orders:by_client_order_id")]
+    assert [(kind, request_id) for _, kind, _, request_id, _ in shown([accepted, listed, working], *rows)] == [
+        (EntryKind.REQUEST, ""),
+        (EntryKind.RESPONSE, ID),
+        (EntryKind.RESPONSE, ID),
+        (EntryKind.RECONCILE, "list-7"),
+        (EntryKind.RECONCILE, "look-2"),
+        (EntryKind.RECONCILE, "look-2"),
+    ]
+
+
+def test_every_attempt_is_shown_also_one_that_never_left_and_one_without_an_answer() -> None:
+    rows = [
+        asked("PATCH", 1, 3, status=0, send_time_ns=None, request_id=""),
+        asked("PATCH", 10, 5, status=429),
+        asked("PATCH", 20, 5_000, status=0, request_id=""),
+        asked("DELETE", 6_000, 4, status=204, request_id="request-9"),
+    ]
+    assert [(kind, detail) for _, kind, detail, _, _ in shown([], *rows)] == [
+        (EntryKind.REQUEST, "PATCH /v2/orders never left"),
+        (EntryKind.REQUEST, "PATCH /v2/orders left"),
+        (EntryKind.RESPONSE, "PATCH /v2/orders answered HTTP 429 after 5.000 ms"),
+        (EntryKind.REQUEST, "PATCH /v2/orders left"),
+        (EntryKind.RESPONSE, "PATCH /v2/orders had no whole answer, given up after 5000.000 ms"),
+        (EntryKind.REQUEST, "DELETE /v2/orders left"),
+        (EntryKind.RESPONSE, "DELETE /v2/orders answered HTTP 204 after 4.000 ms"),
+    ]
+
+
+async def test_what_was_asked_for_every_order_is_shown_with_those_that_were_open(rig: Rig) -> None:
+    first = (await rig.submit("k1", make_spec("AAPL", "buy", 10))).order
+    await settle()
+    rig.clock.now_ns += NANOS_PER_MS
+    resting = (await rig.submit("k2", make_spec("AAPL", "buy", 10, limit_price="1"))).order
+    await settle()
+    journal, now_ns = rig.gateway.journal, rig.clock.now_ns + NANOS_PER_MS
+    journal.requests.note(VenueRequest(EVERY_ORDER, "DELETE", "/v2/orders", now_ns, now_ns + 9, 207, "request-1"))
+    timelines = OrderTimelines(rig.gateway.orders, journal)
+    stories = [await timelines.get(OrderRef(order_id=order.order_id)) for order in (first, resting)]
+    kills = [[entry for entry in story.entries if not entry.sequence] for story in stories]
+    assert [entry.detail for entry in kills[1]] == [
+        "DELETE /v2/orders for every open order left",
+        "DELETE /v2/orders for every open order answered HTTP 207 after 0.000 ms",
+    ]
+    assert kills[0] == [], "it had ended before"
+
+
+async def test_a_long_story_leaves_turns_to_others() -> None:
+    books = Books()
+    story = Story(2, books)
+    await story.tell(40)
+    order_id = next(row.order_id for _, row in books.rows(None))
+    template = books.journal.read_order_events([order_id], books.journal.head)[-1]
+    count = 40 * SLICE_STEPS
+    for number in range(count):
+        again = replace(template, sequence=0, book_sequence=0, chain_hash=b"", kind=OrderEventKind.RESTATED)
+        books.journal.requests.note(asked("GET", number, 1, order_id=order_id))
+        await books.orders.record([again])
+    reading = asyncio.create_task(OrderTimelines(books.orders, books.journal).get(OrderRef(order_id=order_id)))
+    turns = 0
+    while not reading.done():
+        await asyncio.sleep(0)
+        turns += 1
+    entries = reading.result().entries
+    assert len([entry for entry in entries if entry.sequence]) >= count
+    assert len([entry for entry in entries if not entry.sequence]) == REQUESTS_MAX
+    assert turns >= (count + REQUESTS_MAX) // SLICE_STEPS
+    assert [entry.sequence for entry in entries if entry.sequence][-1] == books.journal.head

@@ -167,11 +167,11 @@ async def test_a_leg_waits_for_a_parent_whose_answer_was_lost(rig: Rig) -> None:
     assert rig.order("b").state is OrderState.OUTCOME_UNKNOWN
     await rig.clock.advance(20)
     orders = rig.gateway.orders
-    assert [order.external for order in orders.list(OrderFilter(None), 0, "").items] == [False]
+    assert [order.external for order in (await orders.list(OrderFilter(None), 0, "")).items] == [False]
     await rig.clock.advance(40)
     assert rig.order("b").state is OrderState.FILLED
     assert [leg.state for leg in orders.legs(rig.order("b"))] == [OrderState.WORKING, OrderState.ACCEPTED]
-    assert len(orders.list(OrderFilter(None), 0, "").items) == 3
+    assert len((await orders.list(OrderFilter(None), 0, "")).items) == 3
 
 
 class TestJournalFault:

@@ -122,11 +122,11 @@ async def test_orders_from_outside_are_adopted(rig: Rig) -> None:
     await rig.venue.trading.submit_order(rig.call(), "somebody else's", BUY)
     await rig.venue.trading.submit_order(rig.call(), "6f1c", make_spec("AAPL", "buy", 3))
     await settle()
-    page = rig.gateway.orders.list(OrderFilter(None), 0, "")
+    page = await rig.gateway.orders.list(OrderFilter(None), 0, "")
     states = {order.state for order in page.items}
     assert states == {OrderState.WORKING, OrderState.FILLED}
     assert all(order.external and not order.strategy_id and not order.client_order_id for order in page.items)
-    assert rig.gateway.orders.list(OrderFilter("default"), 0, "").items == ()
+    assert (await rig.gateway.orders.list(OrderFilter("default"), 0, "")).items == ()
     fills = [event.fill for event in rig.gateway.journal.read(0, 1_000) if event.fill is not None]
     assert [fill.quantity for fill in fills] == [3]
     assert rig.gateway.positions.held("AAPL") == 3
@@ -206,9 +206,9 @@ async def test_a_replayed_journal_gives_the_same_orders(rig: Rig) -> None:
     await settle()
     await rig.gateway.engine.cancel(OrderRef(client_order_id="k2", strategy_id="default"), 0, rig.call())
     await settle()
-    before = rig.gateway.orders.list(OrderFilter(None), 500, "").items
+    before = (await rig.gateway.orders.list(OrderFilter(None), 500, "")).items
     again = OrderManager(rig.gateway.journal, rig.clock.wall)
-    assert again.list(OrderFilter(None), 500, "").items == before
+    assert (await again.list(OrderFilter(None), 500, "")).items == before
     key = again.key("default", "k1")
     assert key is not None
     assert key.fingerprint

@@ -177,7 +177,7 @@ async def heal(rig: Rig, weather: Weather, client: Client) -> None:
 
 async def check(rig: Rig, client: Client) -> None:
     orders = rig.gateway.orders
-    mine = orders.list(OrderFilter(None), 500, "").items
+    mine = (await orders.list(OrderFilter(None), 500, "")).items
     at_venue = {order.id: order for order in rig.exchange.orders(status="all", limit=500)}
     # At most once.
     sent = Counter(order.client_order_id for order in at_venue.values() if order.client_order_id.startswith("default."))

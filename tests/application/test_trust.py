@@ -95,7 +95,9 @@ class TestStart:
         told = [(fill.symbol, fill.quantity, fill.synthesized) for fill in fills(rig)]
         assert told == [("AAPL", 4, False), ("AAPL", 6, False), ("MSFT", 3, False)]
         assert rig.order("k1").state is OrderState.FILLED
-        (outside,) = (order for order in rig.gateway.orders.list(OrderFilter(None), 0, "").items if order.external)
+        (outside,) = (
+            order for order in (await rig.gateway.orders.list(OrderFilter(None), 0, "")).items if order.external
+        )
         assert (outside.state, outside.filled_quantity) == (OrderState.FILLED, 3)
         await rig.clock.advance(120)
         assert not rig.gateway.alarms.counts
@@ -147,7 +149,9 @@ class TestStart:
             ("buy", 5, False),
             ("sell", 5, False),
         ]
-        assert not [order for order in rig.gateway.orders.list(OrderFilter(None), 0, "").items if order.external]
+        assert not [
+            order for order in (await rig.gateway.orders.list(OrderFilter(None), 0, "")).items if order.external
+        ]
         await rig.clock.advance(90)
         assert not rig.gateway.alarms.counts
 

@@ -143,7 +143,7 @@ class FakeOrders:
     def legs(self, parent: Order) -> tuple[Order, ...]:
         return tuple(known for known in self.known if known.parent_order_id == parent.order_id)
 
-    def list(self, wanted: Any, page_size: int, page_token: str) -> Page[Order]:
+    async def list(self, wanted: Any, page_size: int, page_token: str) -> Page[Order]:
         self.asked.append((wanted, page_size, page_token))
         return Page(tuple(self.known[:page_size]), "next")
 
@@ -165,7 +165,7 @@ class FakeTimelines:
     def __init__(self, orders: FakeOrders) -> None:
         self._orders = orders
 
-    def get(self, ref: OrderRef) -> OrderTimeline:
+    async def get(self, ref: OrderRef) -> OrderTimeline:
         return OrderTimeline(self._orders.get(ref), (TimelineEntry(7, NOW_NS, EntryKind.INTENT, "recorded"),))
 
 

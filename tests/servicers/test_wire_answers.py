@@ -194,7 +194,7 @@ def test_a_preview_and_its_checks() -> None:
     assert unset(second) == {"observed", "limit", "headroom", "unit"}
 
 
-def test_results_of_many_orders_and_positions() -> None:
+async def test_results_of_many_orders_and_positions() -> None:
     canceled = trading.canceled_many_to_proto(
         CanceledMany(
             (
@@ -212,7 +212,7 @@ def test_results_of_many_orders_and_positions() -> None:
     assert [result.WhichOneof("result") for result in closed.results] == ["response", "error"]
     assert closed.results[0].response.replayed
     assert b"free" in closed.results[1].error.SerializeToString()
-    page = trading.order_page_to_proto(Page((order(),), "next"))
+    page = await trading.order_page_to_proto(Page((order(),), "next"))
     assert (len(page.orders), page.next_page_token) == (1, "next")
 
 
@@ -269,11 +269,11 @@ def test_every_step_of_a_book_is_written(payload: Any, name: str, empty: set[str
         assert unset(message.event.fill) == set()
 
 
-def test_the_story_of_an_order_is_written_whole() -> None:
+async def test_the_story_of_an_order_is_written_whole() -> None:
     checks = (RiskCheckResult("RISK_BUYING_POWER", False, Decimal(15), Decimal(10), Decimal(-5), "USD"),)
     first = TimelineEntry(7, NOW_NS, EntryKind.INTENT, "recorded")
     last = TimelineEntry(8, NOW_NS, EntryKind.RISK, "denied", "request-1", 1_500_000_001, checks)
-    timeline = order_history.timeline_to_proto(OrderTimeline(order(), (first, last))).timeline
+    timeline = (await order_history.timeline_to_proto(OrderTimeline(order(), (first, last)))).timeline
     assert timeline.order.order_id == "order-1"
     begun, ended = timeline.entries
     assert unset(begun) == {"venue_request_id", "since_previous", "checks"}
@@ -281,12 +281,12 @@ def test_the_story_of_an_order_is_written_whole() -> None:
     assert (ended.since_previous.seconds, ended.since_previous.nanos) == (1, 500_000_001)
     assert ended.checks[0].headroom == "-5"
     at_once = replace(first, since_previous_ns=0)
-    again = order_history.timeline_to_proto(OrderTimeline(order(), (at_once,))).timeline.entries[0]
+    again = (await order_history.timeline_to_proto(OrderTimeline(order(), (at_once,)))).timeline.entries[0]
     assert again.HasField("since_previous")  # no time at all is not the same as nothing before
 
 
-def test_fills_are_written_whole() -> None:
-    page = order_history.fill_page_to_proto(Page((FILL,), "next"))
+async def test_fills_are_written_whole() -> None:
+    page = await order_history.fill_page_to_proto(Page((FILL,), "next"))
     assert unset(page.fills[0]) == set()
     assert page.next_page_token == "next"
 

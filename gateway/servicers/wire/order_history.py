@@ -8,6 +8,7 @@ from gateway.application.order_timeline import EntryKind, OrderTimeline, Timelin
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import Fill, FillFilter
 from gateway.domain.types import NANOS_PER_SECOND, Caller, TwoWay, format_decimal
+from gateway.servicers.slices import in_slices
 from gateway.servicers.wire.common import (
     RequestReader,
     optional_decimal_to_proto,
@@ -44,9 +45,10 @@ def fill_filter_from_proto(request: pb.ListFillsRequest, caller: Caller) -> tupl
     return FillFilter(strategy_id, frozenset(symbols), start_ns, end_ns, request.oldest_first), page_size, page_token
 
 
-def fill_page_to_proto(page: Page[Fill]) -> pb.ListFillsResponse:
+async def fill_page_to_proto(page: Page[Fill]) -> pb.ListFillsResponse:
     """One page of fills."""
-    return pb.ListFillsResponse(fills=map(fill_to_proto, page.items), next_page_token=page.next_page_token)
+    fills = await in_slices(page.items, fill_to_proto)
+    return pb.ListFillsResponse(fills=fills, next_page_token=page.next_page_token)
 
 
 def fill_to_proto(fill: Fill) -> pb.Fill:
@@ -69,11 +71,10 @@ def fill_to_proto(fill: Fill) -> pb.Fill:
     )
 
 
-def timeline_to_proto(timeline: OrderTimeline) -> pb.GetOrderTimelineResponse:
+async def timeline_to_proto(timeline: OrderTimeline) -> pb.GetOrderTimelineResponse:
     """The story of one order."""
-    return pb.GetOrderTimelineResponse(
-        timeline=pb.OrderTimeline(order=order_to_proto(timeline.order), entries=map(_entry_to_proto, timeline.entries))
-    )
+    entries = await in_slices(timeline.entries, _entry_to_proto)
+    return pb.GetOrderTimelineResponse(timeline=pb.OrderTimeline(order=order_to_proto(timeline.order), entries=entries))
 
 
 def _entry_to_proto(entry: TimelineEntry) -> pb.OrderTimeline.Entry:

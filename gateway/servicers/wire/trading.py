@@ -35,6 +35,7 @@ from gateway.domain.models.orders import (
     OrderSpec,
 )
 from gateway.domain.types import NANOS_PER_MS, Caller
+from gateway.servicers.slices import in_slices
 from gateway.servicers.wire.common import RequestReader, optional_decimal_to_proto
 from gateway.servicers.wire.errors import error_to_proto
 from gateway.servicers.wire.orders import (
@@ -262,9 +263,10 @@ def preview_to_proto(preview: Preview) -> pb.PreviewOrderResponse:
     )
 
 
-def order_page_to_proto(page: Page[Order]) -> pb.ListOrdersResponse:
+async def order_page_to_proto(page: Page[Order]) -> pb.ListOrdersResponse:
     """One page of orders."""
-    return pb.ListOrdersResponse(orders=map(order_to_proto, page.items), next_page_token=page.next_page_token)
+    orders = await in_slices(page.items, order_to_proto)
+    return pb.ListOrdersResponse(orders=orders, next_page_token=page.next_page_token)
 
 
 def _close_result_to_proto(result: CloseResult) -> pb.ClosePositionsResponse.Result:
