@@ -62,7 +62,7 @@ def _entry_rows(entry: trading_pb2.OrderTimeline.Entry) -> list[tuple[str, ...]]
     kind = trading_pb2.OrderTimeline.Entry.Kind.Name(entry.kind).removeprefix("KIND_").lower()
     after = f"+{entry.since_previous.ToMicroseconds() / 1_000:.3f} ms" if entry.HasField("since_previous") else ""
     rows: list[tuple[str, ...]] = [
-        (str(entry.sequence), entry.time.ToJsonString(), after, kind, entry.detail, entry.venue_request_id)
+        (str(entry.sequence or ""), entry.time.ToJsonString(), after, kind, entry.detail, entry.venue_request_id)
     ]
     for check in entry.checks:
         verdict = "passed" if check.passed else "FAILED"

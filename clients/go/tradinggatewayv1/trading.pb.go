@@ -450,13 +450,14 @@ const (
 	OrderTimeline_Entry_KIND_INTENT OrderTimeline_Entry_Kind = 1
 	// The risk checks were run.
 	OrderTimeline_Entry_KIND_RISK OrderTimeline_Entry_Kind = 2
-	// A request left for the venue, or is owed to it.
+	// A request left for the venue, or is owed to it. Each POST, PATCH and DELETE is a step of its own.
 	OrderTimeline_Entry_KIND_REQUEST OrderTimeline_Entry_Kind = 3
-	// The venue answered, or failed to.
+	// The venue answered one of them, or failed to, whether or not that changed anything; and what was recorded
+	// because of an answer.
 	OrderTimeline_Entry_KIND_RESPONSE OrderTimeline_Entry_Kind = 4
 	// The venue reported an event.
 	OrderTimeline_Entry_KIND_VENUE_EVENT OrderTimeline_Entry_Kind = 5
-	// The gateway compared its record with the venue's.
+	// The gateway looked the order up, or compared its record with the venue's.
 	OrderTimeline_Entry_KIND_RECONCILE OrderTimeline_Entry_Kind = 6
 )
 
@@ -1585,7 +1586,7 @@ type ListOrdersResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// By create_time, newest first unless asked otherwise; leg_orders is empty.
 	Orders []*Order `protobuf:"bytes,1,rep,name=orders,proto3" json:"orders,omitempty"`
-	// Token of the next page; empty at the end.
+	// Token of the next page; empty at the end. A page may be short, or empty, and still have one.
 	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3932,16 +3933,18 @@ func (*ClosePositionsResponse_Result_Error) isClosePositionsResponse_Result_Resu
 type OrderTimeline_Entry struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// The journal's sequence of this step: the account book's. A decision and what was recorded with it share one.
+	// 0: a request on the wire, its answer or a lookup, which are no events and in no book.
 	Sequence uint64 `protobuf:"varint,1,opt,name=sequence,proto3" json:"sequence,omitempty"`
-	// When the gateway recorded it.
+	// When the gateway recorded it; of a request, when its first byte left; of an answer, when it was whole.
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// What.
 	Kind OrderTimeline_Entry_Kind `protobuf:"varint,3,opt,name=kind,proto3,enum=trading_gateway.v1.OrderTimeline_Entry_Kind" json:"kind,omitempty"`
 	// For people.
 	Detail string `protobuf:"bytes,4,opt,name=detail,proto3" json:"detail,omitempty"`
-	// The venue's X-Request-ID, in a RESPONSE.
+	// The X-Request-ID of the venue's answer that this step is, or was recorded because of.
 	VenueRequestId string `protobuf:"bytes,5,opt,name=venue_request_id,json=venueRequestId,proto3" json:"venue_request_id,omitempty"`
-	// Time since the step before; absent in the first.
+	// Of an answer and a lookup with sequence 0: since its own request left, which is the venue's latency. Of every
+	// other step: since the step before; absent in the first.
 	SincePrevious *durationpb.Duration `protobuf:"bytes,6,opt,name=since_previous,json=sincePrevious,proto3" json:"since_previous,omitempty"`
 	// In RISK: every check with its numbers.
 	Checks        []*RiskCheck `protobuf:"bytes,7,rep,name=checks,proto3" json:"checks,omitempty"`

@@ -64,7 +64,8 @@ type TradingServiceClient interface {
 	CancelOrders(ctx context.Context, in *CancelOrdersRequest, opts ...grpc.CallOption) (*CancelOrdersResponse, error)
 	// One order, by any of its ids.
 	GetOrder(ctx context.Context, in *GetOrderRequest, opts ...grpc.CallOption) (*GetOrderResponse, error)
-	// Orders, newest first. Legs are listed as orders of their own.
+	// Orders, newest first. Legs are listed as orders of their own. Complete as far back as the archive keeps orders
+	// that have ended: 400 days unless set otherwise.
 	ListOrders(ctx context.Context, in *ListOrdersRequest, opts ...grpc.CallOption) (*ListOrdersResponse, error)
 	// Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise.
 	ListFills(ctx context.Context, in *ListFillsRequest, opts ...grpc.CallOption) (*ListFillsResponse, error)
@@ -248,7 +249,8 @@ type TradingServiceServer interface {
 	CancelOrders(context.Context, *CancelOrdersRequest) (*CancelOrdersResponse, error)
 	// One order, by any of its ids.
 	GetOrder(context.Context, *GetOrderRequest) (*GetOrderResponse, error)
-	// Orders, newest first. Legs are listed as orders of their own.
+	// Orders, newest first. Legs are listed as orders of their own. Complete as far back as the archive keeps orders
+	// that have ended: 400 days unless set otherwise.
 	ListOrders(context.Context, *ListOrdersRequest) (*ListOrdersResponse, error)
 	// Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise.
 	ListFills(context.Context, *ListFillsRequest) (*ListFillsResponse, error)

@@ -836,7 +836,7 @@ class ListOrdersResponse(_message.Message):
     ORDERS_FIELD_NUMBER: _builtins.int
     NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
-    """Token of the next page; empty at the end."""
+    """Token of the next page; empty at the end. A page may be short, or empty, and still have one."""
     @_builtins.property
     def orders(self) -> _containers.RepeatedCompositeFieldContainer[Global___Order]:
         """By create_time, newest first unless asked otherwise; leg_orders is empty."""
@@ -1841,13 +1841,15 @@ class OrderTimeline(_message.Message):
             KIND_RISK: OrderTimeline.Entry._Kind.ValueType  # 2
             """The risk checks were run."""
             KIND_REQUEST: OrderTimeline.Entry._Kind.ValueType  # 3
-            """A request left for the venue, or is owed to it."""
+            """A request left for the venue, or is owed to it. Each POST, PATCH and DELETE is a step of its own."""
             KIND_RESPONSE: OrderTimeline.Entry._Kind.ValueType  # 4
-            """The venue answered, or failed to."""
+            """The venue answered one of them, or failed to, whether or not that changed anything; and what was recorded
+            because of an answer.
+            """
             KIND_VENUE_EVENT: OrderTimeline.Entry._Kind.ValueType  # 5
             """The venue reported an event."""
             KIND_RECONCILE: OrderTimeline.Entry._Kind.ValueType  # 6
-            """The gateway compared its record with the venue's."""
+            """The gateway looked the order up, or compared its record with the venue's."""
 
         class Kind(_Kind, metaclass=_KindEnumTypeWrapper):
             """What kind of step."""
@@ -1859,13 +1861,15 @@ class OrderTimeline(_message.Message):
         KIND_RISK: OrderTimeline.Entry.Kind.ValueType  # 2
         """The risk checks were run."""
         KIND_REQUEST: OrderTimeline.Entry.Kind.ValueType  # 3
-        """A request left for the venue, or is owed to it."""
+        """A request left for the venue, or is owed to it. Each POST, PATCH and DELETE is a step of its own."""
         KIND_RESPONSE: OrderTimeline.Entry.Kind.ValueType  # 4
-        """The venue answered, or failed to."""
+        """The venue answered one of them, or failed to, whether or not that changed anything; and what was recorded
+        because of an answer.
+        """
         KIND_VENUE_EVENT: OrderTimeline.Entry.Kind.ValueType  # 5
         """The venue reported an event."""
         KIND_RECONCILE: OrderTimeline.Entry.Kind.ValueType  # 6
-        """The gateway compared its record with the venue's."""
+        """The gateway looked the order up, or compared its record with the venue's."""
 
         SEQUENCE_FIELD_NUMBER: _builtins.int
         TIME_FIELD_NUMBER: _builtins.int
@@ -1875,20 +1879,24 @@ class OrderTimeline(_message.Message):
         SINCE_PREVIOUS_FIELD_NUMBER: _builtins.int
         CHECKS_FIELD_NUMBER: _builtins.int
         sequence: _builtins.int
-        """The journal's sequence of this step: the account book's. A decision and what was recorded with it share one."""
+        """The journal's sequence of this step: the account book's. A decision and what was recorded with it share one.
+        0: a request on the wire, its answer or a lookup, which are no events and in no book.
+        """
         kind: Global___OrderTimeline.Entry.Kind.ValueType
         """What."""
         detail: _builtins.str
         """For people."""
         venue_request_id: _builtins.str
-        """The venue's X-Request-ID, in a RESPONSE."""
+        """The X-Request-ID of the venue's answer that this step is, or was recorded because of."""
         @_builtins.property
         def time(self) -> _timestamp_pb2.Timestamp:
-            """When the gateway recorded it."""
+            """When the gateway recorded it; of a request, when its first byte left; of an answer, when it was whole."""
 
         @_builtins.property
         def since_previous(self) -> _duration_pb2.Duration:
-            """Time since the step before; absent in the first."""
+            """Of an answer and a lookup with sequence 0: since its own request left, which is the venue's latency. Of every
+            other step: since the step before; absent in the first.
+            """
 
         @_builtins.property
         def checks(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.RiskCheck]:

@@ -156,7 +156,8 @@ class TradingServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListOrders(self, request, context):
-        """Orders, newest first. Legs are listed as orders of their own.
+        """Orders, newest first. Legs are listed as orders of their own. Complete as far back as the archive keeps orders
+        that have ended: 400 days unless set otherwise.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -63,7 +63,9 @@ class TradingServiceStub:
     GetOrder: _grpc.UnaryUnaryMultiCallable[_trading_pb2.GetOrderRequest, _trading_pb2.GetOrderResponse]
     """One order, by any of its ids."""
     ListOrders: _grpc.UnaryUnaryMultiCallable[_trading_pb2.ListOrdersRequest, _trading_pb2.ListOrdersResponse]
-    """Orders, newest first. Legs are listed as orders of their own."""
+    """Orders, newest first. Legs are listed as orders of their own. Complete as far back as the archive keeps orders
+    that have ended: 400 days unless set otherwise.
+    """
     ListFills: _grpc.UnaryUnaryMultiCallable[_trading_pb2.ListFillsRequest, _trading_pb2.ListFillsResponse]
     """Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise."""
     GetOrderTimeline: _grpc.UnaryUnaryMultiCallable[_trading_pb2.GetOrderTimelineRequest, _trading_pb2.GetOrderTimelineResponse]
@@ -117,7 +119,9 @@ class TradingServiceAsyncStub(TradingServiceStub):
     GetOrder: _aio.UnaryUnaryMultiCallable[_trading_pb2.GetOrderRequest, _trading_pb2.GetOrderResponse]  # type: ignore[assignment]
     """One order, by any of its ids."""
     ListOrders: _aio.UnaryUnaryMultiCallable[_trading_pb2.ListOrdersRequest, _trading_pb2.ListOrdersResponse]  # type: ignore[assignment]
-    """Orders, newest first. Legs are listed as orders of their own."""
+    """Orders, newest first. Legs are listed as orders of their own. Complete as far back as the archive keeps orders
+    that have ended: 400 days unless set otherwise.
+    """
     ListFills: _aio.UnaryUnaryMultiCallable[_trading_pb2.ListFillsRequest, _trading_pb2.ListFillsResponse]  # type: ignore[assignment]
     """Executions, newest first. As far back as the journal keeps events: 7 days unless set otherwise."""
     GetOrderTimeline: _aio.UnaryUnaryMultiCallable[_trading_pb2.GetOrderTimelineRequest, _trading_pb2.GetOrderTimelineResponse]  # type: ignore[assignment]
@@ -210,7 +214,9 @@ class TradingServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _trading_pb2.ListOrdersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_trading_pb2.ListOrdersResponse, _abc.Awaitable[_trading_pb2.ListOrdersResponse]]:
-        """Orders, newest first. Legs are listed as orders of their own."""
+        """Orders, newest first. Legs are listed as orders of their own. Complete as far back as the archive keeps orders
+        that have ended: 400 days unless set otherwise.
+        """
 
     @_abc_1.abstractmethod
     def ListFills(
