@@ -25,7 +25,7 @@ from gateway.container import Clocks
 from gateway.domain.errors import GatewayError, VenueUnreachable
 from gateway.domain.models.orders import VenueOrder
 from gateway.services.trading import OrderService
-from tests import test_access, test_bad_input, test_gateway_reasons
+from tests import test_access, test_bad_input, test_gateway_reasons, test_tokens
 from tests.bad_input import CASES
 from tests.bad_requests import Code, close, spec, submit
 from tests.emulator.exchange.desk import instant
@@ -409,7 +409,7 @@ def test_there_is_no_room_to_remember_an_order(stage_of: Staging) -> None:
 
 def test_every_reason_has_a_producer() -> None:
     produced = {case.reason for case in CASES if case.reason}
-    for module in (test_access, test_bad_input, test_gateway_reasons, _this_module()):
+    for module in (test_access, test_bad_input, test_gateway_reasons, test_tokens, _this_module()):
         for _, test in inspect.getmembers(module, inspect.isfunction):
             produced |= set(getattr(test, "produces", ()))
     assert produced == REASONS

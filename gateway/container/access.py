@@ -8,6 +8,7 @@ from gateway.config import Settings
 from gateway.container.settings import Clocks
 from gateway.infrastructure.persistence.stores import Stores
 from gateway.servicers.identity import Doorkeeper
+from gateway.servicers.operations import OperationsServicer
 from gateway.services.audit import AuditService
 from gateway.services.identity import IdentityService
 
@@ -26,6 +27,12 @@ class AccessModule(Module):
     def audit(self, stores: Stores, clocks: Clocks) -> AuditService:
         """Writes down who did what."""
         return AuditService(stores.audit, clocks.wall, clocks.monotonic)
+
+    @provider
+    @singleton
+    def operations(self, identity: IdentityService, audit: AuditService) -> OperationsServicer:
+        """OperationsService."""
+        return OperationsServicer(identity, audit)
 
     @provider
     @singleton

@@ -18,6 +18,7 @@ from gateway.domain.types import Venue
 from gateway.servicers.account import AccountServicer
 from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.market_data import MarketDataServicer
+from gateway.servicers.operations import OperationsServicer
 from gateway.servicers.reference import ReferenceDataServicer
 from gateway.servicers.risk import RiskServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
@@ -87,6 +88,7 @@ class ServerModule(Module):
         reference: ReferenceDataServicer,
         risk: RiskServicer,
         telemetry: Telemetry,
+        operations: OperationsServicer,
         doorkeeper: Doorkeeper,
         audit: AuditService,
         injector: Injector,
@@ -103,7 +105,7 @@ class ServerModule(Module):
         )
         return GatewayServer(
             options,
-            Servicers(trading, market_data, account, reference, risk, simulation),
+            Servicers(trading, market_data, account, reference, risk, operations, simulation),
             telemetry,
             key_is_taken=trading.key_is_taken,
             doorkeeper=doorkeeper,

@@ -6,7 +6,7 @@ ErrorReason in errors.proto that is never renamed:
     GatewayError
     ├── InvalidRequest        FieldInvalid (Unreadable) UnknownField PriceIncrement OrderCombination
     │                         ResumeTokenInvalid PageTokenMismatch
-    ├── NotFound              SymbolUnknown OrderNotFound PositionNotFound
+    ├── NotFound              SymbolUnknown OrderNotFound PositionNotFound ResourceNotFound
     ├── AlreadyExists         ClientOrderIdReused
     ├── Aborted               VersionMismatch
     ├── Unauthenticated       TokenInvalid TokenExpired
@@ -160,6 +160,10 @@ class PositionNotFound(NotFound):
     """The book holds no such position."""
 
     reason = "POSITION_NOT_FOUND"
+
+
+class ResourceNotFound(NotFound):
+    """What is named, neither an order nor a symbol nor a position, does not exist."""
 
 
 class AlreadyExists(GatewayError):

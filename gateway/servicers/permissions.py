@@ -77,6 +77,7 @@ _ACCOUNT = "/trading_gateway.v1.AccountService/"
 _REFERENCE = "/trading_gateway.v1.ReferenceDataService/"
 _RISK = "/trading_gateway.v1.RiskService/"
 _SIMULATION = "/trading_gateway.v1.SimulationService/"
+_OPERATIONS = "/trading_gateway.v1.OperationsService/"
 _HEALTH = "/grpc.health.v1.Health/"
 
 METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
@@ -116,6 +117,12 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _SIMULATION + "ListFaults": _SIMULATE,
         _SIMULATION + "ClearFaults": _SIMULATE,
         _SIMULATION + "ListLedger": _SIMULATE,
+        _OPERATIONS + "MintToken": _needs(Scope.OPERATIONS_ADMIN),
+        _OPERATIONS + "RotateToken": _needs(Scope.OPERATIONS_ADMIN),
+        # To take rights away must work in any crowd.
+        _OPERATIONS + "RevokeToken": _needs(Scope.OPERATIONS_ADMIN, lane=BudgetLane.CANCEL),
+        _OPERATIONS + "ListTokens": _needs(Scope.OPERATIONS_READ, Scope.OPERATIONS_ADMIN),
+        _OPERATIONS + "ListScopes": _ANY_TOKEN,
         _HEALTH + "Check": _PUBLIC,
         _HEALTH + "Watch": _PUBLIC,
         "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo": _ANY_TOKEN,

@@ -25,6 +25,7 @@ from gateway.telemetry import Telemetry
 from trading_gateway.v1 import (
     account_pb2_grpc,
     market_data_pb2_grpc,
+    operations_pb2_grpc,
     reference_pb2_grpc,
     risk_pb2_grpc,
     simulation_pb2_grpc,
@@ -114,6 +115,7 @@ class Servicers:
     account: account_pb2_grpc.AccountServiceServicer
     reference: reference_pb2_grpc.ReferenceDataServiceServicer
     risk: risk_pb2_grpc.RiskServiceServicer
+    operations: operations_pb2_grpc.OperationsServiceServicer
     simulation: simulation_pb2_grpc.SimulationServiceServicer | None = None
 
 
@@ -213,6 +215,7 @@ class GatewayServer:
         account_pb2_grpc.add_AccountServiceServicer_to_server(self._servicers.account, server)
         reference_pb2_grpc.add_ReferenceDataServiceServicer_to_server(self._servicers.reference, server)
         risk_pb2_grpc.add_RiskServiceServicer_to_server(self._servicers.risk, server)
+        operations_pb2_grpc.add_OperationsServiceServicer_to_server(self._servicers.operations, server)
         if self._servicers.simulation is not None:
             simulation_pb2_grpc.add_SimulationServiceServicer_to_server(self._servicers.simulation, server)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, server)

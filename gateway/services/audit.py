@@ -20,6 +20,8 @@ import structlog
 from gateway.domain.errors import JournalUnavailable
 from gateway.domain.interfaces import AuditLog
 from gateway.domain.models.audit import AuditAction, AuditEntry
+from gateway.domain.models.identity import Token
+from gateway.domain.types import format_decimal
 
 NOTES_MAX: Final = 1_000
 """Entries that wait for the disk; what comes beyond is counted."""
@@ -30,6 +32,9 @@ TEXT_CHARACTERS_MAX: Final = 200
 
 GATEWAY: Final = "gateway"
 """Who acts when nobody asked."""
+
+ASKED: Final = "asked"
+"""The outcome of a deed that is on record before it takes effect; a second entry tells its end."""
 
 _EVERYBODY_ELSE: Final = "others"
 _FLUSH_MS: Final = 200
@@ -143,10 +148,21 @@ class AuditService:
             self._lost = 0
         return entries
 
-    def _entry(
-        self, actor: str, action: AuditAction, subject: str, detail: Facts | None, outcome: str
-    ) -> AuditEntry:
+    def _entry(self, actor: str, action: AuditAction, subject: str, detail: Facts | None, outcome: str) -> AuditEntry:
         facts = {name: text[:TEXT_CHARACTERS_MAX] for name, text in (detail or {}).items()}
         return AuditEntry(
             self._wall(), actor[:TEXT_CHARACTERS_MAX], action, subject[:TEXT_CHARACTERS_MAX], outcome, facts
         )
+
+
+def facts_of(token: Token) -> dict[str, str]:
+    """What a token allows, for the log."""
+    cap = token.max_order_notional
+    return {
+        "strategy_id": token.strategy_id,
+        "scopes": " ".join(sorted(token.scopes)),
+        "symbols": " ".join(sorted(token.symbols)),
+        "max_order_notional": "" if cap is None else format_decimal(cap),
+        "networks": " ".join(map(str, token.networks)),
+        "certificate": token.certificate,
+    }

@@ -25,13 +25,15 @@ from gateway.domain.errors import (
     FieldViolation,
     JournalUnavailable,
     NetworkNotAllowed,
-    NotFound,
     ResourceExhausted,
+    ResourceNotFound,
     TokenExpired,
     TokenInvalid,
 )
 from gateway.domain.interfaces import IdentityStore
 from gateway.domain.models.identity import OPERATOR_SCOPES, IPAddress, IPNetwork, Scope, Token, TokenState
+from gateway.domain.models.market_data import Page
+from gateway.domain.page_tokens import list_digest, number_of, read_page_token, write_page_token
 from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND, Caller, Venue
 
 MS_PER_DAY: Final = 86_400_000
@@ -151,7 +153,23 @@ class IdentityService:
             if (not strategy_id or token.strategy_id == strategy_id)
             and (include_ended or token.state(now_ns) is TokenState.USABLE)
         ]
-        return sorted(found, key=lambda token: (-token.create_time_ns, token.token_id))
+        return sorted(found, key=_place)
+
+    def page(self, strategy_id: str, page_size: int, page_token: str, *, include_ended: bool) -> Page[Token]:
+        """One page of `list`.
+
+        Raises:
+            PageTokenMismatch: The token belongs to another list.
+        """
+        digest = list_digest("ListTokens", {"strategy_id": strategy_id, "include_ended": include_ended})
+        found = self.list(strategy_id, include_ended=include_ended)
+        if page_token:
+            created, token_id = read_page_token(page_token, digest, 2)
+            after = (-number_of(created), token_id)
+            found = [token for token in found if _place(token) > after]
+        last = found[page_size - 1] if len(found) > page_size else None
+        next_token = "" if last is None else write_page_token(digest, last.create_time_ns, last.token_id)
+        return Page(tuple(found[:page_size]), next_token)
 
     async def mint(self, grant: Grant, ttl_ms: int = TTL_DEFAULT_MS) -> Minted:
         """Make a token; durable when this returns.
@@ -173,7 +191,7 @@ class IdentityService:
         """Make a successor with the same rights; the old one ends after the overlap, both in one step.
 
         Raises:
-            NotFound: There is none, or it has ended.
+            ResourceNotFound: There is none, or it has ended.
             FieldInvalid: A duration is out of bounds.
             JournalUnavailable: Nothing changed.
         """
@@ -197,13 +215,13 @@ class IdentityService:
         """End a token, now. Revoking again changes nothing.
 
         Raises:
-            NotFound: There is none.
+            ResourceNotFound: There is none.
             JournalUnavailable: It is ended in this process, but the disk could not keep that: a restart would
                 bring it back.
         """
         token = self._tokens.get(token_id)
         if token is None:
-            raise NotFound("no such token", metadata=_RESOURCE)
+            raise ResourceNotFound("no such token", metadata=_RESOURCE)
         if token.state(self._wall()) is TokenState.REVOKED:
             return token
         ended = dataclasses.replace(token, revoke_time_ns=self._wall())
@@ -243,7 +261,7 @@ class IdentityService:
     def _usable_token(self, token_id: str) -> Token:
         token = self._tokens.get(token_id)
         if token is None or token.state(self._wall()) is not TokenState.USABLE:
-            raise NotFound("no such token, or it has ended", metadata=_RESOURCE)
+            raise ResourceNotFound("no such token, or it has ended", metadata=_RESOURCE)
         return token
 
     def _minted(self, grant: Grant, ttl_ms: int) -> Minted:
@@ -291,6 +309,10 @@ class IdentityService:
         oldest = min(ended, key=lambda token: token.create_time_ns)
         del self._tokens[oldest.token_id], self._callers[oldest.token_id]
         return (oldest.token_id,)
+
+
+def _place(token: Token) -> tuple[int, str]:
+    return -token.create_time_ns, token.token_id
 
 
 def _caller_of(token: Token) -> Caller:

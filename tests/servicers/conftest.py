@@ -9,6 +9,7 @@ import grpc
 import pytest
 
 from gateway.servicers.account import AccountServicer
+from gateway.servicers.operations import OperationsServicer
 from gateway.servicers.permissions import METHODS, MethodRule
 from gateway.servicers.reference import ReferenceDataServicer
 from gateway.servicers.risk import RiskServicer
@@ -16,7 +17,7 @@ from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
 from gateway.telemetry import Telemetry, configure_logging
-from tests.servicers.fake_control import FakeControl, audit_in_memory
+from tests.servicers.fake_control import FakeControl, audit_in_memory, identity_in_memory
 from tests.servicers.fakes import NOW_NS, Rooms, SilentMarketData
 
 Serve = Callable[..., Awaitable[grpc.aio.Channel]]
@@ -38,6 +39,7 @@ def servicers_over(rooms: Rooms, control: FakeControl | None = None) -> Servicer
         account=AccountServicer(rooms.accounts, rooms.positions, rooms.assets),
         reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),
         risk=RiskServicer(rooms.states, rooms.kill),
+        operations=OperationsServicer(identity_in_memory(), audit_in_memory()),
         simulation=SimulationServicer(control or FakeControl(), audit_in_memory()),
     )
 

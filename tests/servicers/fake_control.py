@@ -14,9 +14,11 @@ from gateway.domain.models.simulation import (
     LedgerQuery,
     Simulation,
 )
-from gateway.domain.types import OrderSide
+from gateway.domain.types import OrderSide, Venue
 from gateway.infrastructure.persistence.audit_log import MemoryAuditLog
+from gateway.infrastructure.persistence.identity_store import MemoryIdentities
 from gateway.services.audit import AuditService
+from gateway.services.identity import IdentityService
 
 ENTRY = LedgerEntry(
     sequence=7,
@@ -81,3 +83,8 @@ class FakeControl:
 def audit_in_memory() -> AuditService:
     """An audit log that is forgotten with the test."""
     return AuditService(MemoryAuditLog(), lambda: 0, lambda: 0.0)
+
+
+def identity_in_memory() -> IdentityService:
+    """Tokens that are forgotten with the test."""
+    return IdentityService(MemoryIdentities(), Venue.EMULATOR, lambda: 0)

@@ -33,6 +33,7 @@ SERVICES = [
         "AccountService",
         "ReferenceDataService",
         "RiskService",
+        "OperationsService",
         "SimulationService",
     )
 ]

@@ -70,6 +70,8 @@ const (
 	ErrorReason_ERROR_REASON_ORDER_NOT_FOUND ErrorReason = 12
 	// NOT_FOUND, key free. The book holds no such position.
 	ErrorReason_ERROR_REASON_POSITION_NOT_FOUND ErrorReason = 13
+	// NOT_FOUND. Any other thing that the request names; metadata has its kind in "resource".
+	ErrorReason_ERROR_REASON_RESOURCE_NOT_FOUND ErrorReason = 14
 	// ALREADY_EXISTS, key taken. The key belongs to an order or request with another content.
 	ErrorReason_ERROR_REASON_CLIENT_ORDER_ID_REUSED ErrorReason = 20
 	// ABORTED, key free. expected_version is not the current one: read again, then decide.
@@ -176,6 +178,7 @@ var (
 		11:  "ERROR_REASON_SYMBOL_NOT_TRADABLE",
 		12:  "ERROR_REASON_ORDER_NOT_FOUND",
 		13:  "ERROR_REASON_POSITION_NOT_FOUND",
+		14:  "ERROR_REASON_RESOURCE_NOT_FOUND",
 		20:  "ERROR_REASON_CLIENT_ORDER_ID_REUSED",
 		21:  "ERROR_REASON_VERSION_MISMATCH",
 		22:  "ERROR_REASON_ORDER_TERMINAL",
@@ -228,6 +231,7 @@ var (
 		"ERROR_REASON_SYMBOL_NOT_TRADABLE":    11,
 		"ERROR_REASON_ORDER_NOT_FOUND":        12,
 		"ERROR_REASON_POSITION_NOT_FOUND":     13,
+		"ERROR_REASON_RESOURCE_NOT_FOUND":     14,
 		"ERROR_REASON_CLIENT_ORDER_ID_REUSED": 20,
 		"ERROR_REASON_VERSION_MISMATCH":       21,
 		"ERROR_REASON_ORDER_TERMINAL":         22,
@@ -303,7 +307,7 @@ var File_trading_gateway_v1_errors_proto protoreflect.FileDescriptor
 
 const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\n" +
-	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\xd2\r\n" +
+	"\x1ftrading_gateway/v1/errors.proto\x12\x12trading_gateway.v1*\xf7\r\n" +
 	"\vErrorReason\x12\x1c\n" +
 	"\x18ERROR_REASON_UNSPECIFIED\x10\x00\x12\x1e\n" +
 	"\x1aERROR_REASON_FIELD_INVALID\x10\x01\x12\x1e\n" +
@@ -314,7 +318,8 @@ const file_trading_gateway_v1_errors_proto_rawDesc = "" +
 	"\x12$\n" +
 	" ERROR_REASON_SYMBOL_NOT_TRADABLE\x10\v\x12 \n" +
 	"\x1cERROR_REASON_ORDER_NOT_FOUND\x10\f\x12#\n" +
-	"\x1fERROR_REASON_POSITION_NOT_FOUND\x10\r\x12'\n" +
+	"\x1fERROR_REASON_POSITION_NOT_FOUND\x10\r\x12#\n" +
+	"\x1fERROR_REASON_RESOURCE_NOT_FOUND\x10\x0e\x12'\n" +
 	"#ERROR_REASON_CLIENT_ORDER_ID_REUSED\x10\x14\x12!\n" +
 	"\x1dERROR_REASON_VERSION_MISMATCH\x10\x15\x12\x1f\n" +
 	"\x1bERROR_REASON_ORDER_TERMINAL\x10\x16\x12&\n" +

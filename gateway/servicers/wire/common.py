@@ -226,6 +226,10 @@ class RequestReader:
             self.refuse(path, "is required: the token has no strategy of its own")
         return text or own
 
+    def optional_strategy(self, path: str, text: str) -> str:
+        """A strategy, or none."""
+        return self.strategy(path, text, "none") if text else ""
+
     def strategy_or_all(self, path: str, text: str, own: str, *, all_strategies: bool) -> str | None:
         """A strategy, or None for all of them; naming one and all is refused."""
         if not all_strategies:

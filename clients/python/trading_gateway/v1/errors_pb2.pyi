@@ -68,6 +68,8 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     """NOT_FOUND. No such order, or not the caller's."""
     ERROR_REASON_POSITION_NOT_FOUND: _ErrorReason.ValueType  # 13
     """NOT_FOUND, key free. The book holds no such position."""
+    ERROR_REASON_RESOURCE_NOT_FOUND: _ErrorReason.ValueType  # 14
+    """NOT_FOUND. Any other thing that the request names; metadata has its kind in "resource"."""
     ERROR_REASON_CLIENT_ORDER_ID_REUSED: _ErrorReason.ValueType  # 20
     """ALREADY_EXISTS, key taken. The key belongs to an order or request with another content."""
     ERROR_REASON_VERSION_MISMATCH: _ErrorReason.ValueType  # 21
@@ -200,6 +202,8 @@ ERROR_REASON_ORDER_NOT_FOUND: ErrorReason.ValueType  # 12
 """NOT_FOUND. No such order, or not the caller's."""
 ERROR_REASON_POSITION_NOT_FOUND: ErrorReason.ValueType  # 13
 """NOT_FOUND, key free. The book holds no such position."""
+ERROR_REASON_RESOURCE_NOT_FOUND: ErrorReason.ValueType  # 14
+"""NOT_FOUND. Any other thing that the request names; metadata has its kind in "resource"."""
 ERROR_REASON_CLIENT_ORDER_ID_REUSED: ErrorReason.ValueType  # 20
 """ALREADY_EXISTS, key taken. The key belongs to an order or request with another content."""
 ERROR_REASON_VERSION_MISMATCH: ErrorReason.ValueType  # 21
