@@ -168,18 +168,19 @@ def test_one_strategy_never_sees_anothers_orders(door: Door) -> None:
     order = owner.call("SubmitOrder", request).order
     assert order.strategy_id == "momentum"
 
-    for method, about in (
+    hidden: tuple[tuple[str, Message], ...] = (
         ("GetOrder", pb.GetOrderRequest(order=named(order))),
         ("GetOrder", pb.GetOrderRequest(order=pb.OrderRef(venue_order_id=order.venue_order_id))),
         ("GetOrderTimeline", pb.GetOrderTimelineRequest(order=named(order))),
         ("CancelOrder", pb.CancelOrderRequest(order=named(order))),
         ("ReplaceOrder", pb.ReplaceOrderRequest(order=named(order), client_order_id="new", limit_price="2")),
         ("GetOrder", pb.GetOrderRequest(order=pb.OrderRef(client_order_id=request.client_order_id))),
-    ):
+    )
+    for method, about in hidden:
         refusal = other.refusal(method, about)
         assert (refusal.code, refusal.reason) == (Code.NOT_FOUND, "ORDER_NOT_FOUND"), (method, refusal)
     theirs = pb.OrderRef(client_order_id=request.client_order_id, strategy_id="momentum")
-    for method, about in (
+    denied: tuple[tuple[str, Message], ...] = (
         ("GetOrder", pb.GetOrderRequest(order=theirs)),
         ("CancelOrder", pb.CancelOrderRequest(order=theirs)),
         ("ReplaceOrder", pb.ReplaceOrderRequest(order=theirs, client_order_id="new", limit_price="2")),
@@ -190,7 +191,8 @@ def test_one_strategy_never_sees_anothers_orders(door: Door) -> None:
         ("CancelOrders", pb.CancelOrdersRequest(all_strategies=True)),
         ("SubmitOrder", submit(strategy_id="momentum")),
         ("PreviewOrder", pb.PreviewOrderRequest(strategy_id="momentum", spec=spec())),
-    ):
+    )
+    for method, about in denied:
         refusal = other.refusal(method, about)
         assert (refusal.code, refusal.reason) == (Code.PERMISSION_DENIED, "SCOPE_MISSING"), (method, refusal)
     book = other.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(strategy_id="momentum"))
