@@ -214,7 +214,7 @@ def valid_until_not_looked_at_right_before_the_write(patch: Patch) -> None:
 
 @bug("I9", needs="refusals for the venue's rate limit, and short lives")
 def valid_until_looked_at_once(patch: Patch) -> None:
-    """The instant is looked at when the order is recorded, and not before later attempts."""
+    """The instant is looked at when the order is recorded, and never again."""
 
     async def may_send_again(self: Any, attempts: int, error: Any, valid_until_ns: int) -> bool:
         found: bool = await was(self, attempts, error, valid_until_ns + 3_600_000_000_000)
@@ -225,3 +225,4 @@ def valid_until_looked_at_once(patch: Patch) -> None:
 
     was = patch.set(ErrorService, "may_send_again", may_send_again)
     patch.set(Submissions, "_too_late", too_late)
+    patch.set(TradingStates, "check_leaving", TradingStates.check)
