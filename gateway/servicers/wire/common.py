@@ -10,7 +10,7 @@ import datetime
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -92,6 +92,17 @@ def timestamp_to_proto(time_ns: int) -> Timestamp:
 def optional_timestamp_to_proto(time_ns: int | None) -> Timestamp | None:
     """An instant that may not be known."""
     return None if time_ns is None else timestamp_to_proto(time_ns)
+
+
+def timestamp_fields(time_ns: int) -> Any:
+    """An instant for the constructor of the message that it is a part of: half the time of one that is copied there."""
+    seconds, nanos = divmod(time_ns, NANOS_PER_SECOND)
+    return {"seconds": seconds, "nanos": nanos}
+
+
+def optional_timestamp_fields(time_ns: int | None) -> Any:
+    """As `timestamp_fields`, of an instant that may not be known."""
+    return None if time_ns is None else timestamp_fields(time_ns)
 
 
 def timestamp_to_ns(message: Timestamp) -> int:

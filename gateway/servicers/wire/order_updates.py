@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from gateway.application.order_updates import (
     Heartbeat,
@@ -25,6 +25,7 @@ from gateway.servicers.wire.common import (
     duration_to_proto,
     feed_status_to_proto,
     gap_to_proto,
+    timestamp_fields,
     timestamp_to_proto,
 )
 from gateway.servicers.wire.order_history import fill_to_proto
@@ -118,7 +119,7 @@ class StepWriter:
         if not isinstance(step.payload, OrderEvent):
             return step_to_proto(step, now_ns)
         message = pb.StreamOrderUpdatesResponse(
-            sequence=step.sequence, resume_token=step.resume_token, server_time=timestamp_to_proto(now_ns)
+            sequence=step.sequence, resume_token=step.resume_token, server_time=timestamp_fields(now_ns)
         )
         message.MergeFromString(self._body(step.payload))
         return message
@@ -128,7 +129,7 @@ class StepWriter:
         sequence = event.event.sequence
         body = self._encoded.get(sequence)
         if body is None:
-            body = pb.StreamOrderUpdatesResponse(event=event_to_proto(event)).SerializeToString()
+            body = pb.StreamOrderUpdatesResponse(event=_event_fields(event)).SerializeToString()
             self._encoded[sequence] = body
             self._bytes += len(body)
             while self._bytes > self._bytes_max:
@@ -138,17 +139,21 @@ class StepWriter:
 
 def event_to_proto(event: OrderEvent) -> pb.OrderEvent:
     """Something that happened to an order, and the order after it."""
+    return pb.OrderEvent(**_event_fields(event))
+
+
+def _event_fields(event: OrderEvent) -> Any:
     row = event.event
-    return pb.OrderEvent(
-        kind=EVENT_KIND[row.kind],
-        order=order_to_proto(event.order),
-        fill=None if row.fill is None else fill_to_proto(row.fill),
-        event_time=timestamp_to_proto(row.event_time_ns),
-        record_time=timestamp_to_proto(row.record_time_ns),
-        venue_event=row.venue_event,
-        venue_event_id=row.venue_event_id,
-        backfill=row.backfill,
-    )
+    return {
+        "kind": EVENT_KIND[row.kind],
+        "order": order_to_proto(event.order),
+        "fill": None if row.fill is None else fill_to_proto(row.fill),
+        "event_time": timestamp_fields(row.event_time_ns),
+        "record_time": timestamp_fields(row.record_time_ns),
+        "venue_event": row.venue_event,
+        "venue_event_id": row.venue_event_id,
+        "backfill": row.backfill,
+    }
 
 
 def _heartbeat_to_proto(heartbeat: Heartbeat) -> common_pb2.Heartbeat:

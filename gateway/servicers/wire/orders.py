@@ -6,7 +6,7 @@ from here must never be changed.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from gateway.domain.models.orders import Order, OrderSpec, StopLoss, TakeProfit, VenueOrder
 from gateway.domain.models.risk import RiskCheckResult
@@ -24,8 +24,8 @@ from gateway.servicers.wire.common import (
     ASSET_CLASS,
     RequestReader,
     optional_decimal_to_proto,
-    optional_timestamp_to_proto,
-    timestamp_to_proto,
+    optional_timestamp_fields,
+    timestamp_fields,
 )
 from gateway.servicers.wire.errors import failure_to_proto
 from trading_gateway.v1 import common_pb2, errors_pb2, trading_pb2 as pb
@@ -147,7 +147,7 @@ def order_answer(order: Order) -> pb.GetOrderResponse:
     known = _answers.get(order.order_id)
     if known is not None and known[0] is order:
         return known[1]
-    answer = pb.GetOrderResponse(order=_order_to_proto(order))
+    answer = pb.GetOrderResponse(order=_order_fields(order))
     if known is None and len(_answers) >= ORDER_MESSAGES_MAX:
         del _answers[next(iter(_answers))]
     _answers[order.order_id] = (order, answer)
@@ -161,80 +161,86 @@ def order_to_proto(order: Order) -> pb.Order:
 
 def spec_to_proto(spec: OrderSpec) -> pb.OrderSpec:
     """What to trade."""
-    message = pb.OrderSpec(
-        symbol=spec.symbol,
+    return pb.OrderSpec(**_spec_fields(spec))
+
+
+def _spec_fields(spec: OrderSpec) -> Any:
+    fields: dict[str, Any] = {
+        "symbol": spec.symbol,
         # Orders from outside may be of kinds that this build does not know: their words are None there.
-        side=ORDER_SIDE[spec.side] if spec.side else pb.ORDER_SIDE_UNSPECIFIED,
-        order_type=ORDER_TYPE[spec.order_type] if spec.order_type else pb.ORDER_TYPE_UNSPECIFIED,
-        time_in_force=TIME_IN_FORCE[spec.time_in_force] if spec.time_in_force else pb.TIME_IN_FORCE_UNSPECIFIED,
-        limit_price=optional_decimal_to_proto(spec.limit_price),
-        stop_price=optional_decimal_to_proto(spec.stop_price),
-        extended_hours=spec.extended_hours,
-        order_class=ORDER_CLASS[spec.order_class],
-        reduce_only=spec.reduce_only,
-    )
+        "side": ORDER_SIDE[spec.side] if spec.side else pb.ORDER_SIDE_UNSPECIFIED,
+        "order_type": ORDER_TYPE[spec.order_type] if spec.order_type else pb.ORDER_TYPE_UNSPECIFIED,
+        "time_in_force": TIME_IN_FORCE[spec.time_in_force] if spec.time_in_force else pb.TIME_IN_FORCE_UNSPECIFIED,
+        "limit_price": optional_decimal_to_proto(spec.limit_price),
+        "stop_price": optional_decimal_to_proto(spec.stop_price),
+        "extended_hours": spec.extended_hours,
+        "order_class": ORDER_CLASS[spec.order_class],
+        "reduce_only": spec.reduce_only,
+    }
     if spec.quantity is not None:
-        message.quantity = format_decimal(spec.quantity)
+        fields["quantity"] = format_decimal(spec.quantity)
     elif spec.notional is not None:
-        message.notional = format_decimal(spec.notional)
+        fields["notional"] = format_decimal(spec.notional)
     if spec.trail_price is not None:
-        message.trail_price = format_decimal(spec.trail_price)
+        fields["trail_price"] = format_decimal(spec.trail_price)
     elif spec.trail_percent is not None:
-        message.trail_percent = format_decimal(spec.trail_percent)
+        fields["trail_percent"] = format_decimal(spec.trail_percent)
     if spec.take_profit is not None:
-        message.take_profit.limit_price = format_decimal(spec.take_profit.limit_price)
+        fields["take_profit"] = {"limit_price": format_decimal(spec.take_profit.limit_price)}
     if spec.stop_loss is not None:
-        message.stop_loss.stop_price = format_decimal(spec.stop_loss.stop_price)
-        if spec.stop_loss.limit_price is not None:
-            message.stop_loss.limit_price = format_decimal(spec.stop_loss.limit_price)
-    return message
+        fields["stop_loss"] = {
+            "stop_price": format_decimal(spec.stop_loss.stop_price),
+            "limit_price": optional_decimal_to_proto(spec.stop_loss.limit_price),
+        }
+    return fields
 
 
-def _order_to_proto(order: Order) -> pb.Order:
+def _order_fields(order: Order) -> Any:
+    """An order for the constructor of the message that it is a part of: made there once, and not copied."""
     venue_order = order.venue_order
-    return pb.Order(
-        order_id=order.order_id,
-        strategy_id=order.strategy_id,
-        client_order_id=order.client_order_id,
-        venue_order_id=order.venue_order_id,
-        venue_client_order_id="" if venue_order is None else venue_order.venue_client_order_id,
-        spec=spec_to_proto(order.spec),
-        asset_class=ASSET_CLASS[order.asset_class],
-        state=ORDER_STATE[order.state],
-        venue_status=order.venue_status,
-        filled_quantity=format_decimal(order.filled_quantity),
-        filled_average_price=optional_decimal_to_proto(order.filled_average_price),
-        leaves_quantity=optional_decimal_to_proto(order.leaves_quantity),
-        high_water_mark=optional_decimal_to_proto(order.high_water_mark),
-        parent_order_id=order.parent_order_id,
-        leg_role=pb.ORDER_LEG_ROLE_UNSPECIFIED if order.leg_role is None else LEG_ROLE[order.leg_role],
-        venue_orders=map(_venue_order_to_proto, order.venue_orders),
-        failure=None if order.failure is None else failure_to_proto(order.failure),
-        external=order.external,
-        labels=order.labels or None,
-        version=order.version,
-        create_time=timestamp_to_proto(order.create_time_ns),
-        submit_time=optional_timestamp_to_proto(order.submit_time_ns),
-        update_time=timestamp_to_proto(order.update_time_ns),
-        fill_time=optional_timestamp_to_proto(order.fill_time_ns),
-        cancel_request_time=optional_timestamp_to_proto(order.cancel_request_time_ns),
-        cancel_time=optional_timestamp_to_proto(order.cancel_time_ns),
-        fail_time=optional_timestamp_to_proto(order.fail_time_ns),
-        expiry_time=optional_timestamp_to_proto(order.expiry_time_ns),
-        expire_time=optional_timestamp_to_proto(order.expire_time_ns),
-        venue_request_id=order.venue_request_id,
-    )
+    return {
+        "order_id": order.order_id,
+        "strategy_id": order.strategy_id,
+        "client_order_id": order.client_order_id,
+        "venue_order_id": order.venue_order_id,
+        "venue_client_order_id": "" if venue_order is None else venue_order.venue_client_order_id,
+        "spec": _spec_fields(order.spec),
+        "asset_class": ASSET_CLASS[order.asset_class],
+        "state": ORDER_STATE[order.state],
+        "venue_status": order.venue_status,
+        "filled_quantity": format_decimal(order.filled_quantity),
+        "filled_average_price": optional_decimal_to_proto(order.filled_average_price),
+        "leaves_quantity": optional_decimal_to_proto(order.leaves_quantity),
+        "high_water_mark": optional_decimal_to_proto(order.high_water_mark),
+        "parent_order_id": order.parent_order_id,
+        "leg_role": pb.ORDER_LEG_ROLE_UNSPECIFIED if order.leg_role is None else LEG_ROLE[order.leg_role],
+        "venue_orders": [_venue_order_fields(known) for known in order.venue_orders],
+        "failure": None if order.failure is None else failure_to_proto(order.failure),
+        "external": order.external,
+        "labels": order.labels or None,
+        "version": order.version,
+        "create_time": timestamp_fields(order.create_time_ns),
+        "submit_time": optional_timestamp_fields(order.submit_time_ns),
+        "update_time": timestamp_fields(order.update_time_ns),
+        "fill_time": optional_timestamp_fields(order.fill_time_ns),
+        "cancel_request_time": optional_timestamp_fields(order.cancel_request_time_ns),
+        "cancel_time": optional_timestamp_fields(order.cancel_time_ns),
+        "fail_time": optional_timestamp_fields(order.fail_time_ns),
+        "expiry_time": optional_timestamp_fields(order.expiry_time_ns),
+        "expire_time": optional_timestamp_fields(order.expire_time_ns),
+        "venue_request_id": order.venue_request_id,
+    }
 
 
-def _venue_order_to_proto(order: VenueOrder) -> pb.VenueOrder:
-    return pb.VenueOrder(
-        venue_order_id=order.venue_order_id,
-        venue_client_order_id=order.venue_client_order_id,
-        venue_status=order.venue_status,
-        quantity=optional_decimal_to_proto(order.quantity),
-        filled_quantity=format_decimal(order.filled_quantity),
-        create_time=optional_timestamp_to_proto(order.create_time_ns),
-    )
+def _venue_order_fields(order: VenueOrder) -> Any:
+    return {
+        "venue_order_id": order.venue_order_id,
+        "venue_client_order_id": order.venue_client_order_id,
+        "venue_status": order.venue_status,
+        "quantity": optional_decimal_to_proto(order.quantity),
+        "filled_quantity": format_decimal(order.filled_quantity),
+        "create_time": optional_timestamp_fields(order.create_time_ns),
+    }
 
 
 def check_to_proto(check: RiskCheckResult) -> common_pb2.RiskCheck:
