@@ -178,7 +178,8 @@ def test_the_command_line_answers_questions() -> None:
         ]
         told = ask("timeline", "--client-order-id", "bought", "--target", target).stdout
         assert re.search(rf"^{placed['order_id']} FILLED$", told, re.MULTILINE)
-        assert re.search(r"\+[0-9.]+ ms\s+request\s+sent to the venue, attempt 1", told)
+        assert re.search(r"\+[0-9.]+ ms\s+request\s+to be sent to the venue, attempt 1", told)
+        assert re.search(r"\+[0-9.]+ ms\s+response\s+POST /v2/orders answered HTTP 200 after [0-9.]+ ms\s+\S", told)
         assert ask("timeline", "--target", target).exit_code == 2
         followed(target)
 
