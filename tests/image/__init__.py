@@ -1,0 +1,1 @@
+"""The Dockerfile, linted, built and run."""
