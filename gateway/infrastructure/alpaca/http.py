@@ -23,13 +23,21 @@ from urllib.parse import urlencode, urlsplit
 import orjson
 import structlog
 
-from gateway.domain.errors import ExpiredUnsent, OutcomeUnknown, TradingStopped, VenueUnreachable
+from gateway.domain.errors import ExpiredUnsent, GatewayError, OutcomeUnknown, TradingStopped, VenueUnreachable
 from gateway.domain.interfaces import RequestGate
 from gateway.domain.types import NANOS_PER_SECOND, BudgetLane, CallContext
 from gateway.domain.venue_requests import NoRequestLog, VenueRequest, VenueRequestLog
 from gateway.infrastructure.alpaca.converters.errors import change_error, rate_limit_of, read_error, retry_after_ms
 from gateway.infrastructure.alpaca.converters.fields import Unreadable
-from gateway.infrastructure.alpaca.transport import Answer, AnswerLost, Call, Forbidden, NothingSent, Transport
+from gateway.infrastructure.alpaca.transport import (
+    ANSWER_BYTES_MAX,
+    Answer,
+    AnswerLost,
+    Call,
+    Forbidden,
+    NothingSent,
+    Transport,
+)
 
 READ_TOTAL_MAX_S: Final = 60.0
 """A read is given up after this long even if its caller would wait longer."""
@@ -233,7 +241,14 @@ class RestRoad:
         self._closed = False
 
     async def read(
-        self, context: CallContext, client: RestClient, path: str, params: JsonBody, convert: Callable[[Answer], T]
+        self,
+        context: CallContext,
+        client: RestClient,
+        path: str,
+        params: JsonBody,
+        convert: Callable[[Answer], T],
+        *,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
     ) -> T:
         """GET, convert on the thread, and give up at the caller's deadline.
 
@@ -243,6 +258,7 @@ class RestRoad:
             path: Its parts are safe: checked or quoted by the adapter.
             params: Query parameters.
             convert: Reads every answer, errors included; `reading` makes one that expects 2xx.
+            answer_bytes_max: A larger answer fails the read.
 
         Raises:
             VenueUnreachable: The read failed.
@@ -252,7 +268,12 @@ class RestRoad:
         remaining_s = min(context.deadline - time.monotonic(), READ_TOTAL_MAX_S)
         threads = self._threads[context.lane]
         self._check(threads, remaining_s)
-        call = Call(min(self._connect_s, remaining_s), min(self._read_s, remaining_s), time.monotonic() + remaining_s)
+        call = Call(
+            min(self._connect_s, remaining_s),
+            min(self._read_s, remaining_s),
+            time.monotonic() + remaining_s,
+            answer_bytes_max=answer_bytes_max,
+        )
         future = self._start(context, threads, call, lambda: client.get(path, params), convert)
         try:
             async with asyncio.timeout(remaining_s):
@@ -401,7 +422,13 @@ class RestRoad:
         def checked(answer: Answer) -> T:
             if not 200 <= answer.status < 300:
                 raise read_error(answer.status, answer.body, answer.headers, self._clock_s())
-            return convert(answer)
+            try:
+                return convert(answer)
+            except (GatewayError, Unreadable):
+                raise
+            except Exception as error:  # of a shape that nobody thought of: a failed read, and ours to look at
+                _log.exception("answer_not_understood", error=type(error).__name__)
+                raise Unreadable(f"the answer could not be read ({type(error).__name__})") from error
 
         return checked
 

@@ -42,6 +42,8 @@ from gateway.infrastructure.alpaca.transport import Answer
 SYMBOLS_PER_REQUEST_MAX: Final = 200
 """Keeps an address under about 2,500 characters."""
 BARS_PER_PAGE_MAX: Final = 10_000
+ASSETS_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Assets come in one answer, some 400 bytes each, of every status since the beginning."""
 
 N = TypeVar("N", Quote, Trade, Bar)
 T = TypeVar("T")
@@ -144,7 +146,12 @@ class MarketDataAdapter:
             return assets_from_alpaca(exact_json(answer.body))
 
         assets, left_out = await self._road.read(
-            context, self._factory.trading(), "/assets", params, self._road.reading(assets_of)
+            context,
+            self._factory.trading(),
+            "/assets",
+            params,
+            self._road.reading(assets_of),
+            answer_bytes_max=ASSETS_BYTES_MAX,
         )
         if left_out:
             _log.warning("assets_left_out", asset_class=asset_class.value, count=left_out)

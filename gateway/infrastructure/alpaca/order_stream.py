@@ -28,6 +28,9 @@ UNAUTHORIZED: Final = 401
 """The code told when the order feed refuses the key: it gives none of its own."""
 TRADE_UPDATES: Final = "trade_updates"
 
+_MALFORMED: Final = (Unreadable, ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
+"""Of a frame: what its readers say of it, and what a shape that nobody thought of does to them."""
+
 _ORDER_ID: Final = re.compile(rb'"order"\s*:\s*\{[^{}]*?"id"\s*:\s*"([0-9a-fA-F-]{36})"')
 
 
@@ -117,15 +120,15 @@ class GatewayOrderStream(TradingStream):
         receive_time_ns = self._clock_ns()
         try:
             message = _object(frame)
-        except Unreadable as error:
-            listener.on_unreadable(str(error), _order_id_in(frame))
+        except _MALFORMED as error:
+            listener.on_unreadable(_detail_of(error), _order_id_in(frame))
             return
         match message.get("stream"):
             case "trade_updates":
                 try:
                     update = update_from_alpaca(message.get("data"), receive_time_ns)
-                except Unreadable as error:
-                    listener.on_unreadable(str(error), _order_id_in(frame))
+                except _MALFORMED as error:
+                    listener.on_unreadable(_detail_of(error), _order_id_in(frame))
                     return
                 listener.on_update(update)
             case "listening":
@@ -161,6 +164,10 @@ def _object(frame: bytes | str) -> JsonObject:
     if type(raw) is not dict:
         raise Unreadable("a frame that is no object")
     return raw
+
+
+def _detail_of(error: Exception) -> str:
+    return str(error) if isinstance(error, Unreadable) else f"a frame of no known shape ({type(error).__name__})"
 
 
 def _order_id_in(frame: bytes | str) -> str:

@@ -26,6 +26,10 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
 READ_CHUNK_BYTES: Final = 65_536
+ANSWER_BYTES_MAX: Final = 5 * 1024 * 1024
+"""Of one answer; the largest page of anything but the list of assets has less than half of it."""
+REQUEST_ID_CHARACTERS_MAX: Final = 128
+_REQUEST_ID: Final = "x-request-id"
 KEPT_IDLE_MAX_S: Final = 30.0
 """A connection on which nothing was sent for longer is closed, not used: servers and load balancers end idle ones, the
 common defaults are 60 s and 75 s, and a request that crosses that end on the wire has no answer."""
@@ -59,7 +63,7 @@ class Answer:
     @property
     def request_id(self) -> str:
         """The venue's X-Request-ID; empty when it gave none."""
-        return self.headers.get("x-request-id", "")
+        return self.headers.get(_REQUEST_ID, "")
 
 
 class Call:
@@ -74,6 +78,7 @@ class Call:
         deadline: `time.monotonic()` seconds after which reading the answer is given up; None: `read_s` after
             the first byte left, which is how changes wait.
         permit: Asked right before the first byte leaves; it raises `Forbidden` when that must not leave.
+        answer_bytes_max: A larger answer is given up.
 
     Attributes:
         method, path: What is asked; empty until it is known.
@@ -86,6 +91,7 @@ class Call:
         "_lock",
         "_permit",
         "_taken",
+        "answer_bytes_max",
         "connect_s",
         "deadline",
         "method",
@@ -96,9 +102,15 @@ class Call:
     )
 
     def __init__(
-        self, connect_s: float, read_s: float, deadline: float | None, permit: Callable[[], None] = lambda: None
+        self,
+        connect_s: float,
+        read_s: float,
+        deadline: float | None,
+        permit: Callable[[], None] = lambda: None,
+        answer_bytes_max: int = ANSWER_BYTES_MAX,
     ) -> None:
         self.connect_s = connect_s
+        self.answer_bytes_max = answer_bytes_max
         self.read_s = read_s
         self.deadline = deadline
         self.written = False
@@ -224,16 +236,16 @@ class Transport:
 
     Args:
         headers: Sent with every request; they carry the credentials.
-        secrets: Texts that no answer may carry onward: cut out of error bodies.
+        secrets: Texts that no answer may carry onward: cut out of error bodies and of the venue's id of a request.
         connections_max: Kept and used per host; beyond it a request waits at most `Call.connect_s`.
-        response_bytes_max: Larger answers are given up.
+        response_bytes_max: Larger answers are given up, whatever a call would take.
     """
 
     def __init__(
         self, headers: SecretHeaders, secrets: tuple[str, ...], *, connections_max: int, response_bytes_max: int
     ) -> None:
         self._headers = headers
-        self._secrets = tuple(secret.encode() for secret in secrets if secret)
+        self._secrets = tuple(filter(None, secrets))
         self._response_bytes_max = response_bytes_max
         self._pools = urllib3.PoolManager(
             _POOLS_MAX,
@@ -294,13 +306,14 @@ class Transport:
 
     def _read(self, call: Call, response: Any) -> Answer:
         chunks: list[bytes] = []
+        bytes_max = min(call.answer_bytes_max, self._response_bytes_max)
         size = 0
         whole = False
         try:
             while chunk := response.read1(READ_CHUNK_BYTES):
                 chunks.append(chunk)
                 size += len(chunk)
-                if size > self._response_bytes_max:
+                if size > bytes_max:
                     raise AnswerLost("the answer is too large")
                 if call.deadline is not None and time.monotonic() > call.deadline:
                     raise AnswerLost("the answer came too slowly")
@@ -312,10 +325,19 @@ class Transport:
                 response.close()
         status: int = response.status
         content = b"".join(chunks)
+        headers = {name.lower(): value for name, value in response.headers.items()}
+        if (request_id := headers.get(_REQUEST_ID)) is not None:
+            headers[_REQUEST_ID] = self._plain_id(request_id)
         if not 200 <= status < 300:
             for secret in self._secrets:
-                content = content.replace(secret, b"***")
-        return Answer(status, {name.lower(): value for name, value in response.headers.items()}, content)
+                content = content.replace(secret.encode(), b"***")
+        return Answer(status, headers, content)
+
+    def _plain_id(self, text: str) -> str:
+        """The venue's id of a request as it may be kept and shown; empty for what is none."""
+        if not text.isprintable() or len(text) > REQUEST_ID_CHARACTERS_MAX:
+            return ""
+        return "***" if any(secret in text for secret in self._secrets) else text
 
     def close(self) -> None:
         """Close every pooled connection."""

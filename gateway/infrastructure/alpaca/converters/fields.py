@@ -1,7 +1,8 @@
 """Reads one field of a venue's JSON, or says that it cannot be read.
 
 Promises never to guess a number: what is not plainly a finite decimal raises `Unreadable`, whose text names
-the field and never its value. What an unreadable field means for the request is left to the adapters.
+the field and never its value; and that text is text: half a character of UTF-16, which JSON can spell and neither the
+journal nor a message can hold, goes no further. What an unreadable field means for the request is left to the adapters.
 """
 
 from __future__ import annotations
@@ -26,9 +27,15 @@ _TIME: Final = re.compile(
     re.ASCII,
 )
 _EPOCH: Final = datetime(1970, 1, 1)  # noqa: DTZ001 - as a reading in UTC has no zone either
+NESTING_MAX: Final = 32
+"""Arrays and objects in each other; Alpaca's deepest answer has five."""
+CONTAINERS_MAX: Final = 200_000
+"""Arrays and objects in one answer, before it is read: all of Alpaca's assets are a third of it."""
 _TEXT_LENGTH_MAX: Final = 256
+_TEXTS_MAX: Final = 64
 _TOKEN_LENGTH_MAX: Final = 4_096
 _SECONDS_PER_DAY: Final = 86_400
+_CONTAINERS: Final = (dict, list)
 TIME_NS_MIN: Final = 0
 TIME_NS_MAX: Final = 4_102_444_800 * NANOS_PER_SECOND  # the year 2100
 
@@ -40,7 +47,10 @@ class Unreadable(ValueError):
 def _number_of(text: str) -> Decimal:
     if len(text) > _DECIMAL_LENGTH_MAX:
         raise Unreadable("a number of too many digits")
-    return Decimal(text)
+    try:
+        return Decimal(text)
+    except ArithmeticError:  # an exponent of twenty digits
+        raise Unreadable("a number of too large an exponent") from None
 
 
 def _not_a_number(_text: str) -> None:
@@ -54,14 +64,35 @@ def exact_json(body: bytes) -> Any:
     """Read JSON with its fractions as decimals; NaN and Infinity are refused.
 
     Raises:
-        Unreadable: It is no JSON.
+        Unreadable: It is no JSON, or has more in it, or nests deeper, than an answer can.
     """
+    containers = body.count(b"{") + body.count(b"[")
+    if containers > CONTAINERS_MAX:
+        raise Unreadable("more values than an answer has")
     try:
-        return _EXACT.decode(body.decode())
+        value = _EXACT.decode(body.decode())
     except Unreadable:
         raise
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"no JSON ({type(error).__name__})") from None
+    if containers > NESTING_MAX:
+        _check_nesting(value)
+    return value
+
+
+def _check_nesting(value: Any) -> None:
+    level = [value]
+    for _ in range(NESTING_MAX + 1):
+        level = [
+            inner
+            for outer in level
+            if type(outer) in _CONTAINERS
+            for inner in (outer.values() if type(outer) is dict else outer)
+            if type(inner) in _CONTAINERS
+        ]
+        if not level:
+            return
+    raise Unreadable("nested deeper than an answer is")
 
 
 def as_object(raw: object, name: str) -> JsonObject:
@@ -83,7 +114,7 @@ def as_list(raw: object, name: str) -> list[Any]:
 def text(raw: JsonObject, name: str) -> str:
     """A text that must be there."""
     value = raw.get(name)
-    if type(value) is not str or not value or len(value) > _TEXT_LENGTH_MAX:
+    if type(value) is not str or not value or len(value) > _TEXT_LENGTH_MAX or whole_text(value) != value:
         raise Unreadable(f"{name} is no text")
     return value
 
@@ -91,7 +122,12 @@ def text(raw: JsonObject, name: str) -> str:
 def text_or_empty(raw: JsonObject, name: str) -> str:
     """A text; empty when it is absent, null or something else."""
     value = raw.get(name)
-    return value[:_TEXT_LENGTH_MAX] if type(value) is str else ""
+    return whole_text(value[:_TEXT_LENGTH_MAX]) if type(value) is str else ""
+
+
+def whole_text(value: str) -> str:
+    """The text with a question mark for each half of a character."""
+    return value if value.isascii() else value.encode(errors="replace").decode()
 
 
 def next_page_token_of(raw: JsonObject) -> str:
@@ -99,7 +135,7 @@ def next_page_token_of(raw: JsonObject) -> str:
     value = raw.get("next_page_token")
     if value is None:
         return ""
-    if type(value) is not str or len(value) > _TOKEN_LENGTH_MAX:
+    if type(value) is not str or len(value) > _TOKEN_LENGTH_MAX or whole_text(value) != value:
         raise Unreadable("next_page_token is no token")
     return value
 
@@ -107,8 +143,8 @@ def next_page_token_of(raw: JsonObject) -> str:
 def texts(raw: object) -> tuple[str, ...]:
     """A list of texts; a single text is a list of one, anything else is none."""
     if type(raw) is list:
-        return tuple(item for item in raw if type(item) is str)
-    return (raw,) if type(raw) is str and raw else ()
+        return tuple(whole_text(item[:_TEXT_LENGTH_MAX]) for item in raw[:_TEXTS_MAX] if type(item) is str)
+    return (whole_text(raw[:_TEXT_LENGTH_MAX]),) if type(raw) is str and raw else ()
 
 
 def flag(raw: JsonObject, name: str) -> bool:

@@ -51,6 +51,9 @@ ADJUSTMENT: Final = TwoWay(
     }
 )
 
+MESSAGES_PER_FRAME_MAX: Final = 65_536
+"""Alpaca sends hundreds at once; reading more than this would keep everybody waiting."""
+
 _INFINITY: Final = float("inf")
 _DAYS_IN: Final = {"Day": 1, "Week": 7, "Month": 31}
 _SECONDS_IN: Final = {"Min": 60, "Hour": 3_600}
@@ -73,6 +76,8 @@ def unpack_frame(frame: bytes | str) -> list[Any]:
         raise Unreadable(f"unreadable frame ({type(error).__name__})") from None
     if type(messages) is not list:
         raise Unreadable("a frame that is no array")
+    if len(messages) > MESSAGES_PER_FRAME_MAX:
+        raise Unreadable("more messages than a frame has")
     return messages
 
 
@@ -246,7 +251,7 @@ def _conditions(codes: object) -> tuple[str, ...]:
     known = _known_conditions.get(key)
     if known is None:
         known = texts(codes)
-        if len(_known_conditions) < _KNOWN_CONDITIONS_MAX:
+        if len(_known_conditions) < _KNOWN_CONDITIONS_MAX and known == key:  # what had to be cut is not kept
             _known_conditions[key] = known
     return known
 
