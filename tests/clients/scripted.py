@@ -63,9 +63,14 @@ class Refusal:
 
 
 class ScriptedGateway:
-    """The server; `requests` has what each rpc was asked."""
+    """The server; `requests` has what each rpc was asked.
 
-    def __init__(self) -> None:
+    Args:
+        credentials: TLS; None: plain.
+    """
+
+    def __init__(self, credentials: grpc.ServerCredentials | None = None) -> None:
+        self._credentials = credentials
         self.scripts: dict[str, list[Any]] = {}
         self.requests: dict[str, list[Any]] = {}
         self.target = ""
@@ -94,7 +99,12 @@ class ScriptedGateway:
         for module in (trading_pb2, market_data_pb2, risk_pb2, simulation_pb2):
             for service in module.DESCRIPTOR.services_by_name.values():
                 server.add_generic_rpc_handlers((self._handlers(service),))
-        self.target = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        anywhere = "127.0.0.1:0"
+        if self._credentials is None:
+            port = server.add_insecure_port(anywhere)
+        else:
+            port = server.add_secure_port(anywhere, self._credentials)
+        self.target = f"127.0.0.1:{port}"
         await server.start()
         return server
 

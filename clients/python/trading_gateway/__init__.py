@@ -14,6 +14,7 @@ request's fields; enums are words ("buy") or the contract's numbers, durations s
 contract's messages; one that wraps a single noun gives the noun, lists and streams iterate.
 """
 
+from trading_gateway.access import AccessRefused
 from trading_gateway.aio import AsyncClient
 from trading_gateway.bookmarks import Bookmark, FileTokenStore, TokenStore
 from trading_gateway.client import Client
@@ -27,6 +28,7 @@ from trading_gateway.values import new_key, number, word
 from trading_gateway.waiting import is_terminal
 
 __all__ = [
+    "AccessRefused",
     "AsyncClient",
     "Bookmark",
     "Client",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import functools
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
@@ -16,11 +17,12 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 import grpc
 
 from trading_gateway import account, market_data, order_updates, reference, risk, simulation, trading
+from trading_gateway.access import Access, FilePath
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
 from trading_gateway.streams import Stream, stream_broke
-from trading_gateway.transport import CHANNEL_OPTIONS, DEFAULT_TIMEOUT_S, Connection, resolve_target
+from trading_gateway.transport import DEFAULT_TIMEOUT_S, reach
 from trading_gateway.v1 import trading_pb2
 from trading_gateway.waiting import OrderWait, is_terminal
 
@@ -66,8 +68,17 @@ class Client:
         target: HOST:PORT; None: GATEWAY_TARGET, else 127.0.0.1:50051.
         timeout_s: Seconds for one call, its repetitions included.
         retry: Bounds of repeating.
-        credentials: TLS; None: a plain connection, as the gateway serves on loopback.
-        channel: An open channel to use instead; its owner closes it.
+        token: The secret that was minted; None: GATEWAY_TOKEN. It is not sent in plain text beyond this machine.
+        token_file: A file with it instead, read again when it has changed; None: GATEWAY_TOKEN_FILE.
+        tls_ca: A file with the certificates of who may vouch for the gateway, or `system`; None: GATEWAY_TLS_CA.
+            Without one, and without a client certificate, the connection is plain, as the gateway serves on loopback.
+        tls_client_cert: A file with this client's own certificate; None: GATEWAY_TLS_CLIENT_CERT.
+        tls_client_key: A file with its key; None: GATEWAY_TLS_CLIENT_KEY.
+        credentials: TLS set up elsewhere, instead of the tls_* arguments.
+        channel: An open channel to use instead of all of these; its owner closes it.
+
+    Raises:
+        AccessRefused: What was given, or the environment, cannot be used.
     """
 
     submit_order = _calling(trading.submit_order)
@@ -116,13 +127,26 @@ class Client:
         *,
         timeout_s: float = DEFAULT_TIMEOUT_S,
         retry: RetryPolicy | None = None,
+        token: str | None = None,
+        token_file: FilePath | None = None,
+        tls_ca: FilePath | None = None,
+        tls_client_cert: FilePath | None = None,
+        tls_client_key: FilePath | None = None,
         credentials: grpc.ChannelCredentials | None = None,
         channel: grpc.Channel | None = None,
     ) -> None:
         self._timeout_s = timeout_s
         self._retry = retry or RetryPolicy()
         self._owns_channel = channel is None
-        self._connection = Connection(lambda: channel or _open(resolve_target(target), credentials))
+        access = Access.of(
+            token=token,
+            token_file=token_file,
+            tls_ca=tls_ca,
+            tls_client_cert=tls_client_cert,
+            tls_client_key=tls_client_key,
+            environment=os.environ if channel is None else {},
+        )
+        self._connection = reach(grpc, target, access, credentials, channel)
         self._connection.open()  # here, before threads could open two
 
     def __enter__(self) -> Self:
@@ -153,10 +177,13 @@ class Client:
         call = call.dated(time.time_ns(), timeout_s)
         attempts = Attempts(self._retry, call, timeout_s=timeout_s)
         while True:
+            shown = self._connection.headers()
             try:
-                return call.pick(self._connection.unary(call)(call.request, timeout=attempts.try_s))
+                made = self._connection.unary(call)(call.request, timeout=attempts.try_s, metadata=shown)
+                return call.pick(made)
             except grpc.RpcError as error:
                 failure = GatewayError.from_call(error)
+            self._connection.judge(failure, shown)
             time.sleep(attempts.pause_after(failure))  # raised out here it does not drag grpc's traceback along
 
     def wait_for(
@@ -197,7 +224,9 @@ class Client:
         """Follow a stream across connections, until an instant of the monotonic clock."""
         reconnects = Reconnects(self._retry, end_s=end_s)
         while not (self._connection.closed or reconnects.is_over):
-            call = self._connection.stream(stream)(stream.request(), timeout=reconnects.remaining_s)
+            shown = self._connection.headers()
+            open_stream = self._connection.stream(stream)
+            call = open_stream(stream.request(), timeout=reconnects.remaining_s, metadata=shown)
             failure = stream_broke()
             try:
                 for message in call:
@@ -211,11 +240,6 @@ class Client:
             finally:
                 call.cancel()
             if not self._connection.closed:
+                self._connection.judge(failure, shown)
                 stream.broken(failure)
                 time.sleep(reconnects.pause_after(failure, stream.path))
-
-
-def _open(target: str, credentials: grpc.ChannelCredentials | None) -> grpc.Channel:
-    if credentials is None:
-        return grpc.insecure_channel(target, CHANNEL_OPTIONS)
-    return grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)

@@ -6,19 +6,18 @@ ambiguous one the call is repeated with the same client_order_id, never with a n
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from typing import Any, Final, Protocol, TypeVar
-from urllib.parse import unquote
 
 import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
+from trading_gateway.plain_words import plain
 from trading_gateway.values import NANOS_PER_SECOND
 
 DOMAIN: Final = "trading-gateway"
@@ -35,10 +34,6 @@ AMBIGUOUS: Final = frozenset(
     }
 )
 """Codes that do not say whether the call had an effect."""
-
-_NOBODY_THERE: Final = re.compile(r"failed to connect to all addresses; last error: .*?ipv[46]:(\S+): .*?([^:]+)")
-"""What gRPC's core says when nothing listens: the address and, last, the reason. Words of a later core that differ are
-shown as they are."""
 
 _CODES: Final = {code.value[0]: code for code in grpc.StatusCode}
 _Detail = TypeVar("_Detail", bound=Message)
@@ -100,6 +95,7 @@ class GatewayError(Exception):
         retry_after_s: When trying again may help, in seconds; None when the error does not say.
         request_id: To find the call in the gateway's log; empty when there was no answer.
         outcome_unknown: The command may have had an effect: ask again with the same key. Never of a read or a stream.
+        token_replaced: The token was not taken, and its file has another one by now.
         may_arrive_until: A try that was not answered may still arrive, and act, until then (its valid_until, UTC):
             before that instant only the same key is safe, whatever `key` says. None: no try is on its way.
     """
@@ -126,6 +122,7 @@ class GatewayError(Exception):
         self.retry_after_s: float | None = delays[0].ToNanoseconds() / NANOS_PER_SECOND if delays else None
         self.request_id = request_id
         self.outcome_unknown = code in AMBIGUOUS and self.key is None
+        self.token_replaced = False
         self.may_arrive_until: datetime | None = None
         super().__init__(f"{code.name} {self.reason}: {message}" if self.reason else f"{code.name}: {message}")
 
@@ -137,7 +134,7 @@ class GatewayError(Exception):
     @classmethod
     def from_call(cls, error: FailedCall) -> GatewayError:
         """Decode what grpc or grpc.aio raised. Details that cannot be read are left out, never guessed."""
-        code, message = error.code() or grpc.StatusCode.UNKNOWN, _plain(error.details() or "")
+        code, message = error.code() or grpc.StatusCode.UNKNOWN, plain(error.details() or "")
         trailers = {key: value for key, value in error.trailing_metadata() or () if isinstance(value, str)}
         try:
             status = rpc_status.from_call(error)
@@ -165,13 +162,6 @@ class SequenceGap(Exception):
         self.expected = expected
         self.received = received
         self.resume_token = resume_token
-
-
-def _plain(message: str) -> str:
-    """The transport's most common words, so that they say what to look at; any other message as it is."""
-    if (found := _NOBODY_THERE.fullmatch(message)) is None:
-        return message
-    return f"no gateway answers at {unquote(found[1])} ({found[2].strip()}): is it running?"
 
 
 def _key_fate(metadata: Mapping[str, str]) -> KeyFate | None:

@@ -100,6 +100,8 @@ class Attempts:
         """
         self._failures += 1
         self._judge(error)
+        if error.token_replaced and self._failures < self._policy.attempts_max and self._now_s() < self._end_s:
+            return 0.0  # it did nothing, so that it is made again at once, with the token that is there now
         if not (self._call.repeatable and error.ambiguous) or self._failures >= self._policy.attempts_max:
             raise error
         pause_s = self._policy.pause_s(self._failures, error, self._chance)

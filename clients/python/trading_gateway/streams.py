@@ -138,5 +138,5 @@ def lag_s(batch: Any, now_ns: Callable[[], int] = time.time_ns) -> float:
 
 
 def is_survivable(error: GatewayError) -> bool:
-    """The stream can be opened again: the connection was lost, the gateway drained, or this reader was too slow."""
-    return error.ambiguous or error.reason == "SLOW_CONSUMER"
+    """The stream can be opened again: connection lost, gateway drained, this reader too slow, or its token rotated."""
+    return error.ambiguous or error.reason == "SLOW_CONSUMER" or error.token_replaced

@@ -1,4 +1,4 @@
-"""Where the gateway is, and how the channel to it is set.
+"""Where the gateway is, how the channel to it is set, and what each call on it shows.
 
 GATEWAY_TARGET names the address; 127.0.0.1:50051 is the default, where `trading-gateway serve` listens.
 """
@@ -9,9 +9,12 @@ import os
 from collections.abc import Callable
 from typing import Any, Final
 
+import grpc
 from google.protobuf.message import Message
 
+from trading_gateway.access import Access, AccessRefused, Bearer, Headers
 from trading_gateway.call import Call
+from trading_gateway.errors import GatewayError
 from trading_gateway.streams import Stream
 
 TARGET_VARIABLE: Final = "GATEWAY_TARGET"
@@ -55,10 +58,12 @@ class Connection:
     Args:
         open_channel: Opens a grpc.Channel or grpc.aio.Channel, at the first use: an asyncio channel belongs to the
             loop that runs then.
+        bearer: Knows the token that calls show.
     """
 
-    def __init__(self, open_channel: Callable[[], Any]) -> None:
+    def __init__(self, open_channel: Callable[[], Any], bearer: Bearer) -> None:
         self._open_channel = open_channel
+        self._bearer = bearer
         self._channel: Any = None
         self._methods: dict[str, Any] = {}
         self.closed = False
@@ -81,6 +86,15 @@ class Connection:
         self._methods.clear()
         return self._channel
 
+    def headers(self) -> Headers:
+        """What a call that is made now shows."""
+        return self._bearer.headers()
+
+    def judge(self, failure: GatewayError, shown: Headers) -> None:
+        """Add to an error what it cannot know: whether there is another token by now than the one that was shown."""
+        is_refused = failure.code is grpc.StatusCode.UNAUTHENTICATED
+        failure.token_replaced = is_refused and self._bearer.has_other_than(shown)
+
     def unary(self, call: Call[Any]) -> Any:
         """The callable of a unary rpc."""
         if call.path not in self._methods:
@@ -92,6 +106,38 @@ class Connection:
         if stream.path not in self._methods:
             self._methods[stream.path] = self.open().unary_stream(stream.path, _serialize, stream.response.FromString)
         return self._methods[stream.path]
+
+
+def reach(
+    module: Any,
+    target: str | None,
+    access: Access,
+    credentials: grpc.ChannelCredentials | None,
+    channel: Any,
+) -> Connection:
+    """The connection of a client.
+
+    Args:
+        module: grpc or grpc.aio, which open channels alike.
+        target: As the client was given it.
+        access: Token and TLS.
+        credentials: Instead of the TLS of `access`.
+        channel: Open already, instead of all of these.
+
+    Raises:
+        AccessRefused: What was given cannot be used, or would show a token to the network.
+    """
+    if channel is not None:
+        if access != Access():
+            raise AccessRefused("a channel that is given has its own TLS, and shows its own token: leave these out")
+        return Connection(lambda: channel, Bearer(access))
+    address = resolve_target(target)
+    if credentials is None:
+        access.check(address)
+        credentials = access.credentials()
+    if credentials is None:
+        return Connection(lambda: module.insecure_channel(address, CHANNEL_OPTIONS), Bearer(access))
+    return Connection(lambda: module.secure_channel(address, credentials, CHANNEL_OPTIONS), Bearer(access))
 
 
 def _serialize(request: Message) -> bytes:
