@@ -44,7 +44,8 @@ class Settings(BaseSettings):
     )
     """Alpaca's secret."""
     emulator_key: SecretStr = SecretStr("")
-    """What an emulator that was started with --key wants; empty for one that takes anything."""
+    """The only key that the emulator takes: told to one that serve starts itself, and what another one was started with
+    (EMULATOR_KEY). Empty: any."""
     emulator_secret: SecretStr = SecretStr("")
     """The secret that goes with it."""
 
@@ -110,3 +111,9 @@ class Settings(BaseSettings):
         return self.authentication is Authentication.REQUIRED or (
             self.authentication is Authentication.AUTO and self.venue is not Venue.EMULATOR
         )
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """Every credential of this process, for whoever keeps them out of what is written; those that are set."""
+        held = (self.api_key, self.api_secret, self.emulator_key, self.emulator_secret)
+        return tuple(secret.get_secret_value() for secret in held if secret.get_secret_value())

@@ -5,11 +5,13 @@ nothing: no span is made and nothing is measured. This module is the only one th
 SDK is loaded only when it is used. Names follow OpenTelemetry's semantic conventions for RPC.
 
 Logs are structlog's, through one handler for ours and everybody else's, as JSON or for a terminal. Secrets
-are kept out of log calls by whoever makes them; a redaction of what looks like one is the second net.
+are kept out of log calls by whoever makes them; the second net blanks the credentials of this process and what looks
+like one, in the finished line, so in texts of exceptions too.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import re
 import sys
@@ -17,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TextIO
+from urllib.parse import quote
 
 import structlog
 from opentelemetry import context as otel_context, metrics, trace
@@ -229,12 +232,21 @@ LOG_LEVELS: Final[Mapping[str, int]] = {
     "error": logging.ERROR,
 }
 
-PINNED_LOGGERS: Final = ("urllib3", "requests", "websockets", "grpc", "alpaca", "asyncio", "opentelemetry")
+PINNED_LOGGERS: Final = (
+    "urllib3", "requests", "websockets", "grpc", "alpaca", "asyncio", "opentelemetry", "uvicorn", "httptools", "hpack",
+)  # fmt: skip
 """Never below INFO: at DEBUG some of them write headers and frames, and the venue's auth frame has the secret."""
+
+SECRET_CHARACTERS_MIN: Final = 6
+"""Shorter credentials are an emulator's; blanking them would blank words."""
 
 _SECRET_NAMES: Final = re.compile(r"secret|password|authorization|api_?key|apca|token$", re.IGNORECASE)
 _SECRET_VALUES: Final = re.compile(
-    r"\b[PAC]K[A-Z0-9]{16,30}\b|(?<=Bearer )\S+|(?<=APCA-API-KEY-ID: )\S+|(?<=APCA-API-SECRET-KEY: )\S+"
+    r"(?-i:\b[PAC]K[A-Z0-9]{16,30}\b)"
+    r"|\bgw_(?:emu|paper|live)_[0-9a-f]{8}_[A-Za-z0-9_-]{8,}"
+    r"|(?<=bearer )[^\s'\"\\]+|(?<=basic )[A-Za-z0-9+/=]{8,}"
+    r"|(?<=APCA-API-KEY-ID)\W{1,6}[^\s'\"\\,]+|(?<=APCA-API-SECRET-KEY)\W{1,6}[^\s'\"\\,]+",
+    re.IGNORECASE,
 )
 _REDACTED: Final = "***"
 
@@ -244,13 +256,16 @@ _TIME_OF_DAY: Final = slice(11, 19)
 """Of an ISO 8601 instant, which is UTC."""
 
 
-def configure_logging(level: str = "info", log_format: str = "auto", stream: TextIO | None = None) -> None:
+def configure_logging(
+    level: str = "info", log_format: str = "auto", stream: TextIO | None = None, secrets: Iterable[str] = ()
+) -> None:
     """Send every log line, ours and the libraries', to one stream.
 
     Args:
         level: debug, info, warning or error.
         log_format: json; console: lines for people, without what only programs read; or auto: console on a terminal.
         stream: Default: standard error.
+        secrets: The credentials of this process, which are blanked wherever they stand.
 
     Raises:
         ValueError: Another level or format.
@@ -286,6 +301,7 @@ def configure_logging(level: str = "info", log_format: str = "auto", stream: Tex
             processors=[
                 structlog.stdlib.ProcessorFormatter.remove_processors_meta,
                 *_renderers(as_console=as_console, colors=target.isatty()),
+                _blanking(secrets),
             ],
         )
     )
@@ -307,6 +323,23 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
         elif isinstance(value, str):
             event[name] = _one_line(_SECRET_VALUES.sub(_REDACTED, value))
     return event
+
+
+def _blanking(secrets: Iterable[str]) -> Callable[[Any, str, Any], str]:
+    """The last step of a line: nothing of it can be seen that is a secret, whichever part of it that was."""
+    ours = [re.escape(form) for secret in secrets for form in _forms(secret)]
+    pattern = re.compile("|".join(ours)) if ours else None
+
+    def blank(_logger: Any, _method: str, line: Any) -> str:
+        told = str(line) if pattern is None else pattern.sub(_REDACTED, str(line))
+        return _SECRET_VALUES.sub(_REDACTED, told)
+
+    return blank
+
+
+def _forms(secret: str) -> set[str]:
+    """How a secret is written: as it is, in an address, in JSON."""
+    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} if len(secret) >= SECRET_CHARACTERS_MIN else set()
 
 
 def _renderers(*, as_console: bool, colors: bool) -> list[structlog.typing.Processor]:

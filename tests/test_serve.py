@@ -207,9 +207,10 @@ def followed(target: str) -> None:
 @pytest.mark.slow
 def test_an_emulator_by_itself_and_a_signal_that_drains() -> None:
     """--venue-url points at it; it outlives the gateway, which SIGTERM ends."""
-    command = [*COMMAND, "emulator", "--listen", "127.0.0.1:0", "--key", "K", "--secret", "S"]
+    command = [*COMMAND, "emulator", "--listen", "127.0.0.1:0"]
     keys = {"GATEWAY_EMULATOR_KEY": "K", "GATEWAY_EMULATOR_SECRET": "S"}
-    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment())
+    wanted = environment(EMULATOR_KEY="K", EMULATOR_SECRET="S")
+    emulator = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=wanted)
     try:
         assert emulator.stdout is not None
         url = emulator.stdout.readline().removeprefix(READY).strip()

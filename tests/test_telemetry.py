@@ -12,6 +12,7 @@ import threading
 from collections.abc import AsyncIterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import quote
 
 import grpc
 import pytest
@@ -247,14 +248,41 @@ def test_libraries_that_could_write_secrets_stay_silent_below_info(log: io.Strin
     assert log.getvalue() == ""
 
 
-def test_what_looks_like_a_secret_is_blanked(log: io.StringIO) -> None:
-    structlog.get_logger("x").info(
-        "sent PKABCDEFGHIJKLMNOPQR", api_key="abc", secret_key="def", header="Authorization: Bearer gw_1234"
-    )
-    logging.getLogger("x").info("APCA-API-SECRET-KEY: hidden")
-    text = log.getvalue()
-    for secret in ("PKABC", "abc", "def", "gw_1234", "hidden"):
-        assert secret not in text
+TOKEN = "gw_emu_0123abcd_" + "aB3_-" * 8 + "xyz"
+"""As a token's secret is spelled; nobody has this one."""
+
+
+@pytest.mark.parametrize("log_format", ["json", "console"])
+def test_no_secret_comes_through_by_whatever_road(log_format: str) -> None:
+    """By a name, by a value, inside other values, in the text of an exception and in a library's own line."""
+    stream = io.StringIO()
+    ours = 'own/se"cret+of=this'
+    configure_logging("info", log_format, stream, secrets=(ours, "abc"))
+    log = structlog.get_logger("x")
+    log.info("sent PKABCDEFGHIJKLMNOPQR", api_key="a1b2c3", secret_key="def456", header="Authorization: bearer gw_1234")
+    log.info("plain", request={"url": f"/x?key={quote(ours, safe='')}", "headers": [("authorization", TOKEN)]})
+    log.info("bytes", frame=f"{{'auth': '{TOKEN}'}}".encode(), basic="Basic dXNlcjpwYXNzd29yZA==")
+    logging.getLogger("x").info("APCA-API-SECRET-KEY: hidden1")
+    logging.getLogger("x").warning("%s", {"APCA-API-KEY-ID": "hidden2", "APCA-API-SECRET-KEY": "hidden3"})
+    try:
+        raise RuntimeError(f"refused {ours} with {TOKEN}")
+    except RuntimeError as error:
+        log.exception("failed")
+        logging.getLogger("x").error("failed: %r", error)
+    text = stream.getvalue()
+    blanked = ("PKABC", "a1b2c3", "def456", "gw_1234", "hidden", "gw_emu", "own", "of=", "cret+", "dXNlcjpw")
+    assert [secret for secret in blanked if secret in text] == []
+    assert text.count("RuntimeError") >= 2
+    assert "plain" in text
+
+
+def test_words_of_every_day_are_no_secrets() -> None:
+    stream = io.StringIO()
+    configure_logging("info", "json", stream, secrets=("k", ""))
+    said = "order gw-1 of default.key by basic rules, packed and acknowledged: PKG ok"
+    structlog.get_logger("x").info("said", what=said)
+    (line,) = lines(stream)
+    assert line["what"] == said
 
 
 @pytest.mark.parametrize("log_format", ["json", "console"])

@@ -1,7 +1,12 @@
-"""`emulator`: Alpaca's wire over a simulated exchange, by itself, for alpaca-py in anybody's project."""
+"""`emulator`: Alpaca's wire over a simulated exchange, by itself, for alpaca-py in anybody's project.
+
+The credentials that it takes come from the environment, or as a child's from its parent; never from the command line,
+which every process of the machine can read.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Mapping
 from decimal import Decimal, InvalidOperation
@@ -9,11 +14,15 @@ from fractions import Fraction
 from typing import Any, Final
 
 import typer
+from pydantic import SecretStr
 
-from gateway.cli.embedded_emulator import READY
+from gateway.cli.embedded_emulator import READY, Credentials
+from gateway.cli.hardening import keep_private
 from gateway.emulator.server import EmulatorOptions, run
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8700"
+KEY_VARIABLE: Final = "EMULATOR_KEY"
+SECRET_VARIABLE: Final = "EMULATOR_SECRET"  # noqa: S105 - a name, not a secret
 
 _READERS: Final = {"tape_speed": Fraction, "cash": Decimal}
 """Options whose text is an exact number."""
@@ -21,12 +30,19 @@ _READERS: Final = {"tape_speed": Fraction, "cash": Decimal}
 
 def emulate(flags: Mapping[str, Any], *, until_stdin_closes: bool) -> int:
     """Serve until a signal, or until the parent that holds our standard input dies; the exit code."""
+    keep_private()
     try:
-        options = EmulatorOptions(**({"listen": DEFAULT_LISTEN} | _read(flags)))
+        good = Credentials.from_line(sys.stdin.buffer) if until_stdin_closes else _from_environment()
+        told = {"key": good.key.get_secret_value(), "secret": good.secret.get_secret_value()}
+        options = EmulatorOptions(**({"listen": DEFAULT_LISTEN} | _read(flags) | told))
         return run(options, ready=_announce, parent_fd=sys.stdin.fileno() if until_stdin_closes else None)
     except (ValueError, OSError) as error:
         typer.echo(f"the emulator cannot start: {error}", err=True)
         return 2 if isinstance(error, ValueError) else 1
+
+
+def _from_environment() -> Credentials:
+    return Credentials(SecretStr(os.environ.get(KEY_VARIABLE, "")), SecretStr(os.environ.get(SECRET_VARIABLE, "")))
 
 
 def _read(flags: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 import typer
-from pydantic import SecretStr, ValidationError
+from pydantic import ValidationError
 
 from gateway.application.account_guard import WrongAccount
 from gateway.application.replaying import ReplayFailed
 from gateway.cli.connection import DEFAULT_TARGET
-from gateway.cli.embedded_emulator import EmbeddedEmulator
+from gateway.cli.embedded_emulator import Credentials, EmbeddedEmulator
+from gateway.cli.hardening import LOCK_FILE, FolderExposed, keep_folder_private, keep_private
 from gateway.cli.killer import Killer
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
@@ -34,8 +35,6 @@ from gateway.infrastructure.persistence.schema import DatabaseRefused
 from gateway.infrastructure.start_record import StartRecord
 from gateway.servicers.addresses import ServerRefused, check_free, loopback_addresses
 from gateway.telemetry import configure_logging
-from trading_gateway.access import VARIABLES
-from trading_gateway.transport import TARGET_VARIABLE
 
 if TYPE_CHECKING:
     from gateway.cli.process import Gateway
@@ -57,8 +56,7 @@ _CRASH_LOOP: Final = (
     "The last {count} starts within a minute ended without a word before they served. Look into the log, then resume."
 )
 _SET_BY_START: Final = "start"
-_CLIENT_NAMES: Final = VARIABLES | {TARGET_VARIABLE}
-"""What the command line and the clients read, in whose environment a gateway may well be started."""
+_OWN_NAMES: Final = frozenset({"GATEWAY_TARGET"})
 _log = structlog.get_logger(__name__)
 
 
@@ -72,6 +70,7 @@ class Refused(Exception):
 
 def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
     """Run until a signal; the exit code."""
+    keep_private()
     try:
         settings = read_settings(flags)
         check_venue(settings, emulator_options)
@@ -85,7 +84,7 @@ def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
 
 def read_settings(flags: Mapping[str, Any]) -> Settings:
     """Flags over environment; a misspelt GATEWAY_ name is refused instead of ignored."""
-    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | _CLIENT_NAMES
+    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | _OWN_NAMES
     unknown = sorted(name for name in os.environ if name.startswith("GATEWAY_") and name not in known)
     if unknown:
         raise Refused(f"unknown settings in the environment: {', '.join(unknown)}")
@@ -139,7 +138,10 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = (folder / "gateway.lock").open("w")
+        keep_folder_private(folder)
+        lock = (folder / LOCK_FILE).open("w")
+    except FolderExposed as exposed:
+        raise Refused(f"--data-dir: {exposed}") from None
     except OSError as error:
         raise Refused(f"--data-dir {folder}: {error.strerror}") from None
     with lock:
@@ -151,7 +153,7 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
 
 async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, Any]) -> int:
-    configure_logging(settings.log_level, settings.log_format)
+    configure_logging(settings.log_level, settings.log_format, secrets=settings.secrets)
     _log.info("starting; it takes seconds, the first time some more", venue=str(settings.venue), data_dir=str(folder))
     from gateway.cli.process import Gateway  # noqa: PLC0415 - imports everything; refusals come before it
 
@@ -166,7 +168,9 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
         stack.callback(killer.outlive_loop)
         emulator = None
         if settings.venue is Venue.EMULATOR and not settings.venue_url:
-            emulator = EmbeddedEmulator(folder / "emulator", emulator_options)
+            emulator = EmbeddedEmulator(
+                folder / "emulator", emulator_options, Credentials(settings.emulator_key, settings.emulator_secret)
+            )
             stack.push_async_callback(emulator.stop)
             try:
                 settings = settings.model_copy(
@@ -207,10 +211,9 @@ async def _halt(gateway: Gateway, crashed: int) -> None:
 
 
 def _as_settings(emulator_options: Mapping[str, Any]) -> dict[str, Any]:
-    """What the emulator was told and its client must know too: its limit and its credentials."""
-    names = {"rate_limit": "venue_requests_per_minute", "key": "emulator_key", "secret": "emulator_secret"}
-    told = {names[name]: value for name, value in emulator_options.items() if name in names}
-    return {name: SecretStr(value) if name.startswith("emulator_") else value for name, value in told.items()}
+    """What the emulator was told and its client must know too: its limit."""
+    limit = emulator_options.get("rate_limit")
+    return {} if limit is None else {"venue_requests_per_minute": limit}
 
 
 async def _until_stopped(stop: asyncio.Event, emulator: EmbeddedEmulator | None) -> int:

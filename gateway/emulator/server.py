@@ -87,8 +87,8 @@ class EmulatorOptions:
     tape_loop: bool = False
     cash: Decimal = Decimal(100_000)
     rate_limit: int = DEFAULT_RATE_LIMIT
-    key: str = ""
-    secret: str = ""
+    key: str = field(default="", repr=False)
+    secret: str = field(default="", repr=False)
     exchange: dict[str, Any] = field(default_factory=dict)
     streams: StreamSettings = field(default_factory=StreamSettings)
 
@@ -281,7 +281,7 @@ def lock_directory(folder: Path) -> int:
     Raises:
         OSError: When another emulator holds it, or it cannot be made.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
