@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from gateway.cli.connection import DEFAULT_TARGET, fail
+from gateway.cli.connection import DEFAULT_TARGET, fail, with_access
+from gateway.cli.remedies import ROLES_HELP
 
 app = typer.Typer(
     help="One Alpaca account, many programs: the gateway, its emulator, and a look at both.",
@@ -19,12 +20,25 @@ app = typer.Typer(
 
 audit_app = typer.Typer(help="The log of who did what, in a data directory.", no_args_is_help=True)
 app.add_typer(audit_app, name="audit")
+token_app = typer.Typer(
+    help="Who may do what: made, listed, rotated and revoked; in a running gateway with an operator's token, or with "
+    "--data-dir in the directory of one that does not run.",
+    no_args_is_help=True,
+)
+app.add_typer(token_app, name="token")
 
 Target = Annotated[str, typer.Option("--target", envvar="GATEWAY_TARGET", help="HOST:PORT of a running gateway.")]
 Reason = Annotated[str, typer.Option(help="For whoever looks later.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
 DataDir = Annotated[Path | None, typer.Option(help="Keeps account, positions and orders; none: a temporary folder.")]
 StoredDir = Annotated[Path, typer.Option("--data-dir", help="The data directory of a gateway, which may be running.")]
+StoppedDir = Annotated[
+    Path | None, typer.Option("--data-dir", help="The directory of a gateway that does not run, instead of --target.")
+]
+StoppedVenue = Annotated[str | None, typer.Option(help="With --data-dir: whose tokens. Default: the directory's own.")]
+SecretFile = Annotated[Path | None, typer.Option("--to-file", help="The secret goes there (0600), not to stdout.")]
+Ttl = Annotated[str | None, typer.Option(help="How long it lives: 90d, 12h, 30m. Default 90d, at most 366d.")]
+TokenId = Annotated[str, typer.Argument(help="As 'token list' shows it: not the secret.")]
 Seed = Annotated[int | None, typer.Option(help="Of the synthetic market.")]
 Session = Annotated[str | None, typer.Option(help="always: never closes; nyse: the real calendar.")]
 Tape = Annotated[Path | None, typer.Option(help="A folder of recorded quotes and trades to replay.")]
@@ -41,6 +55,14 @@ class Looser(StrEnum):
     active = "active"
     reducing = "reducing"
     halted = "halted"
+
+
+class Role(StrEnum):
+    """Ready-made sets of scopes."""
+
+    trader = "trader"
+    reader = "reader"
+    operator = "operator"
 
 
 @app.command()
@@ -111,6 +133,7 @@ def emulator(
 
 
 @app.command()
+@with_access
 def doctor(target: Target = DEFAULT_TARGET, data_dir: DataDir = None, json: Json = False) -> None:
     """Look at address, keys, clock, data directory and venue, and say what to do."""
     from gateway.cli import doctor as command
@@ -119,6 +142,7 @@ def doctor(target: Target = DEFAULT_TARGET, data_dir: DataDir = None, json: Json
 
 
 @app.command()
+@with_access
 def health(
     target: Target = DEFAULT_TARGET,
     service: Annotated[str, typer.Option(help="Of this service alone: trading_gateway.v1.TradingService.")] = "",
@@ -131,6 +155,7 @@ def health(
 
 
 @app.command()
+@with_access
 def quotes(
     symbols: Annotated[list[str], typer.Argument(help="AAPL, BTC/USD, ...: one asset class.")],
     follow: Annotated[bool, typer.Option("--follow", help="A live table until Ctrl-C.")] = False,
@@ -144,6 +169,7 @@ def quotes(
 
 
 @app.command()
+@with_access
 def orders(
     strategy: Annotated[str, typer.Option(help="Only this strategy's.")] = "",
     symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; may be repeated.")] = None,
@@ -158,6 +184,7 @@ def orders(
 
 
 @app.command()
+@with_access
 def fills(
     strategy: Annotated[str, typer.Option(help="Only this strategy's.")] = "",
     symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; may be repeated.")] = None,
@@ -172,6 +199,7 @@ def fills(
 
 
 @app.command()
+@with_access
 def timeline(
     order_id: Annotated[str, typer.Argument(help="The gateway's id of the order.")] = "",
     client_order_id: Annotated[str, typer.Option(help="Or the key that it was submitted under.")] = "",
@@ -188,6 +216,7 @@ def timeline(
 
 
 @app.command()
+@with_access
 def positions(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     """Show what the account holds."""
     from gateway.cli import show
@@ -196,6 +225,7 @@ def positions(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
 
 
 @app.command()
+@with_access
 def account(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     """Show cash, equity and buying power."""
     from gateway.cli import show
@@ -204,6 +234,7 @@ def account(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
 
 
 @app.command()
+@with_access
 def state(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     """Show whether the account may trade, and the version that resuming needs."""
     from gateway.cli import state as command
@@ -212,6 +243,7 @@ def state(target: Target = DEFAULT_TARGET, json: Json = False) -> None:
 
 
 @app.command()
+@with_access
 def reduce(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     """Let only cancels pass, and orders that reduce a position."""
     from gateway.cli import state as command
@@ -220,6 +252,7 @@ def reduce(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = Fa
 
 
 @app.command()
+@with_access
 def halt(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     """Let only cancels pass."""
     from gateway.cli import state as command
@@ -228,6 +261,7 @@ def halt(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = Fals
 
 
 @app.command()
+@with_access
 def kill(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = False) -> None:
     """Stop everything: nothing new is sent, everything open is canceled; exit code 3 while something is left.
 
@@ -239,6 +273,7 @@ def kill(reason: Reason = "", target: Target = DEFAULT_TARGET, json: Json = Fals
 
 
 @app.command()
+@with_access
 def resume(
     reason: Annotated[str, typer.Option(help="Why it may go on.")],
     to: Annotated[Looser, typer.Option(help="How far.")] = Looser.active,
@@ -289,6 +324,88 @@ def audit_verify(
     raise typer.Exit(command.verify(data_dir, head, as_json=json))
 
 
+@token_app.command("mint")
+@with_access
+def token_mint(
+    role: Annotated[Role | None, typer.Option(help=ROLES_HELP)] = None,
+    scopes: Annotated[str, typer.Option(help="More of them, or others: orders:trade,orders:read,...")] = "",
+    strategy: Annotated[str, typer.Option(help="Who its holder is; its orders are this strategy's.")] = "",
+    symbols: Annotated[str, typer.Option(help="Only these may be traded: AAPL,MSFT. None: all.")] = "",
+    max_order_notional: Annotated[str | None, typer.Option(help="US dollars of one order, at most.")] = None,
+    networks: Annotated[str, typer.Option(help="Only from these: 10.1.0.0/16,::1/128. None: from anywhere.")] = "",
+    certificate: Annotated[
+        str, typer.Option(help="A URI in a client certificate that stands for the secret: spiffe://gateway/momentum.")
+    ] = "",
+    ttl: Ttl = None,
+    to_file: SecretFile = None,
+    data_dir: StoppedDir = None,
+    venue: StoppedVenue = None,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Make a token. The secret stands alone on stdout, once: TOKEN=$(trading-gateway token mint ...)."""
+    from gateway.cli import token as command
+
+    wanted = {
+        "role": None if role is None else role.value,
+        "scopes": _listed(scopes),
+        "strategy_id": strategy,
+        "symbols": _listed(symbols),
+        "max_order_notional": max_order_notional,
+        "networks": _listed(networks),
+        "certificate": certificate,
+        "ttl": ttl,
+    }
+    with command.desk(target, data_dir, venue) as desk:
+        command.mint(desk, wanted, to_file, json=json)
+
+
+@token_app.command("list")
+@with_access
+def token_list(
+    strategy: Annotated[str, typer.Option(help="Only this strategy's.")] = "",
+    include_ended: Annotated[bool, typer.Option("--all", help="Expired and revoked ones too.")] = False,
+    data_dir: StoppedDir = None,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Show who may do what; secrets are kept by nobody."""
+    from gateway.cli import token as command
+
+    with command.desk(target, data_dir, None) as desk:
+        command.show(desk, strategy, include_ended=include_ended, json=json)
+
+
+@token_app.command("rotate")
+@with_access
+def token_rotate(
+    token_id: TokenId,
+    overlap: Annotated[str | None, typer.Option(help="How long the old one goes on: 1h (default), 0s to 7d.")] = None,
+    ttl: Ttl = None,
+    to_file: SecretFile = None,
+    data_dir: StoppedDir = None,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Make a successor with the same rights. --to-file may be the file that programs read: they notice themselves."""
+    from gateway.cli import token as command
+
+    with command.desk(target, data_dir, None) as desk:
+        command.rotate(desk, token_id, overlap, ttl, to_file, json=json)
+
+
+@token_app.command("revoke")
+@with_access
+def token_revoke(
+    token_id: TokenId, data_dir: StoppedDir = None, target: Target = DEFAULT_TARGET, json: Json = False
+) -> None:
+    """End a token, its open streams included, within a second."""
+    from gateway.cli import token as command
+
+    with command.desk(target, data_dir, None) as desk:
+        command.revoke(desk, token_id, json=json)
+
+
 @app.command()
 def version(json: Json = False) -> None:
     """Print the version."""
@@ -299,6 +416,10 @@ def version(json: Json = False) -> None:
     except PackageNotFoundError:
         fail("trading-gateway is not installed: 'make setup' does it")
     typer.echo(f'{{"version": "{number}"}}' if json else f"trading-gateway {number}")
+
+
+def _listed(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def _given(**options: Any) -> dict[str, Any]:

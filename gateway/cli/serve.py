@@ -35,6 +35,8 @@ from gateway.infrastructure.persistence.schema import DatabaseRefused
 from gateway.infrastructure.start_record import StartRecord
 from gateway.servicers.addresses import ServerRefused, check_free, loopback_addresses
 from gateway.telemetry import configure_logging
+from trading_gateway.access import VARIABLES
+from trading_gateway.transport import TARGET_VARIABLE
 
 if TYPE_CHECKING:
     from gateway.cli.process import Gateway
@@ -56,7 +58,8 @@ _CRASH_LOOP: Final = (
     "The last {count} starts within a minute ended without a word before they served. Look into the log, then resume."
 )
 _SET_BY_START: Final = "start"
-_OWN_NAMES: Final = frozenset({"GATEWAY_TARGET"})
+_CLIENT_NAMES: Final = VARIABLES | {TARGET_VARIABLE}
+"""What the command line and the clients read, in whose environment a gateway may well be started."""
 _log = structlog.get_logger(__name__)
 
 
@@ -84,7 +87,7 @@ def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
 
 def read_settings(flags: Mapping[str, Any]) -> Settings:
     """Flags over environment; a misspelt GATEWAY_ name is refused instead of ignored."""
-    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | _OWN_NAMES
+    known = {f"GATEWAY_{name.upper()}" for name in Settings.model_fields} | _CLIENT_NAMES
     unknown = sorted(name for name in os.environ if name.startswith("GATEWAY_") and name not in known)
     if unknown:
         raise Refused(f"unknown settings in the environment: {', '.join(unknown)}")
