@@ -46,6 +46,7 @@ ORDERS_MAX: Final = 200_000
 PARKED_MAX: Final = 1_024
 SURPLUS_PART: Final = 8
 """Beyond `orders_max` an eighth more fits, until terminal orders are archived."""
+NO_SUCH_ORDER: Final = "No such order."
 _ORDER_IDS: Final = b"order_id"
 
 _log = structlog.get_logger(__name__)
@@ -125,7 +126,7 @@ class OrderManager:
             order_id = self._id_at_venue(ref.venue_order_id)
         order = self._known(order_id) if order_id else None
         if order is None:
-            raise OrderNotFound("No such order.")
+            raise OrderNotFound(NO_SUCH_ORDER)
         return order
 
     def order(self, order_id: str) -> Order:

@@ -147,7 +147,7 @@ class RiskManager:
             await self._positions.refresh(call)
         is_capped = call.caller.max_order_notional is not None
         is_needed = risk_checks.needs_price(spec, self._positions.held(spec.symbol)) or (
-            is_capped and not risk_checks.has_own_price(spec)
+            is_capped and risk_checks.cap_needs_price(spec)
         )
         if not is_needed and risk_checks.live_stop(spec) is None:
             return None
@@ -288,6 +288,7 @@ class RiskManager:
             bid=bid,
             ask=ask,
             order_cap=order_cap,
+            filled=Decimal(0) if replacing is None else replacing.filled_quantity,
         )
 
     def _freed(self, spec: OrderSpec, replacing: Order | None) -> Decimal:

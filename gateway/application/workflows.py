@@ -23,7 +23,10 @@ from gateway.domain.errors import (
     MarketClosed,
     OrderRejected,
     PositionNotFound,
+    ScopeMissing,
+    SymbolNotAllowed,
 )
+from gateway.domain.models.identity import Scope
 from gateway.domain.models.orders import Order, OrderRef, OrderRequest, OrderSpec
 from gateway.domain.models.reference import Asset
 from gateway.domain.types import (
@@ -83,6 +86,7 @@ class TradingWorkflow:
         """Close one position, or a part of it.
 
         Raises:
+            SymbolNotAllowed, ScopeMissing: Not the caller's to trade, or others' orders not its to cancel; no effect.
             PositionNotFound: The account holds none.
             MarketClosed: The symbol's market is closed.
             CancelUnconfirmed: An order that had to go first is not known to have ended; nothing was sent.
@@ -131,6 +135,8 @@ class TradingWorkflow:
 
     def _check_door(self, request: CloseRequest, call: CallContext) -> None:
         self._engine.check_door(self._valid_until_ns(request), call)
+        if not call.caller.may_trade(request.symbol):  # before anything is canceled for it
+            raise SymbolNotAllowed("the token does not allow orders in this symbol")
         if request.quantity is not None and request.percentage is not None:
             raise _invalid("quantity", "and percentage exclude each other")
         if request.percentage is not None and not 0 < request.percentage <= _HUNDRED:
@@ -165,12 +171,14 @@ class TradingWorkflow:
         return held
 
     async def _cancel_first(self, symbol: str, side: OrderSide, call: CallContext) -> None:
-        """End every order that holds the position, and wait until each is known to have ended."""
+        """End every order that holds the position, and wait until each is known to have ended; all of them or none."""
         holding = [
             order
             for order in self._orders.open_in(symbol)
             if order.spec.side is side and not self._is_exit_of_open_entry(order)
         ]
+        if not all(call.caller.may_cancel_of(order.strategy_id) for order in holding):
+            raise ScopeMissing(Scope.ORDERS_CANCEL_ANY)
         deadline = min(
             self._monotonic() + CANCELS_WAIT_MS / MS_PER_SECOND, call.deadline - ANSWER_MARGIN_MS / MS_PER_SECOND
         )

@@ -21,6 +21,7 @@ MARKET_COLLAR: Final = Decimal("1.04")
 SHORT_COLLAR: Final = Decimal("1.03")
 """The same for opening a short position. Source: Alpaca, 3 % above the ask."""
 FRACTION_MIN_USD: Final = Decimal(1)
+_STOPS: Final = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
 _OTHER_SIDE: Final = {OrderSide.BUY: OrderSide.SELL, OrderSide.SELL: OrderSide.BUY}
 _ZERO: Final = Decimal(0)
 
@@ -36,6 +37,7 @@ class RiskView:
         buying, selling: What open and unsent orders may still buy and sell of it, at their worst.
         bid, ask: US dollars; None when there is no price.
         order_cap: US dollars that the caller's token allows one order; None: no cap.
+        filled: How much of the order is filled whose rest is replaced: a cap is on all of it.
     """
 
     account: Account
@@ -47,6 +49,7 @@ class RiskView:
     bid: Decimal | None
     ask: Decimal | None
     order_cap: Decimal | None = None
+    filled: Decimal = _ZERO
 
 
 def needs_price(spec: OrderSpec, held: Decimal) -> bool:
@@ -58,16 +61,22 @@ def needs_price(spec: OrderSpec, held: Decimal) -> bool:
     return spec.notional is None and spec.order_type in (OrderType.MARKET, OrderType.TRAILING_STOP)
 
 
-def has_own_price(spec: OrderSpec) -> bool:
-    """Whether its value is known without the market's price."""
-    return spec.notional is not None or _own_price(spec) is not None
+def cap_needs_price(spec: OrderSpec) -> bool:
+    """Whether it cannot be told what an order is worth at most without the market's price.
+
+    A sell whose limit is below the market trades at the market's price, whatever its limit is.
+    """
+    if spec.notional is not None:
+        return False
+    may_trade_at_once = spec.side is OrderSide.SELL and spec.order_type not in _STOPS
+    return may_trade_at_once or _own_price(spec) is None
 
 
 def live_stop(spec: OrderSpec) -> tuple[OrderSide, Decimal] | None:
     """The side and price of a stop that begins to watch the market with the order; None when none does."""
     if spec.order_class is OrderClass.OCO and spec.stop_loss is not None:
         return spec.side, spec.stop_loss.stop_price
-    if spec.order_type in (OrderType.STOP, OrderType.STOP_LIMIT) and spec.stop_price is not None:
+    if spec.order_type in _STOPS and spec.stop_price is not None:
         return spec.side, spec.stop_price
     if spec.order_type is OrderType.MARKET and spec.stop_loss is not None:  # its entry is filled at once
         return _OTHER_SIDE[spec.side], spec.stop_loss.stop_price
@@ -106,10 +115,11 @@ def check_account(spec: OrderSpec, view: RiskView) -> RiskCheckResult:
 
 def check_order_cap(spec: OrderSpec, view: RiskView, cap: Decimal) -> RiskCheckResult:
     """The order is worth no more than the caller's token allows one to be; what has no value known is denied."""
-    if spec.side is OrderSide.BUY and spec.quantity is not None and spec.order_class is not OrderClass.OCO:
-        value: Decimal | None = spec.quantity * _worst_buy_price(spec, view.ask or _ZERO)
-    else:
-        value = value_of(spec, view)
+    value = spec.notional
+    if spec.quantity is not None:
+        is_buy = spec.side is OrderSide.BUY
+        price = _worst_buy_price(spec, view.ask or _ZERO) if is_buy else _best_sell_price(spec, view)
+        value = price and price * (spec.quantity + view.filled)
     if not value:
         return RiskCheckResult("RISK_TOKEN_CAP", passed=False, limit=cap, unit="USD")
     return _compared("RISK_TOKEN_CAP", value, cap, "USD")
@@ -219,7 +229,18 @@ def _own_price(spec: OrderSpec) -> Decimal | None:
     return own
 
 
+def _best_sell_price(spec: OrderSpec, view: RiskView) -> Decimal | None:
+    """The most that a unit may bring now; None where that takes the market's price, and there is none."""
+    own = max(_own_price(spec) or _ZERO, spec.stop_price or _ZERO)
+    if not cap_needs_price(spec):
+        return own
+    return None if view.bid is None else max(own, view.bid)
+
+
 def _worst_buy_price(spec: OrderSpec, ask: Decimal) -> Decimal:
+    if spec.order_class is OrderClass.OCO and spec.stop_loss is not None:
+        stop = spec.stop_loss.limit_price or spec.stop_loss.stop_price * MARKET_COLLAR
+        return max(_own_price(spec) or _ZERO, stop)
     match spec.order_type:
         case OrderType.LIMIT | OrderType.STOP_LIMIT:
             return spec.limit_price or _ZERO

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from gateway.application.order_manager import OrderManager
+from gateway.application.order_manager import NO_SUCH_ORDER, OrderManager
 from gateway.domain.errors import OrderNotFound, ScopeMissing
 from gateway.domain.models.identity import Scope
 from gateway.domain.models.orders import OrderRef
@@ -103,4 +103,5 @@ def _require_name(ref: OrderRef, may_use: Callable[[str], bool], scope: Scope) -
 
 
 def _not_found() -> OrderNotFound:
-    return OrderNotFound("no such order")
+    """To the letter what is said of an order that does not exist."""
+    return OrderNotFound(NO_SUCH_ORDER)

@@ -80,7 +80,7 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         call = call_context()
         with self._keys.known_before_refusal(request, call.caller):
             replace = wire.replace_from_proto(request, call.caller, self._wall())
-        self._rights.change(call.caller, replace.ref)
+            self._rights.change(call.caller, replace.ref)
         return wire.replaced_to_proto(await self._engine.replace(replace, call))
 
     async def CancelOrder(self, request: pb.CancelOrderRequest, context: Any) -> pb.CancelOrderResponse:

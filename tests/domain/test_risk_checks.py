@@ -12,7 +12,9 @@ from gateway.domain.models.orders import OrderSpec, StopLoss, TakeProfit
 from gateway.domain.models.reference import Asset
 from gateway.domain.risk_checks import (
     RiskView,
+    cap_needs_price,
     check_all,
+    check_order_cap,
     cost_of,
     is_reduction,
     is_too_small,
@@ -146,6 +148,35 @@ def test_the_stops_that_watch_the_market_at_once() -> None:
     assert live_stop(exits) == (OrderSide.SELL, Decimal(150))
     entry = spec(limit_price=Decimal(100), order_class=OrderClass.BRACKET, take_profit=profit, stop_loss=loss, **LIMIT)
     assert live_stop(entry) is None
+
+
+@pytest.mark.parametrize(
+    ("wanted", "changes", "worth"),
+    [
+        (spec(quantity=2, limit_price=Decimal(10), **LIMIT), {}, 20),
+        (spec(quantity=2, limit_price=Decimal(10), **LIMIT), {"filled": 3}, 50),
+        (spec("sell", quantity=2, limit_price=Decimal(10), **LIMIT), {"filled": 3}, 495),
+        (spec("sell", quantity=2, limit_price=Decimal(200), **LIMIT), {}, 400),
+        (spec("sell", quantity=2, limit_price=Decimal(10), **LIMIT), {"bid": None}, None),
+        (spec("sell", quantity=2, order_type=OrderType.STOP, stop_price=Decimal(50)), {"bid": None}, 100),
+        (
+            spec("sell", quantity=2, order_type=OrderType.STOP_LIMIT, stop_price=Decimal(50), limit_price=Decimal(1)),
+            {"bid": None},
+            100,
+        ),
+        (spec("sell", quantity=2, order_type=OrderType.TRAILING_STOP, trail_price=Decimal(1)), {}, 198),
+        (spec(quantity=None, notional=Decimal(30)), {"bid": None, "ask": None}, 30),
+    ],
+)
+def test_a_cap_is_on_the_most_that_all_of_an_order_trades_for(
+    wanted: OrderSpec, changes: dict[str, Any], worth: int | None
+) -> None:
+    """What is filled of it counts too, so that no chain of replaces goes beyond; without a value known it is denied."""
+    for cap in (0, 1):
+        check = check_order_cap(wanted, view(**changes), Decimal(worth or 10**9) - cap)
+        assert (check.passed, check.observed) == (worth is not None and not cap, None if worth is None else worth)
+    needs_market = worth is None or wanted.order_type in (OrderType.LIMIT, OrderType.TRAILING_STOP)
+    assert cap_needs_price(wanted) is (needs_market and wanted.side is OrderSide.SELL)
 
 
 def test_fractions_are_worth_a_dollar() -> None:
