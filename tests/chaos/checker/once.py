@@ -12,6 +12,9 @@ from tests.chaos.checker.ledger import VenueOrder
 from tests.chaos.checker.plain import differences
 from tests.chaos.checker.records import CLOCK_TOLERANCE_MS, NANOS_PER_MS, Records
 
+LAST_LOOK_MS_MAX: Final = 5_000
+"""From the venue's side of the last look for an order to the row that calls it absent: as long as one answer may take."""
+
 _NOT_YET_AT_VENUE: Final = frozenset(
     {"recorded", "submitting", "outcome_unknown", "denied", "not_sent", "absent", "rejected"}
 )
@@ -194,8 +197,12 @@ def _check_absent(records: Records, rows: list[Row], position: int, found: Findi
     waited_ms = (row.record_time_ns - max(sent, default=0)) // NANOS_PER_MS
     if waited_ms < records.settings.settle_ms:
         found.violate(key, f"called absent {waited_ms} ms after it was sent")
+    last_look_ns = row.record_time_ns - LAST_LOOK_MS_MAX * NANOS_PER_MS
+    settled_ns = max(sent, default=0) + records.settings.settle_ms * NANOS_PER_MS
     for order in records.at_venue(key):
-        if order.time_ns <= row.record_time_ns:
+        # What arrives that late, while the answer to the last look is on its way, has not been seen by anybody.
+        has_crossed = order.time_ns > max(last_look_ns, settled_ns)
+        if order.time_ns <= row.record_time_ns and not has_crossed:
             found.violate(key, f"called absent while it is at the venue as {order.venue_order_id}")
         elif row.kind == "absent" and not any(one.kind == "resurrected" for one in rows[position:]):
             found.violate(key, "arrived after it was called absent, and nobody was told of its resurrection")
