@@ -137,7 +137,8 @@ async def test_the_ledger_is_paged_and_kept_to_the_letter(servicer: SimulationSe
 @pytest.mark.parametrize(
     "fields",
     [{"page_token": "x"}, {"page_token": "9" * 30}, {"page_token": "0"}, {"page_size": -1}, {"kinds": [0]},
-     {"kinds": [9]}, {"from_sequence": 2**63}, {"symbol": "?"}, {"kinds": [1] * 17}],
+     {"page_token": "0" * 19 + "1" + "0" * 5_000}, {"page_token": "0" * 19 + "12"}, {"kinds": [9]},
+     {"from_sequence": 2**63}, {"symbol": "?"}, {"kinds": [1] * 17}],
 )  # fmt: skip
 async def test_a_page_that_cannot_be_is_refused(
     servicer: SimulationServicer, control: FakeControl, fields: dict[str, Any]

@@ -18,7 +18,7 @@ from alpaca.data.live.stock import StockDataStream
 
 from gateway.infrastructure.alpaca.converters.errors import printable
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable, whole_or_none
-from gateway.infrastructure.alpaca.converters.market_data import unpack_frame
+from gateway.infrastructure.alpaca.converters.market_data import CHANNEL, unpack_frame
 from gateway.infrastructure.alpaca.reconnect import StreamRefused
 from gateway.infrastructure.alpaca.rest_clients import HELD_ELSEWHERE
 from gateway.infrastructure.alpaca.secret import Secret
@@ -135,6 +135,7 @@ class GatewayDataStream:
         for message in messages:
             match message["T"]:
                 case "subscription":
+                    _check_acknowledgement(message)
                     listener.on_acknowledgement(message)
                 case "error":
                     listener.on_error_frame(whole_or_none(message, "code") or 0, _text_of(message))
@@ -150,6 +151,13 @@ class GatewayStockStream(GatewayDataStream, StockDataStream):  # type: ignore[mi
 
 class GatewayCryptoStream(GatewayDataStream, CryptoDataStream):  # type: ignore[misc]  # two ways to `_consume`
     """Crypto."""
+
+
+def _check_acknowledgement(message: JsonObject) -> None:
+    """What flows is unknown after an answer that cannot be read, so the connection begins anew."""
+    for name in map(CHANNEL.__getitem__, CHANNEL):
+        if message.get(name) is not None and type(message[name]) is not list:
+            raise StreamRefused(f"an acknowledgement whose {name} cannot be read")
 
 
 def _text_of(message: JsonObject) -> str:

@@ -73,6 +73,7 @@ ENTRIES_PAGE_DEFAULT: Final = 1_000
 ENTRIES_PAGE_MAX: Final = 10_000
 KINDS_MAX: Final = 16
 SEQUENCE_MAX: Final = 2**48
+_SEQUENCE_DIGITS_MAX: Final = len(str(SEQUENCE_MAX))
 
 
 def fault_order_from_proto(request: pb.InjectFaultRequest) -> FaultOrder:
@@ -109,7 +110,8 @@ def ledger_query_from_proto(request: pb.ListLedgerRequest) -> LedgerQuery:
     if first > SEQUENCE_MAX:
         reader.refuse("from_sequence", "is beyond any entry")
     token = request.page_token
-    if token and not (token.isascii() and token.isdigit() and 1 <= int(token[:20]) <= SEQUENCE_MAX):
+    is_number = token.isascii() and token.isdigit() and len(token) <= _SEQUENCE_DIGITS_MAX
+    if token and not (is_number and 1 <= int(token) <= SEQUENCE_MAX):
         reader.refuse("page_token", "is no token of ListLedger")
     reader.finish()
     return LedgerQuery(int(token) if token else max(first, 1), size, request.symbol, kinds)

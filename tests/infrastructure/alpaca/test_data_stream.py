@@ -156,6 +156,19 @@ async def test_an_unreadable_frame_is_told_and_the_stream_goes_on(bad: Any) -> N
         assert detail.startswith("unreadable")
 
 
+@pytest.mark.parametrize("quotes", [1, "AAPL", {"AAPL": 1}, True])
+async def test_an_acknowledgement_that_cannot_be_read_begins_the_connection_anew(quotes: Any) -> None:
+    """What flows after it is unknown."""
+    notes = MarketNotes()
+    bad = {"T": "subscription", "quotes": quotes, "trades": [], "bars": []}
+    async with ScriptedSocket(serving([bad]), serving([quote()])) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: notes.quotes)
+        assert len(venue.opened) == 2
+        details = [detail for state, detail, _ in notes.states if state is FeedState.DISCONNECTED]
+        assert details == ["an acknowledgement whose quotes cannot be read"]
+
+
 async def test_one_broken_quote_takes_no_other_of_its_frame_down() -> None:
     notes = MarketNotes()
     frame = [quote(), quote("BAD", bp=float("nan")), quote("MSFT"), quote("WORSE", t="soon")]
