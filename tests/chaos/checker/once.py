@@ -13,7 +13,7 @@ from tests.chaos.checker.plain import differences
 from tests.chaos.checker.records import CLOCK_TOLERANCE_MS, NANOS_PER_MS, Records
 
 LAST_LOOK_MS_MAX: Final = 5_000
-"""From the venue's side of the last look for an order to the row that calls it absent: as long as one answer may take."""
+"""From the venue's side of the last look for an order to the row that calls it absent: what one answer may take."""
 
 _NOT_YET_AT_VENUE: Final = frozenset(
     {"recorded", "submitting", "outcome_unknown", "denied", "not_sent", "absent", "rejected"}
