@@ -20,7 +20,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(env_prefix="GATEWAY_", frozen=True, extra="forbid", populate_by_name=True)
 
     listen: str = "127.0.0.1:50051"
-    """HOST:PORT. Nothing beyond loopback is served without TLS, which this build does not have."""
+    """HOST:PORT. Beyond loopback it takes TLS and tokens."""
     venue: Venue = Venue.EMULATOR
     """Where orders go. `live` is refused by this build."""
     venue_url: str = ""
@@ -28,6 +28,12 @@ class Settings(BaseSettings):
     authentication: Authentication = Authentication.AUTO
     """Whether a call needs a token. `auto`: it does, but not for the emulator on loopback; `required`: always; `off`:
     never, on loopback alone. A token that is shown is verified, and binds, in each of them."""
+    tls_cert: Path | None = None
+    """The server's certificate and what stands between it and its authority, as PEM; none: plain text."""
+    tls_key: Path | None = None
+    """Its private key, as PEM, not encrypted."""
+    tls_client_ca: Path | None = None
+    """Who signs the certificates of clients; with it every client must show one, whatever else it shows."""
     data_dir: Path | None = None
     """Where the journal, the emulator's ledger and the lock live; none: a temporary folder, gone at exit."""
     stock_feed: DataFeed = DataFeed.IEX
@@ -93,6 +99,12 @@ class Settings(BaseSettings):
     """Calls and streams at once; more are RESOURCE_EXHAUSTED."""
     request_bytes_max: int = Field(default=65_536, ge=1_024)
     """The largest request; none of this contract is near it."""
+    streams_per_connection_max: int = Field(default=100, ge=1, le=10_000)
+    """Calls and streams at once on one connection; more wait in the client. What one client may have is less."""
+    connection_age_max_ms: int = Field(default=86_400_000, ge=1_000)
+    """A connection is asked to end after so long, give or take a tenth: then a new one sees the newest certificate."""
+    connection_age_grace_ms: int = Field(default=60_000, ge=0, le=3_600_000)
+    """What its calls and streams then still have; streams are resumed on another connection."""
     deadline_default_ms: int = Field(default=10_000, ge=100, le=600_000)
     """For calls without a deadline, and the longest that one is honoured (streams have none)."""
     drain_timeout_ms: int = Field(default=20_000, ge=0, le=300_000)
@@ -104,13 +116,6 @@ class Settings(BaseSettings):
     """json, console, or auto: console on a terminal."""
     otlp_endpoint: str = ""
     """Base address of an OTLP/HTTP collector; empty: no spans and metrics leave the process."""
-
-    @property
-    def requires_token(self) -> bool:
-        """Whether a call on loopback needs a token."""
-        return self.authentication is Authentication.REQUIRED or (
-            self.authentication is Authentication.AUTO and self.venue is not Venue.EMULATOR
-        )
 
     @property
     def secrets(self) -> tuple[str, ...]:

@@ -41,6 +41,8 @@ STREAMS_OPEN: Final = "trading_gateway.streams.open"
 
 ORDER_STREAM_LAG: Final = "trading_gateway.order_streams.lag"
 """Gauge, events: what the slowest reader of a book has not been handed yet, by book; "account" is the account's."""
+CERTIFICATE_LEFT: Final = "trading_gateway.tls.certificate_left"
+"""Gauge, seconds: until the first of the server's certificates ends."""
 
 BOOK: Final = "trading_gateway.book"
 SPAN_METHOD: Final = "rpc.method"
@@ -119,6 +121,10 @@ class Telemetry:
                 yield Observation(lag, {BOOK: book or "account"})
 
         self.meter.create_observable_gauge(ORDER_STREAM_LAG, [observe], unit="{event}")
+
+    def observe_certificate(self, seconds_left: Callable[[], float]) -> None:
+        """Measure how long the server's certificate is still valid; called on the exporter's thread."""
+        self.meter.create_observable_gauge(CERTIFICATE_LEFT, [lambda _: [Observation(seconds_left())]], unit="s")
 
     def shutdown(self) -> None:
         """Send what is left and stop. Blocks for a few seconds at most, so call it off the event loop."""

@@ -238,7 +238,7 @@ def finding(done: Result, subject: str) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("extra", "subject", "said"),
     [
-        ({"GATEWAY_LISTEN": "0.0.0.0:50051"}, "address", "not on loopback"),
+        ({"GATEWAY_LISTEN": "0.0.0.0:50051"}, "address", "it needs TLS"),
         ({"GATEWAY_LISTNE": "x"}, "settings", "GATEWAY_LISTNE"),
         ({"GATEWAY_SUBMIT_WAIT_MS": "soon"}, "settings", "submit_wait_ms"),
         ({"GATEWAY_VENUE": "paper"}, "keys", "missing"),
@@ -280,11 +280,11 @@ def test_paper_warns_and_takes_keys_under_alpacas_names(
 @pytest.mark.parametrize(
     ("arguments", "extra", "code", "said"),
     [
-        (["--venue", "live"], {}, EXIT_CONFIG, "no identities, no TLS and no risk limits"),
+        (["--venue", "live"], {}, EXIT_CONFIG, "no risk limits"),
         (["--venue", "paper"], {}, EXIT_CONFIG, "paper needs keys"),
         (["--venue", "moon"], {}, EXIT_CONFIG, "venue: Input should be"),
         (["--venue", "paper", "--seed", "1"], {}, 2, "--seed"),
-        (["--listen", "0.0.0.0:0"], {}, EXIT_CONFIG, "loopback"),
+        (["--listen", "0.0.0.0:0"], {}, EXIT_CONFIG, "it needs TLS"),
         (["--listen", "50051"], {}, EXIT_CONFIG, "give HOST:PORT"),
         (["--venue-url", "not an address"], {}, 2, "address"),
         ([], {"GATEWAY_LISTNE": "x"}, EXIT_CONFIG, "GATEWAY_LISTNE"),

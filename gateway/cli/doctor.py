@@ -1,4 +1,4 @@
-"""`doctor`: looks at settings, address, keys, data directory, the running gateway, its venue and the clock.
+"""`doctor`: looks at settings, address, certificate, keys, data directory, gateway, venue and the clock.
 
 Venue and clock are asked through the gateway; where none runs, at the venue's own address, so that what keeps a
 gateway from starting is found as well. Each finding is one line, and one that is wrong says what to do. It changes
@@ -27,7 +27,10 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from gateway.cli.serve import Refused, read_settings
 from gateway.config import Settings
 from gateway.domain.types import Venue
-from gateway.servicers.addresses import ServerRefused, loopback_addresses
+from gateway.servicers.addresses import ServerRefused, numeric_addresses
+from gateway.servicers.certificates import CertificateRefused, instant_text
+from gateway.servicers.exposure import check_exposure, is_token_required
+from gateway.servicers.tls import CertificateFiles, load, nearness
 from trading_gateway.v1 import account_pb2, account_pb2_grpc, reference_pb2, reference_pb2_grpc
 
 _TIMEOUT_S: Final = 5.0
@@ -70,20 +73,42 @@ def _findings(target: str, data_dir: Path | None) -> Iterator[Finding]:
         yield from _gateway_findings(target, None)
         return
     yield Finding("settings", f"venue {settings.venue}")
-    yield _address_finding(settings.listen)
+    yield _address_finding(settings)
+    yield _certificate_finding(settings)
     yield _keys_finding(settings)
     yield _data_dir_finding(data_dir or settings.data_dir)
     yield from _gateway_findings(target, settings)
 
 
-def _address_finding(listen: str) -> Finding:
+def _address_finding(settings: Settings) -> Finding:
+    listen, has_tls = settings.listen, settings.tls_cert is not None
     try:
-        loopback_addresses(listen)
+        addresses = numeric_addresses(listen)
+        needs_token = is_token_required(settings.authentication, settings.venue, addresses)
+        check_exposure(addresses, listen=listen, has_tls=has_tls, is_token_required=needs_token)
     except ServerRefused as refusal:
-        if listen.startswith("unix:"):  # somebody listens there, which is what a running gateway does
-            return Finding("address", f"{listen} is served")
-        return Finding("address", str(refusal), "Set GATEWAY_LISTEN or --listen to 127.0.0.1:PORT.")
-    return Finding("address", f"serve listens on {listen}")
+        return Finding(
+            "address", str(refusal), "Set GATEWAY_LISTEN or --listen to 127.0.0.1:PORT, or add what is told."
+        )
+    means = f"{'with TLS' if has_tls else 'in plain text'}, {'tokens required' if needs_token else 'no token needed'}"
+    return Finding("address", f"serve listens on {listen}, {means}")
+
+
+def _certificate_finding(settings: Settings) -> Finding:
+    now_ns = time.time_ns()
+    try:
+        files = CertificateFiles.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        loaded = None if files is None else load(files, now_ns)
+    except (ServerRefused, CertificateRefused) as refusal:
+        return Finding("certificate", str(refusal), "serve refuses to start with it, and a running gateway to take it.")
+    if loaded is None:
+        return Finding("certificate", "none: no TLS")
+    near = nearness(loaded.expire_time_ns, now_ns)
+    state = f"for {', '.join(loaded.pair.names) or 'no name'}, until {instant_text(loaded.expire_time_ns)}"
+    if not loaded.pair.names:
+        return Finding("certificate", state, "Clients look for names among its subject alternative names: add them.")
+    remedy = "Put a newer one in its place: a running gateway takes it within seconds, without dropping a call."
+    return Finding("certificate", state, remedy if near else "")
 
 
 def _keys_finding(settings: Settings) -> Finding:

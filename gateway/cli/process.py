@@ -20,7 +20,9 @@ from gateway.domain.interfaces import OrderJournal
 from gateway.domain.models.audit import AuditAction
 from gateway.domain.models.risk import TradingMode, TradingState
 from gateway.infrastructure.alpaca.clients import ClientFactory
+from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.server import GatewayServer
+from gateway.servicers.tls import Transport
 from gateway.services.audit import GATEWAY, AuditService
 from gateway.services.identity import IdentityService
 from gateway.services.streaming import StreamingService
@@ -39,6 +41,7 @@ class Gateway:
 
     Raises:
         DatabaseRefused, ReplayFailed: What the data directory keeps cannot be used.
+        CertificateRefused: The server's certificate cannot be used.
     """
 
     def __init__(self, settings: Settings, *overrides: Module) -> None:
@@ -52,6 +55,7 @@ class Gateway:
         self._audit = self.injector.get(AuditService)
         self._states.add_listener(self._tell_state)
         self._identity = self.injector.get(IdentityService)
+        self._certificates = self.injector.get(Transport).certificates
         self._clocks = self.injector.get(Clocks)
         self._aside: list[asyncio.Task[None]] = []
         self._guard = self.injector.get(AccountGuard)
@@ -62,7 +66,7 @@ class Gateway:
         """Listen to the venue and serve; the address that was bound.
 
         Raises:
-            OSError: The address is taken, or not on loopback.
+            OSError: The address is taken, or must not be served so.
             WrongAccount: The data directory belongs to another one.
         """
         try:
@@ -70,11 +74,14 @@ class Gateway:
             verifying = await self._guard.verify_at_start()
             self._aside += [] if verifying is None else [verifying]
             self._audit.note(GATEWAY, AuditAction.GATEWAY_START, metadata.version("trading-gateway"))
-            for work in (
+            works = [
                 self._retention.run(),
                 self._audit.run(self._clocks.sleep),
                 self._identity.run(self._clocks.sleep),
-            ):
+            ]
+            if self._certificates is not None:
+                works.append(self._certificates.run(self._clocks.sleep))
+            for work in works:
                 self._aside.append(asyncio.create_task(work))
             live = self._order_feed_live()
             await self._engine.start()
@@ -87,6 +94,16 @@ class Gateway:
     async def stop(self) -> None:
         """Drain: no new risk, orders in flight finished, streams ended with a token, everything closed. Idempotent."""
         await self._server.drain(lambda: self._stop_work(self._drain_ms))
+
+    @property
+    def is_shut(self) -> bool:
+        """Whether nobody could come in: a token is required, and none is usable."""
+        return self.injector.get(Doorkeeper).is_required and not self._identity.has_usable_token()
+
+    def reload_certificates(self) -> None:
+        """Look at the files of the certificate now, from the event loop; returns at once."""
+        if self._certificates is not None:
+            self.injector.get(OwnedTasks).spawn(self._certificates.look(at_once=True))
 
     def kill(self, reason: str, set_by: str) -> None:
         """Stop everything, from the event loop; returns at once, and needs no gRPC."""

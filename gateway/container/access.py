@@ -1,20 +1,28 @@
-"""Who may come in, and who did what: tokens, the doorkeeper who reads them, the audit log."""
+"""Who may come in and how, and who did what: tokens, the doorkeeper who reads them, TLS, the audit log."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 from injector import Module, provider, singleton
 
 from gateway.config import Settings
 from gateway.container.settings import Clocks
+from gateway.domain.models.audit import AuditAction
+from gateway.domain.types import NANOS_PER_SECOND
 from gateway.infrastructure.persistence.stores import Stores
+from gateway.servicers.addresses import numeric_addresses
+from gateway.servicers.exposure import is_token_required
 from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.operations import OperationsServicer
-from gateway.services.audit import AuditService
+from gateway.servicers.tls import CertificateFiles, Certificates, Transport
+from gateway.services.audit import GATEWAY, AuditService
 from gateway.services.identity import IdentityService
+from gateway.telemetry import Telemetry
 
 
 class AccessModule(Module):
-    """Identity, the doors' question to it, and the audit log."""
+    """Identity, the doors' question to it, TLS, and the audit log."""
 
     @provider
     @singleton
@@ -38,4 +46,24 @@ class AccessModule(Module):
     @singleton
     def doorkeeper(self, identity: IdentityService, settings: Settings) -> Doorkeeper:
         """Knows who calls."""
-        return Doorkeeper(identity, is_required=settings.requires_token)
+        addresses = numeric_addresses(settings.listen)
+        return Doorkeeper(
+            identity,
+            is_required=is_token_required(settings.authentication, settings.venue, addresses),
+            reads_certificates=settings.tls_client_ca is not None,
+        )
+
+    @provider
+    @singleton
+    def transport(self, settings: Settings, audit: AuditService, telemetry: Telemetry, clocks: Clocks) -> Transport:
+        """TLS, or none."""
+        files = CertificateFiles.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        if files is None:
+            return Transport()
+
+        def tell(fingerprint: str, facts: Mapping[str, str], outcome: str) -> None:
+            audit.note(GATEWAY, AuditAction.CERTIFICATE_LOAD, fingerprint, facts, outcome)
+
+        certificates = Certificates(files, clocks.wall, tell)
+        telemetry.observe_certificate(lambda: (certificates.expire_time_ns - clocks.wall()) / NANOS_PER_SECOND)
+        return Transport(certificates)

@@ -23,6 +23,7 @@ from gateway.servicers.reference import ReferenceDataServicer
 from gateway.servicers.risk import RiskServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.simulation import SimulationServicer
+from gateway.servicers.tls import Transport
 from gateway.servicers.trading import TradingServicer
 from gateway.services.account import AccountService
 from gateway.services.audit import AuditService
@@ -91,6 +92,7 @@ class ServerModule(Module):
         operations: OperationsServicer,
         doorkeeper: Doorkeeper,
         audit: AuditService,
+        transport: Transport,
         injector: Injector,
     ) -> GatewayServer:
         """The gRPC server."""
@@ -100,6 +102,9 @@ class ServerModule(Module):
             request_bytes_max=settings.request_bytes_max,
             concurrent_rpcs_max=settings.concurrent_rpcs_max,
             streams_max=settings.streams_max,
+            streams_per_connection_max=settings.streams_per_connection_max,
+            connection_age_max_ms=settings.connection_age_max_ms,
+            connection_age_grace_ms=settings.connection_age_grace_ms,
             deadline_ms=settings.deadline_default_ms,
             write_blocked_ms=settings.stream_write_blocked_ms,
         )
@@ -110,4 +115,5 @@ class ServerModule(Module):
             key_is_taken=trading.key_is_taken,
             doorkeeper=doorkeeper,
             on_denial=audit.count_refusal,
+            certificates=transport.certificates,
         )

@@ -218,6 +218,7 @@ class Caller:
         scopes: What it may do.
         symbols: Only these may be traded; empty: all.
         max_order_notional: US dollars of one order; None: no cap of its own.
+        certified_until_ns: When the certificate ends that it came with; None: it came with none.
     """
 
     name: str = "local"
@@ -226,6 +227,7 @@ class Caller:
     scopes: frozenset[Scope] = EVERY_SCOPE
     symbols: frozenset[str] = frozenset()
     max_order_notional: Decimal | None = None
+    certified_until_ns: int | None = None
 
     def may_act_for(self, strategy_id: str) -> bool:
         """Whether it may trade in this strategy's name; without tokens everybody on this machine may."""

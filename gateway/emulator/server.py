@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
 from fractions import Fraction
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Final
 
@@ -314,12 +315,20 @@ def _quoted_hours(rule: SessionRule) -> Hours | None:
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """Listen on the very number that was looked at.
+
+    Raises:
+        ValueError: Others than this machine could reach it.
+        OSError: It is taken, or no address of this machine.
+    """
+    family, *_, where = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    if not ip_address(str(where[0]).partition("%")[0]).is_loopback:
+        raise ValueError(f"{host} is not loopback: whoever reaches an emulator may trade, and make it go wrong")
     # The protocol must be named: asyncio turns off the delays of small packets only where it is TCP by name.
     listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind((host, port))
+        listener.bind(where)
     except OSError:
         listener.close()
         raise

@@ -1,4 +1,7 @@
-"""Where a server without TLS and tokens may listen: loopback, and on a port that nobody else holds."""
+"""Where a server listens: on numbers that were looked at, and on a port that nobody else holds.
+
+Which addresses may be served, and to whom, is `exposure.py`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,7 @@ import ipaddress
 import os
 import re
 import socket
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -17,21 +21,22 @@ _HOST_AND_PORT: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]
 _PORT_MAX: Final = 65_535
 _SOCKET_MODE: Final = 0o600
 
+Secure = Callable[[], grpc.ServerCredentials]
+
 
 class ServerRefused(OSError):
     """The server does not start; the message says why."""
 
 
-def loopback_addresses(listen: str) -> list[str]:
-    """The numeric loopback addresses behind HOST:PORT, or the path of a Unix socket, as gRPC spells them.
+def numeric_addresses(listen: str) -> list[str]:
+    """The numeric addresses behind HOST:PORT, or the path of a Unix socket, as gRPC spells them.
 
     A name is resolved here and the numbers are what is bound, so that what was checked is what is served.
 
     Raises:
-        ServerRefused: It is no such address, or one of them is not on loopback.
+        ServerRefused: It is no such address.
     """
     if listen.startswith("unix:") and len(listen) > len("unix:"):
-        _refuse_live_socket(Path(listen.removeprefix("unix:")))
         return [listen]
     parts = _HOST_AND_PORT.fullmatch(listen)
     if parts is None or int(parts["port"]) > _PORT_MAX:
@@ -41,15 +46,20 @@ def loopback_addresses(listen: str) -> list[str]:
         found = socket.getaddrinfo(host.strip("[]"), int(port_text), type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ServerRefused(f"{host!r} is not an address of this machine") from error
-    hosts = list(dict.fromkeys(str(address[4][0]) for address in found))
-    if not all(ipaddress.ip_address(number.partition("%")[0]).is_loopback for number in hosts):
-        raise ServerRefused(
-            f"{listen} is not on loopback: this build has no TLS and no tokens, so it serves 127.0.0.1 and ::1 alone"
-        )
+    hosts = dict.fromkeys(str(address[4][0]) for address in found)
     return [f"[{number}]:{port_text}" if ":" in number else f"{number}:{port_text}" for number in hosts]
 
 
-def check_free(addresses: list[str], listen: str) -> None:
+def is_loopback(address: str) -> bool:
+    """Whether nobody beyond this machine comes to one of `numeric_addresses`."""
+    if address.startswith("unix:"):
+        return True
+    number = ipaddress.ip_address(address.rpartition(":")[0].strip("[]").partition("%")[0])
+    mapped = number.ipv4_mapped if isinstance(number, ipaddress.IPv6Address) else None
+    return (mapped or number).is_loopback
+
+
+def check_free(addresses: Sequence[str], listen: str) -> None:
     """Refuse a port that somebody listens on already, before anything is started for it; `bind` has the last word.
 
     Raises:
@@ -57,6 +67,7 @@ def check_free(addresses: list[str], listen: str) -> None:
     """
     for address in addresses:
         if address.startswith("unix:"):
+            _refuse_live_socket(Path(address.removeprefix("unix:")))
             continue
         host, _, port_text = address.rpartition(":")
         with closing(socket.socket(_family_of(address), socket.SOCK_STREAM)) as probe:
@@ -68,27 +79,36 @@ def check_free(addresses: list[str], listen: str) -> None:
                     raise _taken(listen) from error
 
 
-def bind(server: grpc.aio.Server, addresses: list[str], listen: str) -> str:
+def bind(server: grpc.aio.Server, addresses: Sequence[str], listen: str, secure: Secure | None = None) -> str:
     """Bind all of them, the first for its port; returns it as it was bound.
 
+    Args:
+        server: Not yet started.
+        addresses: From `numeric_addresses`.
+        listen: As people wrote it.
+        secure: Makes the credentials of a port; None: plain text.
+
     Raises:
-        ServerRefused: Another process has the port.
+        ServerRefused: Another process has the port, or it is no address of this machine.
     """
     first, *others = sorted(addresses, key=lambda address: address.startswith("["))
-    port = _bind_one(server, first, listen)
     if first.startswith("unix:"):
-        os.chmod(first.removeprefix("unix:"), _SOCKET_MODE)
+        path = Path(first.removeprefix("unix:"))
+        _refuse_live_socket(path)
+        _bind_one(server, first, listen, secure)
+        os.chmod(path, _SOCKET_MODE)
         return first
+    port = _bind_one(server, first, listen, secure)
     host = first.rpartition(":")[0]
     for other in others:
         if _has_address_family(other):
-            _bind_one(server, f"{other.rpartition(':')[0]}:{port}", listen)
+            _bind_one(server, f"{other.rpartition(':')[0]}:{port}", listen, secure)
     return f"{host}:{port}"
 
 
-def _bind_one(server: grpc.aio.Server, address: str, listen: str) -> int:
+def _bind_one(server: grpc.aio.Server, address: str, listen: str, secure: Secure | None) -> int:
     try:
-        port = server.add_insecure_port(address)
+        port = server.add_insecure_port(address) if secure is None else server.add_secure_port(address, secure())
     except RuntimeError as error:
         raise _taken(listen) from error
     return port

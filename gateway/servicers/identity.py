@@ -1,22 +1,25 @@
 """Who is calling, and what the call they made may cost: headers and certificates → `Caller`, call → `CallContext`.
 
 A call shows a token (`authorization: Bearer gw_...`), a client certificate that stands for one, or both, and then
-both must be the same strategy's. Who shows nothing is `local` where no token is required, and nobody elsewhere. The
+both must be the same strategy's. Who shows nothing is `local` where no token is required, and nobody elsewhere; a
+certificate that names nobody (no URI) shows nothing, an expired one shows nobody any more, and its streams end. The
 interceptor sets the context of a call before its servicer runs; servicers ask for it here and never look at headers
 themselves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import unquote
 
-from gateway.domain.errors import TokenInvalid
+from gateway.domain.errors import TokenExpired, TokenInvalid
 from gateway.domain.models.identity import IPAddress
 from gateway.domain.types import CallContext, Caller
+from gateway.servicers.certificates import CertificateRefused, read_certificates, validity
 from gateway.services.identity import IdentityService
 
 LOCAL: Final = Caller()
@@ -27,12 +30,15 @@ PUBLIC: Final = Caller("public", "", "public", frozenset())
 
 AUTHORIZATION_HEADER: Final = "authorization"
 
+CARDS_MAX: Final = 1_000
+"""Client certificates whose end is remembered."""
+
 Metadata = Iterable[tuple[str, str | bytes]]
 """The headers of a call, as gRPC gives them."""
 
 _LOOPBACK: Final = ip_address("127.0.0.1")
-_SAN_KEY: Final = "x509_subject_alternative_name"
-_URI_MARK: Final = "://"
+_URI_KEY: Final = "peer_uri"
+_PEM_KEY: Final = "x509_pem_cert"
 
 _CALL: ContextVar[CallContext] = ContextVar("gateway_call")
 
@@ -50,8 +56,8 @@ class Doorkeeper:
         self, identity: IdentityService | None = None, *, is_required: bool = False, reads_certificates: bool = False
     ) -> None:
         self._identity = identity
-        self._is_required = is_required
-        self._reads_certificates = reads_certificates
+        self.is_required = is_required
+        self._cards = _CardReader() if reads_certificates else None
 
     def identify(self, metadata: Metadata, context: Any) -> Caller:
         """Who sends these headers over this connection.
@@ -61,14 +67,14 @@ class Doorkeeper:
             NetworkNotAllowed: The token may not be used from there.
         """
         shown = [value for name, value in metadata if name == AUTHORIZATION_HEADER]
-        uris = _certificate_uris(context) if self._reads_certificates else ()
-        if not shown and not uris:
-            if self._is_required:
+        card = self._cards.read(context) if self._cards is not None else _NO_CARD
+        if not shown and not card.uris:
+            if self.is_required:
                 raise TokenInvalid
             return LOCAL
         if self._identity is None or len(shown) > 1:
             raise TokenInvalid
-        certified = self._identity.verify_certificate(uris, lambda: peer_address(context.peer())) if uris else None
+        certified = self._certified(card, context) if card.uris else None
         if not shown:
             assert certified is not None
             return certified
@@ -76,13 +82,63 @@ class Doorkeeper:
         if not isinstance(header, str):
             raise TokenInvalid
         caller = self._identity.verify(header, lambda: peer_address(context.peer()))
-        if certified is not None and certified.strategy_id != caller.strategy_id:
+        if certified is None:
+            return caller
+        if not self._identity.is_same_holder(certified, caller):
             raise TokenInvalid
-        return caller
+        return replace(caller, certified_until_ns=card.end_ns)
 
     def may_stay(self, caller: Caller) -> bool:
         """Whether one who was let in still may be served."""
         return self._identity is None or caller is PUBLIC or self._identity.usable(caller)
+
+    def _certified(self, card: _Card, context: Any) -> Caller:
+        assert self._identity is not None
+        known = self._identity.verify_certificate(card.uris, lambda: peer_address(context.peer()))
+        caller = replace(known, certified_until_ns=card.end_ns)
+        if not self._identity.usable(caller):
+            raise TokenExpired("the client certificate's time is over")
+        return caller
+
+
+@dataclass(frozen=True, slots=True)
+class _Card:
+    """What a verified client certificate says: the URIs that it names, and when it ends. Its common name is nothing."""
+
+    uris: tuple[str, ...] = ()
+    end_ns: int | None = None
+
+
+_NO_CARD: Final = _Card()
+
+
+class _CardReader:
+    """Reads the client certificate of a call; each is parsed once, the newest `CARDS_MAX` are remembered."""
+
+    def __init__(self) -> None:
+        self._read: dict[bytes, int] = {}
+
+    def read(self, context: Any) -> _Card:
+        """What it says.
+
+        Raises:
+            TokenInvalid: It cannot be read.
+        """
+        facts = context.auth_context()
+        uris = tuple(bytes(name).decode(errors="replace") for name in facts.get(_URI_KEY, ()))
+        return _Card(uris, self._end_of(bytes(facts[_PEM_KEY][0]))) if uris else _NO_CARD
+
+    def _end_of(self, pem: bytes) -> int:
+        end_ns = self._read.get(pem)
+        if end_ns is None:
+            try:
+                end_ns = validity(read_certificates(pem, "client certificate")[0]).end_ns
+            except CertificateRefused:
+                raise TokenInvalid from None
+            if len(self._read) >= CARDS_MAX:
+                del self._read[next(iter(self._read))]
+            self._read[pem] = end_ns
+        return end_ns
 
 
 def peer_address(peer: str) -> IPAddress:
@@ -122,9 +178,3 @@ def caller_name() -> str:
     """Who makes the running call; empty while nobody knows."""
     call = _CALL.get(None)
     return "" if call is None else call.caller.name
-
-
-def _certificate_uris(context: Any) -> Sequence[str]:
-    """The URIs that a verified client certificate names; its common name is never looked at."""
-    names = context.auth_context().get(_SAN_KEY, ())
-    return [text for text in (bytes(name).decode(errors="replace") for name in names) if _URI_MARK in text]

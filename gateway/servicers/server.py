@@ -1,6 +1,6 @@
 """The gRPC server: services, health, reflection, limits, where it may listen, and how it ends.
 
-It serves loopback alone, because this build has neither TLS nor tokens, and it refuses a port that another
+Beyond loopback it serves nobody in plain text or without a token (`exposure.py`), and it refuses a port that another
 process holds: gRPC's default would share the port and take part of the other's connections without a word.
 Starting and stopping what stands behind the servicers is for whoever wires them.
 """
@@ -15,11 +15,13 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
-from gateway.servicers.addresses import ServerRefused, bind, loopback_addresses
+from gateway.servicers.addresses import ServerRefused, bind, numeric_addresses
+from gateway.servicers.exposure import check_exposure
 from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.interceptors import DenialListener, DoorLimits, Doors
 from gateway.servicers.permissions import METHODS, MethodRule, require_rules
 from gateway.servicers.reflection import add_reflection
+from gateway.servicers.tls import Certificates
 from gateway.servicers.wire.requests import KeyIsTaken
 from gateway.telemetry import Telemetry
 from trading_gateway.v1 import (
@@ -43,7 +45,7 @@ class ServerOptions:
     """Where the server listens, and its bounds.
 
     Attributes:
-        listen: HOST:PORT on a loopback address, [V6]:PORT or unix:PATH; port 0 takes a free one.
+        listen: HOST:PORT, [V6]:PORT or unix:PATH; port 0 takes a free one.
         request_bytes_max, response_bytes_max: Of one message. Clients take 4 MiB by default.
         metadata_bytes_max: Of all headers of a call.
         concurrent_rpcs_max: Calls and streams at once, gRPC's own limit; beyond it even a cancel is refused.
@@ -55,6 +57,8 @@ class ServerOptions:
             long it has to answer.
         ping_interval_min_ms: A client that asks more often than this is sent away ("too many pings").
         idle_max_ms: A connection without calls is closed after so long.
+        connection_age_max_ms: A connection is asked to end after so long, give or take a tenth, gRPC's own jitter.
+        connection_age_grace_ms: What its calls and streams then still have.
         stop_grace_ms: What calls still running at the very end have.
     """
 
@@ -64,13 +68,15 @@ class ServerOptions:
     metadata_bytes_max: int = 8 * 1024
     concurrent_rpcs_max: int = 2_000
     streams_max: int = 1_000
-    streams_per_connection_max: int = 256
+    streams_per_connection_max: int = 100
     deadline_ms: int = 10_000
     write_blocked_ms: int = 30_000
     keepalive_time_ms: int = 20_000
     keepalive_timeout_ms: int = 10_000
     ping_interval_min_ms: int = 10_000
     idle_max_ms: int = 600_000
+    connection_age_max_ms: int = 86_400_000
+    connection_age_grace_ms: int = 60_000
     stop_grace_ms: int = 2_000
 
     def door_limits(self) -> DoorLimits:
@@ -99,6 +105,8 @@ class ServerOptions:
             ("grpc.http2.min_ping_interval_without_data_ms", self.ping_interval_min_ms),
             ("grpc.http2.max_ping_strikes", 2),
             ("grpc.max_connection_idle_ms", self.idle_max_ms),
+            ("grpc.max_connection_age_ms", self.connection_age_max_ms),
+            ("grpc.max_connection_age_grace_ms", self.connection_age_grace_ms),
         ]
 
 
@@ -130,6 +138,7 @@ class GatewayServer:
         key_is_taken: Whether an order holds the key of a request.
         doorkeeper: Knows who calls; None: everybody is `local`.
         on_denial: Told of every refusal of a caller, as `AuditService.count_refusal`.
+        certificates: What it serves with; None: plain text.
     """
 
     def __init__(
@@ -141,8 +150,11 @@ class GatewayServer:
         key_is_taken: KeyIsTaken = lambda _request: False,
         doorkeeper: Doorkeeper | None = None,
         on_denial: DenialListener | None = None,
+        certificates: Certificates | None = None,
     ) -> None:
         self._options = options
+        self._certificates = certificates
+        self._requires_token = doorkeeper is not None and doorkeeper.is_required
         self._servicers = servicers
         self._rules = rules
         self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules, key_is_taken, doorkeeper, on_denial)
@@ -155,10 +167,15 @@ class GatewayServer:
         """Bind and serve; returns the address really bound, as 127.0.0.1:50051.
 
         Raises:
-            ServerRefused: The address is not on loopback, or taken.
+            ExposureRefused: Others could reach it in plain text, or without a token.
+            ServerRefused: The address is wrong, or taken.
             MethodWithoutPermission: A method has no row in the permission table.
         """
-        addresses = loopback_addresses(self._options.listen)
+        listen, certificates = self._options.listen, self._certificates
+        addresses = numeric_addresses(listen)
+        check_exposure(
+            addresses, listen=listen, has_tls=certificates is not None, is_token_required=self._requires_token
+        )
         methods = self._methods()
         require_rules(methods, self._rules)
         doorway = _Doorway({path: self._doors.guard(path, handler) for path, handler in methods.items()})
@@ -167,7 +184,7 @@ class GatewayServer:
             options=self._options.channel_arguments(),
             maximum_concurrent_rpcs=self._options.concurrent_rpcs_max,
         )
-        bound = bind(server, addresses, self._options.listen)
+        bound = bind(server, addresses, listen, None if certificates is None else certificates.credentials)
         await server.start()
         self._doors.start()
         self._server = server

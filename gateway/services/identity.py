@@ -136,8 +136,17 @@ class IdentityService:
 
     def usable(self, caller: Caller) -> bool:
         """Whether a caller that was let in still may be here."""
+        now_ns = self._wall()
+        if caller.certified_until_ns is not None and now_ns >= caller.certified_until_ns:
+            return False
         token = self._tokens.get(caller.token_id)
-        return not caller.token_id or (token is not None and token.state(self._wall()) is TokenState.USABLE)
+        return not caller.token_id or (token is not None and token.state(now_ns) is TokenState.USABLE)
+
+    def is_same_holder(self, one: Caller, other: Caller) -> bool:
+        """Whether two tokens are one holder's: a strategy's; operators, who have none, by their certificate."""
+        if one.strategy_id or other.strategy_id:
+            return one.strategy_id == other.strategy_id
+        return self._tokens[one.token_id].certificate == self._tokens[other.token_id].certificate
 
     def has_usable_token(self) -> bool:
         """Whether anybody could come in."""
