@@ -17,7 +17,7 @@ ErrorReason in errors.proto that is never renamed:
     │   ├── TradingStopped    TradingHalted TradingReducing
     │   ├── OrderDenied       BuyingPowerExceeded ShortNotAllowed ReduceOnlyViolated AccountBlocked TokenCapExceeded
     │   └── OrderRejected
-    ├── ResourceExhausted     VenueRateLimited SlowConsumer TooManyStreams TooManyCalls
+    ├── ResourceExhausted     VenueRateLimited SlowConsumer TooManyStreams TooManyCalls TooManyFailures
     ├── OutOfRange            ResumeTokenCompacted
     └── Unavailable           VenueUnreachable JournalUnavailable Reconciling Draining
     OutcomeUnknown            not a refusal: the venue may have taken it. Never leaves the application room.
@@ -432,6 +432,12 @@ class TooManyStreams(ResourceExhausted):
 
 class TooManyCalls(ResourceExhausted):
     """The caller's own limit of calls."""
+
+
+class TooManyFailures(ResourceExhausted):
+    """Too many calls from one address showed no valid token; nobody knows whose, so nothing is said about a key."""
+
+    key = None
 
 
 class OutOfRange(GatewayError):

@@ -25,6 +25,7 @@ FAILURES_PER_MINUTE_MAX: Final = 10
 ADDRESSES_MAX: Final = 4_096
 """Remembered at once; the one that began first makes room."""
 
+_TOO_MANY: Final = "too many calls from this address showed no valid token; one that does is let in at any time"
 _MINUTE_S: Final = 60.0
 _IPV6_PREFIX: Final = 64
 """One subscriber has that many addresses of their own."""
@@ -72,7 +73,7 @@ class Strangers:
             record.is_refused, record.since_s = True, now_s
             _log.warning("authentication_failures", address=str(address), failures=record.failures)
         self._on_refused(address)
-        return TooManyFailures(retry_after_ms=round((record.since_s + _MINUTE_S - now_s) * 1_000))
+        return TooManyFailures(_TOO_MANY, retry_after_ms=round((record.since_s + _MINUTE_S - now_s) * 1_000))
 
     def _record(self, address: IPAddress, now_s: float) -> _Record:
         place = address if isinstance(address, IPv4Address) else IPv6Network((address, _IPV6_PREFIX), strict=False)
