@@ -229,6 +229,15 @@ def test_operators_see_and_end_every_order_and_trade_none(door: Door) -> None:
     assert [result.order_id for result in canceled.results] == [order.order_id]
 
 
+def test_the_account_number_is_masked_for_all_but_those_who_may_see_it(door: Door) -> None:
+    """It names a person's account at the broker; a strategy that reads its cash has no use for it."""
+    narrow, wide = frozenset({Scope.ACCOUNT_READ}), frozenset({Scope.ACCOUNT_READ, Scope.ACCOUNT_READ_SENSITIVE})
+    seen = [
+        door.wire(door.mint(scopes=scopes)).call("GetAccount", b"").account.account_number for scopes in (narrow, wide)
+    ]
+    assert seen == ["*****TOR1", "EMULATOR1"]
+
+
 @produces("SYMBOL_NOT_ALLOWED")
 def test_a_token_may_trade_its_symbols_alone(door: Door) -> None:
     """Nothing is stored, so the key is free; what it holds already is still its own to ask for."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from gateway.domain.errors import PositionNotFound
 from gateway.domain.models.account import Position
+from gateway.domain.models.identity import Scope
 from gateway.domain.types import CallContext
 from gateway.servicers.identity import call_context
 from gateway.servicers.wire import account as wire
@@ -32,8 +33,10 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
         """The account."""
-        account = await self._accounts.get_account(call_context(), wire.staleness_from_proto(request))
-        return pb.GetAccountResponse(account=wire.account_to_proto(account))
+        call = call_context()
+        account = await self._accounts.get_account(call, wire.staleness_from_proto(request))
+        is_whole = Scope.ACCOUNT_READ_SENSITIVE in call.caller.scopes
+        return pb.GetAccountResponse(account=wire.account_to_proto(account, shows_number=is_whole))
 
     async def ListPositions(self, request: pb.ListPositionsRequest, context: Any) -> pb.ListPositionsResponse:
         """All positions."""

