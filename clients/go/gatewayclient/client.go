@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 
@@ -45,14 +46,38 @@ type Client struct {
 	Simulation pb.SimulationServiceClient
 
 	connection *grpc.ClientConn
+	bearer     *bearer
 }
 
-// Dial prepares a connection; it is opened at the first call. An empty target is GATEWAY_TARGET, else
-// DefaultTarget. Options are applied last: grpc.WithTransportCredentials replaces the plain connection.
+// Dial prepares a connection; it is opened at the first call. An empty target is GATEWAY_TARGET, else DefaultTarget.
+// Token and TLS come from the environment: see Access. Options are applied last: grpc.WithTransportCredentials
+// replaces the TLS, or the plain connection, that the environment asks for.
 func Dial(target string, options ...grpc.DialOption) (*Client, error) {
+	return DialWith(Access{}, target, options...)
+}
+
+// DialWith is Dial with token and TLS given; what they leave empty comes from the environment. It is ErrAccess when they
+// cannot be used, or when a token would go over the network for all to read.
+func DialWith(access Access, target string, options ...grpc.DialOption) (*Client, error) {
 	target = cmp.Or(target, os.Getenv(TargetVariable), DefaultTarget)
-	connection, err := grpc.NewClient(target, append(dialOptions(), options...)...)
+	access, err := access.resolved()
 	if err != nil {
+		return nil, err
+	}
+	transport, err := access.transport()
+	if err != nil {
+		return nil, err
+	}
+	token, err := newBearer(access, isLocal(target))
+	if err != nil {
+		return nil, err
+	}
+	connection, err := grpc.NewClient(target, append(dialOptions(transport, token), options...)...)
+	if err != nil {
+		if token != nil && transport == nil && !token.isLocal {
+			return nil, refused("a token is not sent in plain text beyond this machine, and %s is beyond it: say whose "+
+				"certificates to trust (Access.TLSCA or %s: a file, or the word %s)", target, TLSCAVariable, SystemCA)
+		}
 		return nil, err
 	}
 	return &Client{
@@ -63,6 +88,7 @@ func Dial(target string, options ...grpc.DialOption) (*Client, error) {
 		Risk:       pb.NewRiskServiceClient(connection),
 		Simulation: pb.NewSimulationServiceClient(connection),
 		connection: connection,
+		bearer:     token,
 	}, nil
 }
 
@@ -71,16 +97,23 @@ func (c *Client) Close() error {
 	return c.connection.Close()
 }
 
-func dialOptions() []grpc.DialOption {
-	return []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+func dialOptions(transport credentials.TransportCredentials, token *bearer) []grpc.DialOption {
+	if transport == nil {
+		transport = insecure.NewCredentials()
+	}
+	options := []grpc.DialOption{
+		grpc.WithTransportCredentials(transport),
 		grpc.WithStaticStreamWindowSize(windowBytes),
-		grpc.WithChainUnaryInterceptor(repeat),
+		grpc.WithChainUnaryInterceptor(repeat(token)),
 		grpc.WithDisableServiceConfig(), // nobody but repeat decides what is tried again
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: keepaliveInterval, Timeout: keepaliveTimeout}),
 		// Orders do not travel through a proxy that an environment variable happens to name.
 		grpc.WithNoProxy(),
 	}
+	if token != nil {
+		options = append(options, grpc.WithPerRPCCredentials(token))
+	}
+	return options
 }
 
 // NewKey makes a client_order_id that nobody has used. Make one for each intent, keep it where a crash cannot

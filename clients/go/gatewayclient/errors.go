@@ -3,7 +3,6 @@ package gatewayclient
 import (
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -12,10 +11,6 @@ import (
 )
 
 const errorDomain = "trading-gateway"
-
-// dialing comes before the reason in what gRPC says when nothing listens. Words of a later version that differ are shown
-// as they are.
-const dialing = "Error while dialing: "
 
 // What an error says about the client_order_id of the call.
 const (
@@ -76,8 +71,8 @@ func Decode(err error) *Error {
 			result.RetryAfter = detail.GetRetryDelay().AsDuration()
 		}
 	}
-	if _, reason, found := strings.Cut(result.Message, dialing); found && result.Reason == "" {
-		result.Message = "no gateway answers (" + strings.TrimSuffix(reason, `"`) + "): is it running?"
+	if result.Reason == "" {
+		result.Message = plain(result.Message)
 	}
 	result.OutcomeUnknown = result.Ambiguous() && result.Key == ""
 	return result

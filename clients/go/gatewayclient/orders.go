@@ -52,6 +52,7 @@ func (c *Client) OrderUpdates(
 	return func(yield func(*pb.StreamOrderUpdatesResponse, error) bool) {
 		book := newBook(request, observers)
 		for failures := 0; ; failures++ {
+			ctx, shown := noting(ctx)
 			err := c.follow(ctx, book, func(update *pb.StreamOrderUpdatesResponse) bool {
 				failures = 0
 				return yield(update, nil)
@@ -59,7 +60,8 @@ func (c *Client) OrderUpdates(
 			if err == nil { // the caller has left
 				return
 			}
-			if !book.survives(err) || failures >= reconnectsMax || !pause(ctx, failures, Decode(err)) {
+			survives := book.survives(err) || c.bearer.wasReplaced(err, *shown)
+			if !survives || failures >= reconnectsMax || !pause(ctx, failures, Decode(err)) {
 				yield(nil, err)
 				return
 			}

@@ -26,6 +26,7 @@ func (c *Client) Quotes(
 	return func(yield func(*pb.StreamQuotesResponse, error) bool) {
 		var last *timestamppb.Timestamp // when the batch before was sent
 		for failures := 0; ; failures++ {
+			ctx, shown := noting(ctx)
 			err := c.followQuotes(ctx, request, func(batch *pb.StreamQuotesResponse) bool {
 				failures = 0
 				if batch.GetBatchSequence() == 1 && last != nil {
@@ -38,7 +39,7 @@ func (c *Client) Quotes(
 				return
 			}
 			failure := Decode(err)
-			lost := failure.Ambiguous() || failure.Reason == "SLOW_CONSUMER"
+			lost := failure.Ambiguous() || failure.Reason == "SLOW_CONSUMER" || c.bearer.wasReplaced(err, *shown)
 			if errors.Is(err, ErrSequenceGap) || !lost || failures >= reconnectsMax || !pause(ctx, failures, failure) {
 				yield(nil, err)
 				return

@@ -34,20 +34,30 @@ const (
 )
 
 // repeat carries out a unary call: after an ambiguous error it asks the same again, key and valid_until included, with
-// growing pauses, and never less than the gateway asks for. Definite errors are the caller's to judge.
-func repeat(
-	ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
-	invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+// growing pauses, and never less than the gateway asks for. Definite errors are the caller's to judge; only a call whose
+// token was rotated is made again with the new one, for it did nothing.
+func repeat(token *bearer) grpc.UnaryClientInterceptor {
+	return func(
+		ctx context.Context, method string, request, reply any, connection *grpc.ClientConn,
+		invoke grpc.UnaryInvoker, options ...grpc.CallOption,
+	) error {
+		return repeated(ctx, token, method, request, func(ctx context.Context, request any) error {
+			return invoke(ctx, method, request, reply, connection, options...)
+		})
+	}
+}
+
+func repeated(
+	ctx context.Context, token *bearer, method string, request any, invoke func(context.Context, any) error,
 ) error {
 	wait := asked(request)
 	ctx, cancel := context.WithTimeout(ctx, callTimeout+wait)
 	defer cancel()
 	request, validUntil := dated(request, time.Now(), remaining(ctx))
+	ctx, shown := noting(ctx)
 	mayHaveArrived := false
 	for attempt := 1; ; attempt++ {
-		err := try(ctx, method, wait, func(ctx context.Context) error {
-			return invoke(ctx, method, request, reply, connection, options...)
-		})
+		err := try(ctx, method, wait, func(ctx context.Context) error { return invoke(ctx, request) })
 		if err == nil {
 			return nil
 		}
@@ -56,6 +66,9 @@ func repeat(
 		mayHaveArrived = mayHaveArrived || failure.OutcomeUnknown
 		if mayHaveArrived && failure.Key != KeySpent && failure.Key != KeyTaken {
 			failure.MayArriveUntil = validUntil
+		}
+		if attempt < attemptsMax && token.wasReplaced(err, *shown) {
+			continue
 		}
 		if !failure.Ambiguous() || !isRepeatable(method, request) || attempt == attemptsMax || !pause(ctx, attempt-1, failure) {
 			return failure
