@@ -71,6 +71,14 @@ def serve(
     venue: Annotated[str | None, typer.Option(help="emulator (default), paper or live.")] = None,
     venue_url: Annotated[str | None, typer.Option(help="An emulator that runs by itself.")] = None,
     data_dir: DataDir = None,
+    authentication: Annotated[
+        str | None, typer.Option(help="auto (default: tokens, but not for the emulator on loopback), required or off.")
+    ] = None,
+    tls_cert: Annotated[Path | None, typer.Option(help="The server's certificate and its chain, PEM.")] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its private key, PEM, not encrypted.")] = None,
+    tls_client_ca: Annotated[
+        Path | None, typer.Option(help="Who signs clients' certificates; then every client must show one.")
+    ] = None,
     seed: Seed = None,
     session: Session = None,
     tape: Tape = None,
@@ -83,7 +91,16 @@ def serve(
     """Serve the gateway. With the venue 'emulator' it starts one as a child and ends it with itself."""
     from gateway.cli import serve as command
 
-    settings = {"listen": listen, "venue": venue, "venue_url": venue_url, "data_dir": data_dir}
+    settings = {
+        "listen": listen,
+        "venue": venue,
+        "venue_url": venue_url,
+        "data_dir": data_dir,
+        "authentication": authentication,
+        "tls_cert": tls_cert,
+        "tls_key": tls_key,
+        "tls_client_ca": tls_client_ca,
+    }
     emulator_options = _given(
         seed=seed,
         session=session,

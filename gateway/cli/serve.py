@@ -33,7 +33,10 @@ from gateway.domain.types import Venue
 from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.infrastructure.persistence.schema import DatabaseRefused
 from gateway.infrastructure.start_record import StartRecord
-from gateway.servicers.addresses import ServerRefused, check_free, loopback_addresses
+from gateway.servicers.addresses import ServerRefused, check_free, numeric_addresses
+from gateway.servicers.certificates import CertificateRefused
+from gateway.servicers.exposure import ExposureRefused, check_exposure, is_token_required
+from gateway.servicers.tls import CertificateFiles, load
 from gateway.telemetry import configure_logging
 from trading_gateway.access import VARIABLES
 from trading_gateway.transport import TARGET_VARIABLE
@@ -45,12 +48,19 @@ EXIT_CONFIG: Final = 78
 """sysexits.h EX_CONFIG: what was asked for is not allowed; starting again does not help."""
 
 _LIVE_REFUSAL: Final = (
-    "--venue live is refused: this build has no identities, no TLS and no risk limits.\n"
-    "Use --venue paper to rehearse with real market data."
+    "--venue live is refused: this build has no risk limits.\nUse --venue paper to rehearse with real market data."
 )
 _PAPER_WARNING: Final = (
     "paper without --data-dir: a restart of this gateway forgets the replies to earlier keys and the resume tokens of\n"
     "order streams; orders themselves are found again at the venue."
+)
+_NOBODY: Final = (
+    "{listen} takes a token with every call, and {where}: nobody could come in. Mint one, and start again:\n"
+    "  .venv/bin/trading-gateway token mint --role operator --venue {venue} --data-dir {folder}"
+)
+_NO_FOLDER: Final = (
+    "\nTokens live in the data directory: start with --data-dir {folder}. On loopback alone, --authentication off does"
+    " without them."
 )
 CRASHED_STARTS_MAX: Final = 3
 """So many starts in a minute that end without a word before they serve are a loop: the next one begins HALTED."""
@@ -77,7 +87,7 @@ def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
     try:
         settings = read_settings(flags)
         check_venue(settings, emulator_options)
-        check_address(settings.listen)
+        check_reach(settings)
         with data_directory(settings.data_dir) as folder:
             return run(_run(settings, folder, emulator_options))
     except Refused as refusal:
@@ -115,16 +125,32 @@ def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None
             typer.echo(_PAPER_WARNING, err=True)
 
 
-def check_address(listen: str) -> None:
-    """Refuse an address that will not be served, before an emulator is started for it."""
+def check_reach(settings: Settings) -> None:
+    """Refuse an address that will not be served, or not so, before an emulator is started for it."""
+    listen = settings.listen
     try:
-        addresses = loopback_addresses(listen)
-    except ServerRefused as error:
+        addresses = numeric_addresses(listen)
+        files = CertificateFiles.of(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
+        needs_token = is_token_required(settings.authentication, settings.venue, addresses)
+        check_exposure(addresses, listen=listen, has_tls=files is not None, is_token_required=needs_token)
+        if files is not None:
+            load(files, time.time_ns())
+    except (ServerRefused, CertificateRefused) as error:
         raise Refused(f"cannot serve on {listen}: {error}") from None
+    if needs_token and settings.data_dir is None:
+        raise Refused(nobody_text(settings))
     try:
         check_free(addresses, listen)
     except ServerRefused as error:  # it may be free the next time
         raise Refused(f"cannot serve on {listen}: {error}", code=1) from None
+
+
+def nobody_text(settings: Settings) -> str:
+    """That tokens are required, that there are none, and how to have one."""
+    folder = settings.data_dir or Path("data")
+    where = f"{folder} has none that is usable" if settings.data_dir else "there is no data directory to keep any"
+    text = _NOBODY.format(listen=settings.listen, where=where, folder=folder, venue=settings.venue)
+    return text if settings.data_dir else text + _NO_FOLDER.format(folder=folder)
 
 
 @contextmanager
@@ -184,6 +210,10 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
                 raise Refused(str(error), code=1) from None
         try:
             gateway = Gateway(settings)
+            if gateway.is_shut:
+                start.settle()
+                await gateway.stop()
+                raise Refused(nobody_text(settings))
             killer.arm(gateway)
             if start.crashed_before >= CRASHED_STARTS_MAX:
                 await _halt(gateway, start.crashed_before)
@@ -191,6 +221,9 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
         except (DatabaseRefused, ReplayFailed, WrongAccount) as error:
             start.settle()
             raise Refused(f"--data-dir {folder}: {error}") from None
+        except (ExposureRefused, CertificateRefused) as error:
+            start.settle()
+            raise Refused(f"cannot serve on {settings.listen}: {error}") from None
         except OSError as error:
             start.settle()
             raise Refused(f"cannot serve on {settings.listen}: {error}", code=1) from None
@@ -200,6 +233,8 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
         start.settle()
         stack.push_async_callback(gateway.stop)
         stack.callback(killer.note_ending)
+        if settings.tls_cert is not None:
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, gateway.reload_certificates)
         settle_collector()
         _announce(settings, address, folder, embedded=emulator is not None)
         return await _until_stopped(stop, emulator)
@@ -240,9 +275,10 @@ def _announce(settings: Settings, address: str, folder: Path, *, embedded: bool)
     where = f"{settings.venue} at {settings.venue_url}" if settings.venue_url else str(settings.venue)
     typer.echo(f"trading-gateway: venue {where}{' (started here)' if embedded else ''}, serving on {address}")
     typer.echo("Try, in another terminal:")
-    typer.echo(f"  grpcurl -plaintext {address} list")
+    shown = _grpcurl_options(settings, address)
+    typer.echo(f"  grpcurl {shown} {address} list")
     typer.echo(
-        f"""  grpcurl -plaintext -d '{{"symbols": ["AAPL", "MSFT"]}}' {address} """
+        f"""  grpcurl {shown} -d '{{"symbols": ["AAPL", "MSFT"]}}' {address} """
         "trading_gateway.v1.MarketDataService/StreamQuotes"
     )
     elsewhere = "" if address == DEFAULT_TARGET else f" --target {address}"
@@ -251,3 +287,13 @@ def _announce(settings: Settings, address: str, folder: Path, *, embedded: bool)
     typer.echo(
         f"  .venv/bin/trading-gateway kill{elsewhere}  |  kill -USR1 {os.getpid()}  |  touch {folder / KILL_FILE}"
     )
+
+
+def _grpcurl_options(settings: Settings, address: str) -> str:
+    """What grpcurl must be told of TLS and tokens; with the shell's own variables, for nothing secret is printed."""
+    options = ["-plaintext"] if settings.tls_cert is None else ["-cacert ca.pem"]
+    if settings.tls_client_ca is not None:
+        options.append("-cert client.pem -key client.key")
+    if is_token_required(settings.authentication, settings.venue, numeric_addresses(address)):
+        options.append('-H "authorization: Bearer $GATEWAY_TOKEN"')
+    return " ".join(options)
