@@ -28,6 +28,9 @@ class Settings(BaseSettings):
     authentication: Authentication = Authentication.AUTO
     """Whether a call needs a token. `auto`: it does, but not for the emulator on loopback; `required`: always; `off`:
     never, on loopback alone. A token that is shown is verified, and binds, in each of them."""
+    authentication_failures_per_minute: int = Field(default=10, ge=0, le=100_000)
+    """Calls of one address that may fail to show a valid token; more are RESOURCE_EXHAUSTED for a minute, and recorded.
+    Valid tokens are let in all the while. 0: nobody counts."""
     tls_cert: Path | None = None
     """The server's certificate and what stands between it and its authority, as PEM; none: plain text."""
     tls_key: Path | None = None

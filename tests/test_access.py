@@ -12,7 +12,9 @@ import pytest
 from google.protobuf.message import Message
 
 from gateway.domain.models.identity import EVERY_SCOPE, OPERATOR_SCOPES, Scope
+from gateway.infrastructure.persistence.stores import Stores
 from gateway.servicers.permissions import METHODS as RULES, Access
+from gateway.services.audit import AuditService
 from gateway.services.identity import Grant, IdentityService, Minted
 from tests.bad_requests import Code, close, spec, submit
 from tests.gateway_host import GatewayHost
@@ -29,8 +31,12 @@ WAIT_S = 5.0
 class Door:
     """One gateway that wants tokens, and whoever comes to it."""
 
-    def __init__(self, start_gateway: GatewayHost, authentication: str = "required") -> None:
-        self.gateway = start_gateway(authentication=authentication)
+    def __init__(
+        self, start_gateway: GatewayHost, authentication: str = "required", failures_per_minute: int = 0
+    ) -> None:
+        self.gateway = start_gateway(
+            authentication=authentication, authentication_failures_per_minute=failures_per_minute
+        )
         self._identity: IdentityService = self.gateway.gateway.injector.get(IdentityService)
         self._wires: list[Wire] = []
 
@@ -135,6 +141,24 @@ def test_a_token_is_shown_in_one_way_alone(door: Door, headers: tuple[tuple[str,
     wire.close()
     assert said(refusal) == (Code.UNAUTHENTICATED, "TOKEN_INVALID", "")
     assert secret not in refusal.message + str(refusal.metadata)
+
+
+def test_an_address_that_fails_too_often_hears_so_and_a_valid_token_never_does(start_gateway: GatewayHost) -> None:
+    door = Door(start_gateway, failures_per_minute=10)
+    known, stranger = door.wire(door.mint()), door.wire(None)
+    guesses = [stranger.refusal("ListOrders", b"") for _ in range(14)]
+    assert [said(one)[:2] for one in guesses[:10]] == [(Code.UNAUTHENTICATED, "TOKEN_INVALID")] * 10
+    assert [said(one) for one in guesses[10:]] == [(Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", "")] * 4
+    assert said(stranger.refusal("SubmitOrder", submit())) == (Code.RESOURCE_EXHAUSTED, "TOO_MANY_CALLS", "")
+    stream = stranger.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest())
+    assert stranger.stream_refusal(stream).reason == "TOO_MANY_CALLS"
+    assert met(known, "ListOrders") is None
+    assert Stage(door.gateway, is_warm=False).is_healthy()
+    audit = door.gateway.gateway.injector.get(AuditService)
+    door.gateway.call(audit.write_notes())
+    told = [record.entry for record in door.gateway.gateway.injector.get(Stores).audit.read()]
+    assert ("127.0.0.1", "TOO_MANY_CALLS") in {(entry.actor, entry.outcome) for entry in told}
+    door.close()
 
 
 @produces("TOKEN_EXPIRED")

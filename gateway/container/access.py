@@ -8,13 +8,16 @@ from injector import Module, provider, singleton
 
 from gateway.config import Settings
 from gateway.container.settings import Clocks
+from gateway.domain.errors import TooManyFailures
 from gateway.domain.models.audit import AuditAction
+from gateway.domain.models.identity import IPAddress
 from gateway.domain.types import NANOS_PER_SECOND
 from gateway.infrastructure.persistence.stores import Stores
 from gateway.servicers.addresses import numeric_addresses
 from gateway.servicers.exposure import is_token_required
 from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.operations import OperationsServicer
+from gateway.servicers.strangers import Strangers
 from gateway.servicers.tls import CertificateFiles, Certificates, Transport
 from gateway.services.audit import GATEWAY, AuditService
 from gateway.services.identity import IdentityService
@@ -44,13 +47,20 @@ class AccessModule(Module):
 
     @provider
     @singleton
-    def doorkeeper(self, identity: IdentityService, settings: Settings) -> Doorkeeper:
+    def doorkeeper(
+        self, identity: IdentityService, settings: Settings, audit: AuditService, clocks: Clocks
+    ) -> Doorkeeper:
         """Knows who calls."""
+
+        def tell(address: IPAddress) -> None:
+            audit.count_refusal(str(address), AuditAction.AUTHENTICATION_FAIL, "", TooManyFailures.reason)
+
         addresses = numeric_addresses(settings.listen)
         return Doorkeeper(
             identity,
             is_required=is_token_required(settings.authentication, settings.venue, addresses),
             reads_certificates=settings.tls_client_ca is not None,
+            strangers=Strangers(settings.authentication_failures_per_minute, clocks.monotonic, tell),
         )
 
     @provider

@@ -16,10 +16,11 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import unquote
 
-from gateway.domain.errors import TokenExpired, TokenInvalid
+from gateway.domain.errors import TokenExpired, TokenInvalid, Unauthenticated
 from gateway.domain.models.identity import IPAddress
 from gateway.domain.types import CallContext, Caller
 from gateway.servicers.certificates import CertificateRefused, read_certificates, validity
+from gateway.servicers.strangers import Strangers
 from gateway.services.identity import IdentityService
 
 LOCAL: Final = Caller()
@@ -50,12 +51,19 @@ class Doorkeeper:
         identity: Knows tokens; None: nobody has one.
         is_required: Who shows neither token nor certificate is refused.
         reads_certificates: The server asks clients for certificates.
+        strangers: Counts those who are refused.
     """
 
     def __init__(
-        self, identity: IdentityService | None = None, *, is_required: bool = False, reads_certificates: bool = False
+        self,
+        identity: IdentityService | None = None,
+        *,
+        is_required: bool = False,
+        reads_certificates: bool = False,
+        strangers: Strangers | None = None,
     ) -> None:
         self._identity = identity
+        self._strangers = strangers or Strangers()
         self.is_required = is_required
         self._cards = _CardReader() if reads_certificates else None
 
@@ -64,8 +72,15 @@ class Doorkeeper:
 
         Raises:
             Unauthenticated: Nobody whom we know.
+            TooManyFailures: That, and it was so too often from this address.
             NetworkNotAllowed: The token may not be used from there.
         """
+        try:
+            return self._identified(metadata, context)
+        except Unauthenticated as refusal:
+            raise self._strangers.answer(peer_address(context.peer()), refusal) from None
+
+    def _identified(self, metadata: Metadata, context: Any) -> Caller:
         shown = [value for name, value in metadata if name == AUTHORIZATION_HEADER]
         card = self._cards.read(context) if self._cards is not None else _NO_CARD
         if not shown and not card.uris:

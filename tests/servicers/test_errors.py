@@ -13,6 +13,7 @@ from gateway.domain.errors import (
     InvalidRequest,
     KeyFate,
     OrderDenied,
+    TooManyFailures,
     Unauthenticated,
     Unreadable,
 )
@@ -50,7 +51,7 @@ def test_every_refusal_has_a_code_and_a_reason_of_the_contract(error_class: type
     status = error_to_proto(error, carries_key=True)
     assert status.code == code_of(error).value[0] != 0
     # A key that cannot be read, or a caller whom nobody knows: nothing is said about the key.
-    assert isinstance(error.key, KeyFate) or issubclass(error_class, Unreadable | Unauthenticated)
+    assert isinstance(error.key, KeyFate) or issubclass(error_class, Unreadable | Unauthenticated | TooManyFailures)
 
 
 @pytest.mark.parametrize("error_class", LEAVES, ids=lambda error_class: error_class.__name__)
