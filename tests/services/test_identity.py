@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import sys
+from contextlib import suppress
 from ipaddress import ip_address, ip_network
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -113,6 +117,47 @@ async def test_every_wrong_secret_is_refused_in_the_same_words(identity: Identit
             identity.verify(header, home)
         words.add((refused.value.message, refused.value.reason, refused.value.key))
     assert len(words) == 1
+
+
+async def wrong_secrets(identity: IdentityService, wall: Wall) -> dict[str, str]:
+    """Headers of everybody who guesses, well formed; whoever has no right secret must not learn which one he is."""
+    usable, revoked, expired = [await identity.mint(TRADER, ttl_ms=ttl) for ttl in (90 * MS_PER_DAY, MS_PER_DAY, 1)]
+    await identity.revoke(revoked.token.token_id)
+    wall.pass_ms(2)
+
+    def guess(minted: Minted) -> str:
+        return f"Bearer {minted.secret[:-43]}{'A' * 43}"
+
+    right = usable.secret
+    return {
+        "unknown id": f"Bearer gw_emu_00000000_{'A' * 43}",
+        "wrong from the first character": guess(usable),
+        "wrong in the last character": f"Bearer {right[:-1]}{'A' if right[-1] != 'A' else 'B'}",
+        "revoked": guess(revoked),
+        "expired": guess(expired),
+    }
+
+
+async def test_who_guesses_cannot_tell_from_the_work_what_was_wrong(identity: IdentityService, wall: Wall) -> None:
+    """Not by time, which a test cannot hold, but by what is called: the same functions, in the same order."""
+    traces = {}
+    for name, header in (await wrong_secrets(identity, wall)).items():
+        calls: list[str] = []
+
+        def note(frame: FrameType, event: str, argument: Any, calls: list[str] = calls) -> None:
+            if event in {"call", "c_call"}:
+                calls.append(frame.f_code.co_qualname if event == "call" else argument.__qualname__)
+
+        sys.setprofile(note)
+        try:
+            with suppress(TokenInvalid):
+                identity.verify(header, home)
+        finally:
+            sys.setprofile(None)
+        traces[name] = calls
+    assert len({tuple(calls) for calls in traces.values()}) == 1, traces
+    (work, *_) = traces.values()
+    assert [work.count(name) for name in ("openssl_sha256", "compare_digest")] == [1, 1], work
 
 
 async def test_a_token_of_another_venue_opens_nothing(store: FailingStore, wall: Wall) -> None:
