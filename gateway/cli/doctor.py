@@ -10,12 +10,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import socket
+import sqlite3
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from contextlib import closing
+from dataclasses import asdict
 from datetime import datetime
 from pathlib import Path
 from typing import Final
@@ -24,32 +25,32 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from gateway.cli.connection import access, open_channel
+from gateway.cli.doctor_reach import Finding, access_findings, connection_finding, denial_finding
 from gateway.cli.serve import Refused, read_settings
 from gateway.config import Settings
+from gateway.domain.models.identity import TokenState
 from gateway.domain.types import Venue
+from gateway.infrastructure.persistence.database import FILE_NAME
+from gateway.infrastructure.persistence.identity_store import read_tokens
 from gateway.servicers.addresses import ServerRefused, numeric_addresses
 from gateway.servicers.certificates import CertificateRefused, instant_text
 from gateway.servicers.exposure import check_exposure, is_token_required
 from gateway.servicers.tls import CertificateFiles, load, nearness
+from trading_gateway.access import Access, AccessRefused
+from trading_gateway.errors import GatewayError
 from trading_gateway.v1 import account_pb2, account_pb2_grpc, reference_pb2, reference_pb2_grpc
 
 _TIMEOUT_S: Final = 5.0
 _SKEW_MAX_MS: Final = 1_000
 """Beyond it, valid_until and staleness mean something else here than at the venue."""
 _ANSWER_BYTES_MAX: Final = 65_536
+_NUMBER_SHOWN: Final = 4
+"""Characters of the account number."""
 
 _REFUSED: Final = ("refuses the keys", "Look at the keys: they are another account's, or were revoked.")
 _VERDICTS: Final = {200: ("answers", ""), 401: _REFUSED, 403: _REFUSED}
 """What an answer to a question for the time says, by its HTTP status."""
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What one look found; `remedy` is empty when all is well."""
-
-    subject: str
-    state: str
-    remedy: str = ""
 
 
 def doctor(target: str, data_dir: Path | None, as_json: bool) -> int:
@@ -77,6 +78,7 @@ def _findings(target: str, data_dir: Path | None) -> Iterator[Finding]:
     yield _certificate_finding(settings)
     yield _keys_finding(settings)
     yield _data_dir_finding(data_dir or settings.data_dir)
+    yield _tokens_finding(settings, data_dir or settings.data_dir)
     yield from _gateway_findings(target, settings)
 
 
@@ -136,32 +138,52 @@ def _data_dir_finding(folder: Path | None) -> Finding:
     return Finding("data directory", f"{folder} {'exists' if folder.exists() else 'will be made'}")
 
 
+def _tokens_finding(settings: Settings, folder: Path | None) -> Finding:
+    """Whether anybody could come in, where a token is needed."""
+    subject, file = "tokens", None if folder is None else folder / FILE_NAME
+    try:
+        addresses = numeric_addresses(settings.listen)
+    except ServerRefused:
+        return Finding(subject, "not looked at: see the address")
+    if not is_token_required(settings.authentication, settings.venue, addresses):
+        return Finding(subject, "none is needed: the emulator on loopback")
+    usable = 0
+    try:
+        if file is not None and file.is_file():
+            with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+                now_ns = time.time_ns()
+                usable = sum(token.state(now_ns) is TokenState.USABLE for token in read_tokens(connection))
+    except (sqlite3.Error, ValueError) as error:
+        return Finding(subject, f"cannot be read: {error}", "Restore a back-up of the data directory.")
+    mint = f"trading-gateway token mint --role operator --venue {settings.venue} --data-dir {folder or 'DIR'}"
+    return Finding(
+        subject, f"{usable} usable in {folder or 'no data directory'}", "" if usable else f"Make one: {mint}"
+    )
+
+
 def _gateway_findings(target: str, settings: Settings | None) -> Iterator[Finding]:
-    with grpc.insecure_channel(target) as channel:
+    try:
+        given = access()
+        yield from access_findings(given)
+        opened = open_channel(target, given)
+    except AccessRefused as refusal:
+        yield Finding("access", str(refusal), "Correct what is given: nothing was sent.")
+        return
+    with opened as channel:
         try:
             status = (
                 health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=_TIMEOUT_S).status
             )
         except grpc.RpcError as error:
-            yield _absence_finding(target, error.code().name)
+            yield connection_finding(target, given, error.code().name)
             if settings is not None:
                 yield from _venue_findings_without_gateway(settings)
             return
         serving = status == health_pb2.HealthCheckResponse.SERVING
         name = health_pb2.HealthCheckResponse.ServingStatus.Name(status)
         yield Finding("gateway", f"{target} says {name}", "" if serving else "Is it draining? Look at its log.")
-        yield _venue_finding(channel)
-        yield _clock_finding(channel)
-
-
-def _absence_finding(target: str, code: str) -> Finding:
-    host, _, port = target.rpartition(":")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), timeout=_TIMEOUT_S).close()
-    except (OSError, ValueError, OverflowError):
-        return Finding("gateway", f"nobody answers at {target} ({code})", "Start it: trading-gateway serve")
-    remedy = "Stop that program, or serve elsewhere: --listen 127.0.0.1:PORT."
-    return Finding("gateway", f"another program has {target}, and it is no gateway ({code})", remedy)
+        yield _venue_finding(channel, given)
+        yield _clock_finding(channel, given)
 
 
 def _venue_findings_without_gateway(settings: Settings) -> Iterator[Finding]:
@@ -219,27 +241,27 @@ def _ask(url: str, headers: Mapping[str, str]) -> tuple[int, bytes]:
             return error.code, b""
 
 
-def _venue_finding(channel: grpc.Channel) -> Finding:
+def _venue_finding(channel: grpc.Channel, given: Access) -> Finding:
     request = account_pb2.GetAccountRequest()
     request.max_staleness.FromSeconds(0)
     try:
         account = account_pb2_grpc.AccountServiceStub(channel).GetAccount(request, timeout=_TIMEOUT_S).account
     except grpc.RpcError as error:
-        remedy = "Look at the gateway's log; check the keys and the venue's address."
-        return Finding("venue", f"{error.code().name}: {error.details()}", remedy)
+        return denial_finding("venue", GatewayError.from_call(error), given)
     blocked = account.trading_blocked or account.account_blocked or account.trade_suspended_by_user
-    state = f"account {account.account_number} is {account.status}, equity {account.equity} {account.currency_code}"
+    number = account.account_number[-_NUMBER_SHOWN:]  # what a doctor says is pasted into mails
+    state = f"account *{number} is {account.status}, equity {account.equity} {account.currency_code}"
     return Finding("venue", state, "Trading is blocked at the venue: ask its support desk." if blocked else "")
 
 
-def _clock_finding(channel: grpc.Channel) -> Finding:
+def _clock_finding(channel: grpc.Channel, given: Access) -> Finding:
     before = time.time_ns()
     try:
         response = reference_pb2_grpc.ReferenceDataServiceStub(channel).GetMarketClock(
             reference_pb2.GetMarketClockRequest(), timeout=_TIMEOUT_S
         )
     except grpc.RpcError as error:
-        return Finding("clock", f"{error.code().name}: {error.details()}", "See the venue above.")
+        return denial_finding("clock", GatewayError.from_call(error), given)
     after = time.time_ns()
     venue = response.clock.time.ToNanoseconds()
     return _skew_finding(max(before - venue, venue - after, 0))

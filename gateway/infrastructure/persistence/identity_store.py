@@ -30,8 +30,7 @@ class SqliteIdentityStore:
 
     def all(self) -> Sequence[Token]:
         """Every token."""
-        rows = self._database.reader.execute(_READ)
-        return [_read(row) for row in rows]
+        return read_tokens(self._database.reader)
 
     async def put(self, tokens: Sequence[Token], forget: Sequence[str] = ()) -> None:
         """Keep these and forget others; see `IdentityStore.put`."""
@@ -59,6 +58,11 @@ class MemoryIdentities:
         for token_id in forget:
             self._tokens.pop(token_id, None)
         self._tokens.update({token.token_id: token for token in tokens})
+
+
+def read_tokens(connection: sqlite3.Connection) -> Sequence[Token]:
+    """Every token; also beside a gateway that runs."""
+    return [_read(row) for row in connection.execute(_READ)]
 
 
 def _row(token: Token) -> tuple[Any, ...]:

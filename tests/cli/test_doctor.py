@@ -1,0 +1,148 @@
+"""`doctor` on the way to a gateway: every refusal of a token or a certificate is named, with what to do."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway.domain.models.identity import Scope
+from gateway.services.identity import Grant, IdentityService
+from tests.certificates import Authority, Pair
+from tests.gateway_host import GatewayHost, RunningGateway
+from tests.test_access import Door
+from tests.test_serve import ask, finding
+
+READER = frozenset({Scope.ACCOUNT_READ, Scope.MARKET_DATA_READ})
+
+
+@pytest.fixture
+def door(start_gateway: GatewayHost) -> Iterator[Door]:
+    door = Door(start_gateway)
+    yield door
+    door.close()
+
+
+def test_tokens_that_do_not_pass(door: Door, tmp_path: Path) -> None:
+    narrow = frozenset({Scope.MARKET_DATA_READ})
+    expired = door.mint(scopes=READER, ttl_ms=1).secret
+    time.sleep(0.01)
+    cases = (
+        ("", "TOKEN_INVALID", "Show a token"),
+        ("gw_emu_00000000_" + "x" * 43, "TOKEN_INVALID", "was revoked"),
+        (expired, "TOKEN_EXPIRED", "token rotate"),
+        (door.mint(scopes=narrow).secret, "SCOPE_MISSING", "the scope account:read:"),
+    )
+    for secret, reason, remedy in cases:
+        done = ask("doctor", "--target", door.gateway.target, "--json", GATEWAY_TOKEN=secret)
+        found = finding(done, "venue")
+        assert (done.exit_code, reason in found["state"], remedy in found["remedy"]) == (1, True, True), done.stdout
+        assert not secret or secret not in done.output
+
+    file = tmp_path / "token"
+    file.write_text(door.mint(scopes=READER).secret)
+    file.chmod(0o600)
+    shown = ("doctor", "--target", door.gateway.target, "--json", "--token-file", str(file))
+    well = ask(*shown)
+    assert (well.exit_code, "for the venue emu" in finding(well, "token")["state"]) == (0, True), well.stdout
+    assert "EMULATOR1" not in well.stdout
+    file.chmod(0o644)
+    assert "chmod 600" in finding(ask(*shown), "token")["remedy"]
+    file.write_text("not-a-token")
+    assert "has no token" in finding(ask(*shown), "token")["state"]
+
+
+class Guarded:
+    """A gateway behind TLS, and what its clients need."""
+
+    def __init__(self, start: GatewayHost, folder: Path, *names: str, **options: Any) -> None:
+        self.folder = folder
+        self.authority = Authority()
+        self.ca = self._write("ca.pem", self.authority.certificate)
+        certificate, key = self.authority.sign(*names).write(folder)
+        if options.pop("asks", False):
+            options["tls_client_ca"] = self.ca
+        self.gateway: RunningGateway = start(tls_cert=certificate, tls_key=key, **options)
+
+    def _write(self, name: str, text: bytes) -> Path:
+        path = self.folder / name
+        path.write_bytes(text)
+        return path
+
+    def own(self, pair: Pair) -> dict[str, str]:
+        """The environment of a client with this certificate."""
+        certificate, key = pair.write(self.folder, "client")
+        return {
+            "GATEWAY_TLS_CA": str(self.ca),
+            "GATEWAY_TLS_CLIENT_CERT": str(certificate),
+            "GATEWAY_TLS_CLIENT_KEY": str(key),
+        }
+
+    def doctor(self, target: str = "", **extra: str) -> dict[str, str]:
+        """What it says of the gateway."""
+        return finding(ask("doctor", "--target", target or self.gateway.target, "--json", **extra), "gateway")
+
+
+def test_tls_that_does_not_match(start_gateway: GatewayHost, tmp_path: Path) -> None:
+    guarded = Guarded(start_gateway, tmp_path, "IP:127.0.0.1")
+    assert "SERVING" in guarded.doctor(GATEWAY_TLS_CA=str(guarded.ca))["state"]
+    plain = guarded.doctor()
+    assert ("serves TLS" in plain["state"], "GATEWAY_TLS_CA" in plain["remedy"]) == (True, True)
+    stranger = tmp_path / "other.pem"
+    stranger.write_bytes(Authority("Other CA").certificate)
+    assert "nobody whom this client trusts" in guarded.doctor(GATEWAY_TLS_CA=str(stranger))["state"]
+    other_name = guarded.doctor(
+        f"localhost:{guarded.gateway.target.rpartition(':')[2]}", GATEWAY_TLS_CA=str(guarded.ca)
+    )
+    assert "it names 127.0.0.1" in other_name["state"]
+    assert (
+        "holds no certificate"
+        in finding(ask("doctor", "--target", guarded.gateway.target, "--json", GATEWAY_TLS_CA=os.devnull), "access")[
+            "state"
+        ]
+    )
+
+
+def test_tls_to_a_gateway_that_speaks_plain_text(start_gateway: GatewayHost, tmp_path: Path) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Authority().certificate)
+    done = ask("doctor", "--target", start_gateway().target, "--json", "--tls-ca", str(ca))
+    assert "does not speak TLS" in finding(done, "gateway")["state"]
+
+
+def test_a_clients_own_certificate(start_gateway: GatewayHost, tmp_path: Path) -> None:
+    guarded = Guarded(start_gateway, tmp_path, "IP:127.0.0.1", asks=True, authentication="required")
+    none = guarded.doctor(GATEWAY_TLS_CA=str(guarded.ca))
+    momentum = "URI:spiffe://gateway/momentum"
+    assert "asks for a client's certificate" in none["state"]
+    assert "does not take this client" in guarded.doctor(**guarded.own(Authority("Other CA").sign(momentum)))["state"]
+    ended = guarded.own(guarded.authority.sign(momentum, begins_in_s=-7_200, ends_in_s=-3_600))
+    done = ask("doctor", "--target", guarded.gateway.target, "--json", **ended)
+    assert "expired on" in finding(done, "client cert")["state"]
+
+    identity: IdentityService = guarded.gateway.gateway.injector.get(IdentityService)
+    grant = Grant("momentum", READER, certificate="spiffe://gateway/momentum")
+    guarded.gateway.call(identity.mint(grant))
+    well = ask("doctor", "--target", guarded.gateway.target, "--json", **guarded.own(guarded.authority.sign(momentum)))
+    assert well.exit_code == 0, well.stdout
+    nobody = ask(
+        "doctor",
+        "--target",
+        guarded.gateway.target,
+        "--json",
+        **guarded.own(guarded.authority.sign("URI:spiffe://x/y")),
+    )
+    assert "TOKEN_INVALID" in finding(nobody, "venue")["state"]
+
+
+def test_a_set_up_that_nobody_could_come_into(tmp_path: Path) -> None:
+    wanted = {"GATEWAY_AUTHENTICATION": "required", "GATEWAY_DATA_DIR": str(tmp_path / "data")}
+    before = finding(ask("doctor", "--target", "127.0.0.1:1", "--json", **wanted), "tokens")
+    assert "token mint --role operator" in before["remedy"]
+    assert ask("token", "mint", "--role", "operator", "--data-dir", str(tmp_path / "data")).exit_code == 0
+    after = finding(ask("doctor", "--target", "127.0.0.1:1", "--json", **wanted), "tokens")
+    assert (after["state"].startswith("1 usable"), after["remedy"]) == (True, "")
