@@ -156,14 +156,15 @@ def test_every_deed_is_on_record_and_no_secret_is(door: Door, operator: Wire) ->
     door.gateway.call(audit.write_notes())
     records = list(injector.get(Stores).audit.read())
     deeds = [(record.entry.action.value, record.entry.subject, record.entry.outcome) for record in records]
-    assert deeds[-6:] == [
+    assert deeds[-7:] == [
         ("token_mint", "momentum", "asked"),
         ("token_mint", made.token.token_id, "ok"),
         ("token_rotate", made.token.token_id, "asked"),
         ("token_rotate", rotated.token.token_id, "ok"),
+        ("token_revoke", made.token.token_id, "asked"),
         ("token_revoke", made.token.token_id, "ok"),
         ("permission_deny", "/trading_gateway.v1.OperationsService/MintToken", "SCOPE_MISSING"),
     ]
-    assert {record.entry.actor for record in records[-6:-1]} == {records[-2].entry.actor}
+    assert {record.entry.actor for record in records[-7:-1]} == {records[-2].entry.actor}
     assert records[-1].entry.actor == f"momentum/{rotated.token.token_id}"
     assert not [record for record in records for secret in (made.secret, rotated.secret) if secret in str(record)]

@@ -55,9 +55,10 @@ def show(data_dir: Path, newest: int, *, as_json: bool) -> None:
         if as_json:
             typer.echo(orjson.dumps(facts))
         else:
-            detail = " ".join(f"{name}={text}" for name, text in record.entry.detail.items())
+            detail = " ".join(f"{name}={_plain(text)}" for name, text in record.entry.detail.items())
             columns = ("time", "actor", "action", "subject", "outcome")
-            typer.echo("  ".join([f"{record.sequence:>6}", *(facts[name] or "-" for name in columns), detail]).rstrip())
+            words = [f"{record.sequence:>6}", *(_plain(facts[name]) or "-" for name in columns), detail]
+            typer.echo("  ".join(words).rstrip())
 
 
 @contextmanager
@@ -73,6 +74,11 @@ def _opened(data_dir: Path) -> Iterator[sqlite3.Connection]:
         fail(f"the audit log of {data_dir} cannot be read: {error}")
     finally:
         connection.close()
+
+
+def _plain(text: str) -> str:
+    """Words of strangers, without what moves a terminal or ends a line."""
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _facts(record: AuditRecord) -> dict[str, Any]:

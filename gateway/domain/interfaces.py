@@ -324,6 +324,14 @@ class IdentityStore(Protocol):
         """
         ...
 
+    async def end(self, token: Token) -> None:
+        """Keep that a token has ended, if need be where the journal is not; durable on return.
+
+        Raises:
+            JournalUnavailable: It was not recorded: a restart would bring the token back.
+        """
+        ...
+
 
 class AuditLog(Protocol):
     """The append-only, chained record of who did what."""

@@ -9,7 +9,7 @@ which deeds may go on although nobody can write them down: those that stop somet
 from __future__ import annotations
 
 import asyncio
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -22,11 +22,12 @@ from gateway.domain.interfaces import AuditLog
 from gateway.domain.models.audit import AuditAction, AuditEntry
 from gateway.domain.models.identity import Token
 from gateway.domain.types import format_decimal
+from gateway.services.identity import Grant
 
 NOTES_MAX: Final = 1_000
 """Entries that wait for the disk; what comes beyond is counted."""
 REFUSED_KINDS_MAX: Final = 100
-"""Different refusals told apart within a minute; the others are one entry."""
+"""Different refusals of one kind of deed told apart within a minute; the others are one entry for each reason."""
 REFUSED_FLUSH_MS: Final = 60_000
 TEXT_CHARACTERS_MAX: Final = 200
 
@@ -60,6 +61,7 @@ class AuditService:
         self._notes: deque[AuditEntry] = deque()
         self._lost = 0
         self._refused: dict[_Refusal, int] = {}
+        self._kinds: Counter[AuditAction] = Counter()
         self._flush_at = monotonic() + REFUSED_FLUSH_MS / 1_000
         self._writing = asyncio.Lock()
 
@@ -97,9 +99,10 @@ class AuditService:
     def count_refusal(self, actor: str, action: AuditAction, subject: str, reason: str) -> None:
         """Tell of a refusal; the first of its kind is written soon, those of the next minute as a count."""
         kind = (actor[:TEXT_CHARACTERS_MAX], action, subject[:TEXT_CHARACTERS_MAX], reason)
-        if kind not in self._refused and len(self._refused) >= REFUSED_KINDS_MAX:
-            kind = (_EVERYBODY_ELSE, action, "", "")
+        if kind not in self._refused and self._kinds[action] >= REFUSED_KINDS_MAX:
+            kind = (_EVERYBODY_ELSE, action, "", reason)
         if kind not in self._refused:
+            self._kinds[action] += 1  # each has room of its own: a crowd of strangers hides no holder of a token
             self.note(kind[0], action, kind[2], outcome=reason)
         self._refused[kind] = self._refused.get(kind, -1) + 1
 
@@ -125,6 +128,7 @@ class AuditService:
             return
         self._flush_at = self._monotonic() + REFUSED_FLUSH_MS / 1_000
         refused, self._refused = self._refused, {}
+        self._kinds.clear()
         for (actor, action, subject, reason), more in refused.items():
             if more:
                 self.note(actor, action, subject, {"more_within_a_minute": str(more)}, outcome=reason)
@@ -149,13 +153,16 @@ class AuditService:
         return entries
 
     def _entry(self, actor: str, action: AuditAction, subject: str, detail: Facts | None, outcome: str) -> AuditEntry:
-        facts = {name: text[:TEXT_CHARACTERS_MAX] for name, text in (detail or {}).items()}
-        return AuditEntry(
-            self._wall(), actor[:TEXT_CHARACTERS_MAX], action, subject[:TEXT_CHARACTERS_MAX], outcome, facts
-        )
+        facts = {name: _cut(text) for name, text in (detail or {}).items()}
+        return AuditEntry(self._wall(), _cut(actor), action, _cut(subject), outcome, facts)
 
 
-def facts_of(token: Token) -> dict[str, str]:
+def _cut(text: str) -> str:
+    """What fits; that there was more shows."""
+    return text if len(text) <= TEXT_CHARACTERS_MAX else text[: TEXT_CHARACTERS_MAX - 1] + "…"
+
+
+def facts_of(token: Token | Grant) -> dict[str, str]:
     """What a token allows, for the log."""
     cap = token.max_order_notional
     return {

@@ -9,6 +9,7 @@ kept over a restart.
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import hashlib
 import hmac
@@ -45,6 +46,9 @@ TOKENS_MAX: Final = 10_000
 """Kept, ended ones included; the oldest ended ones make room."""
 
 AddressOf = Callable[[], IPAddress]
+
+NAMES_OF_NO_STRATEGY: Final = frozenset({"operator", "local", "gateway", "others", "public"})
+"""In the audit log these are who acts without a strategy."""
 
 _ID_BYTES: Final = 4
 _SECRET_BYTES: Final = 32
@@ -93,6 +97,8 @@ class IdentityService:
         self._callers: dict[str, Caller] = {}
         self._by_certificate: dict[str, str] = {}
         self._used: set[str] = set()
+        self._unkept: set[str] = set()
+        self._changing = asyncio.Lock()
         for token in store.all():
             self._keep(token)
 
@@ -188,12 +194,14 @@ class IdentityService:
             ResourceExhausted: There are as many as may be kept.
             JournalUnavailable: It could not be kept, and is not valid.
         """
-        violations = list(_violations_of(grant, self._by_certificate)) + list(_violations_of_ttl(ttl_ms))
-        if violations:
-            raise FieldInvalid.of(violations)
-        minted = self._minted(grant, ttl_ms)
-        await self._store.put((minted.token,), self._make_room())
-        self._keep(minted.token)
+        async with self._changing:
+            is_taken = self._is_certificate_taken(grant.certificate)
+            violations = [*_violations_of(grant, is_certificate_taken=is_taken), *_violations_of_ttl(ttl_ms)]
+            if violations:
+                raise FieldInvalid.of(violations)
+            minted = self._minted(grant, ttl_ms)
+            await self._store.put((minted.token,), self._make_room())
+            self._keep(minted.token)
         return minted
 
     async def rotate(self, token_id: str, overlap_ms: int = OVERLAP_DEFAULT_MS, ttl_ms: int = TTL_DEFAULT_MS) -> Minted:
@@ -204,20 +212,22 @@ class IdentityService:
             FieldInvalid: A duration is out of bounds.
             JournalUnavailable: Nothing changed.
         """
-        old = self._usable_token(token_id)
         violations = list(_violations_of_ttl(ttl_ms))
         if not 0 <= overlap_ms <= OVERLAP_MAX_MS:
             violations.append(FieldViolation("overlap", "must be 0 to 7 days"))
         if violations:
             raise FieldInvalid.of(violations)
-        minted = self._minted(
-            Grant(old.strategy_id, old.scopes, old.symbols, old.max_order_notional, old.networks, old.certificate),
-            ttl_ms,
-        )
-        ending = dataclasses.replace(old, revoke_time_ns=self._wall() + overlap_ms * NANOS_PER_MS)
-        await self._store.put((minted.token, ending), self._make_room())
-        self._keep(ending)
-        self._keep(minted.token)
+        async with self._changing:
+            old = self._usable_token(token_id)
+            minted = self._minted(
+                Grant(old.strategy_id, old.scopes, old.symbols, old.max_order_notional, old.networks, old.certificate),
+                ttl_ms,
+            )
+            ending = _ended(old, self._wall() + overlap_ms * NANOS_PER_MS)
+            await self._store.put((minted.token, ending), self._make_room())
+            # It may have been revoked meanwhile: the earlier end stands, and is on its way to the disk.
+            self._keep(_ended(self._tokens.get(token_id, old), ending.revoke_time_ns))
+            self._keep(minted.token)
         return minted
 
     async def revoke(self, token_id: str) -> Token:
@@ -231,20 +241,24 @@ class IdentityService:
         token = self._tokens.get(token_id)
         if token is None:
             raise ResourceNotFound("no such token", metadata=_RESOURCE)
-        if token.state(self._wall()) is TokenState.REVOKED:
+        ended = _ended(token, self._wall())
+        if ended is token and token_id not in self._unkept:
             return token
-        ended = dataclasses.replace(token, revoke_time_ns=self._wall())
         self._keep(ended)  # first: whoever leaked it is out, whatever the disk says
-        await self._store.put((ended,))
+        self._unkept.add(token_id)
+        async with self._changing:
+            await self._store.end(ended)
+        self._unkept.discard(token_id)
         return ended
 
     async def keep_uses(self) -> None:
         """Write down which tokens were used since the last time; what cannot be written is no loss."""
-        used = [self._tokens[token_id] for token_id in self._used if token_id in self._tokens]
-        self._used.clear()
-        if used:
-            with suppress(JournalUnavailable):
-                await self._store.put(used)
+        async with self._changing:  # else a change that is being written would be written over
+            used = [self._tokens[token_id] for token_id in self._used if token_id in self._tokens]
+            self._used.clear()
+            if used:
+                with suppress(JournalUnavailable):
+                    await self._store.put(used)
 
     async def run(self, sleep: Callable[[float], Awaitable[None]]) -> None:
         """Keep uses until canceled."""
@@ -317,7 +331,13 @@ class IdentityService:
             raise ResourceExhausted(f"{TOKENS_MAX} tokens are as many as may be kept: revoke some")
         oldest = min(ended, key=lambda token: token.create_time_ns)
         del self._tokens[oldest.token_id], self._callers[oldest.token_id]
+        if self._by_certificate.get(oldest.certificate) == oldest.token_id:
+            del self._by_certificate[oldest.certificate]
         return (oldest.token_id,)
+
+    def _is_certificate_taken(self, certificate: str) -> bool:
+        token = self._tokens.get(self._by_certificate.get(certificate, ""))
+        return token is not None and token.state(self._wall()) is TokenState.USABLE
 
 
 def _place(token: Token) -> tuple[int, str]:
@@ -335,12 +355,21 @@ def _caller_of(token: Token) -> Caller:
     )
 
 
-def _violations_of(grant: Grant, certificates: dict[str, str]) -> Iterable[FieldViolation]:
+def _ended(token: Token, end_ns: int | None) -> Token:
+    """The token with that end, or with the earlier one that it has."""
+    if token.revoke_time_ns is not None and (end_ns is None or token.revoke_time_ns <= end_ns):
+        return token
+    return dataclasses.replace(token, revoke_time_ns=end_ns)
+
+
+def _violations_of(grant: Grant, *, is_certificate_taken: bool) -> Iterable[FieldViolation]:
     if not grant.scopes:
         yield FieldViolation("scopes", "at least one is required")
     if not grant.strategy_id and not grant.scopes <= OPERATOR_SCOPES:
         yield FieldViolation("strategy_id", "is required: orders:read and orders:trade are a strategy's")
-    if grant.certificate and grant.certificate in certificates:
+    if grant.strategy_id in NAMES_OF_NO_STRATEGY:
+        yield FieldViolation("strategy_id", "is a name that the audit log has for others")
+    if is_certificate_taken:
         yield FieldViolation("certificate", "stands for another token already")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gateway.cli.app import app
-from gateway.infrastructure.persistence.database import FILE_NAME
+from gateway.domain.models.audit import AuditAction, AuditEntry
+from gateway.infrastructure.persistence.audit_log import SqliteAuditLog
+from gateway.infrastructure.persistence.database import FILE_NAME, Database
 from gateway.services.audit import AuditService
 from tests.bad_requests import submit
 from tests.gateway_host import GatewayHost
@@ -63,6 +66,19 @@ def test_the_log_tells_who_did_what_and_shows_a_change(start_gateway: GatewayHos
     code, printed = ran("verify", "--data-dir", str(tmp_path))
     assert code == 1
     assert "NOT INTACT: entry 2 is not what was recorded" in printed
+
+
+def test_words_of_strangers_move_no_terminal_and_make_no_line(tmp_path: Path) -> None:
+    async def write() -> None:
+        database = Database(tmp_path, 1, lambda: "00" * 16)
+        forged = AuditEntry(1, "x\x1b[2J", AuditAction.TRADING_STATE, "a\n     2  forged", "ok", {"reason": "é\u202e"})
+        await SqliteAuditLog(database).append([forged])
+        await database.close()
+
+    asyncio.run(write())
+    printed = ran("list", "--data-dir", str(tmp_path))[1]
+    assert printed.count("\n") == 1
+    assert "x\\x1b[2J  trading_state  a\\n     2  forged  ok  reason=é\\u202e" in printed
 
 
 def test_a_folder_without_a_log_is_named(tmp_path: Path) -> None:

@@ -10,10 +10,12 @@ import pytest
 
 from gateway.domain.errors import JournalUnavailable
 from gateway.domain.models.audit import AuditAction, AuditEntry, verify
+from gateway.domain.models.identity import Scope
 from gateway.infrastructure.persistence.audit_log import MemoryAuditLog, SqliteAuditLog, read_audit
 from gateway.infrastructure.persistence.database import Database
 from gateway.services import audit as subject
-from gateway.services.audit import AuditService
+from gateway.services.audit import AuditService, facts_of
+from gateway.services.identity import Grant
 
 MINT, DENY = AuditAction.TOKEN_MINT, AuditAction.PERMISSION_DENY
 
@@ -101,7 +103,18 @@ async def test_many_kinds_of_refusals_are_told_as_others(
     for number in range(50):
         audit.count_refusal(f"10.0.0.{number}", AuditAction.AUTHENTICATION_FAIL, "/Get", "TOKEN_INVALID")
     await audit.write_notes()
-    assert [record.entry.actor for record in log.read()] == ["10.0.0.0", "10.0.0.1", "10.0.0.2", "others"]
+    audit.count_refusal("momentum/1", DENY, "/Submit", "SCOPE_MISSING")  # whom strangers do not hide
+    await audit.write_notes()
+    actors = [record.entry.actor for record in log.read()]
+    assert actors == ["10.0.0.0", "10.0.0.1", "10.0.0.2", "others", "momentum/1"]
+
+
+async def test_a_text_that_is_too_long_shows_that_it_was_cut(audit: AuditService, log: FailingLog) -> None:
+    grant = Grant("momentum", frozenset({Scope.ORDERS_TRADE}), frozenset(f"A{number}" for number in range(1_000)))
+    await audit.record("operator/1", AuditAction.TOKEN_MINT, "momentum", facts_of(grant))
+    (record,) = log.read()
+    symbols = record.entry.detail["symbols"]
+    assert (len(symbols), symbols[-1]) == (subject.TEXT_CHARACTERS_MAX, "…")
 
 
 @pytest.fixture

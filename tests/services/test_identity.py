@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from ipaddress import ip_address, ip_network
 from types import FrameType
@@ -58,6 +60,24 @@ class FailingStore(MemoryIdentities):
         if self.is_failing:
             raise JournalUnavailable("the disk is full")
         await super().put(tokens, forget)  # type: ignore[arg-type]
+
+
+class SlowStore(MemoryIdentities):
+    """Writes when it may; what it was given then is what it writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.may_go = asyncio.Event()
+        self.may_go.set()
+        self.is_asked = asyncio.Event()
+        self._writing = asyncio.Lock()
+
+    async def put(self, tokens: Sequence[Token], forget: Sequence[str] = ()) -> None:
+        self.is_asked.set()
+        async with self._writing:
+            await self.may_go.wait()
+            await super().put(tokens, forget)
+        self.is_asked.clear()
 
 
 @pytest.fixture
@@ -203,6 +223,62 @@ async def test_a_revocation_takes_effect_although_the_disk_cannot_keep_it(
         await identity.revoke(minted.token.token_id)
     with pytest.raises(TokenInvalid):
         identity.verify(bearer(minted), home)
+    with pytest.raises(JournalUnavailable):  # it is as unkept as before
+        await identity.revoke(minted.token.token_id)
+    store.is_failing = False
+    ended = await identity.revoke(minted.token.token_id)
+    assert store.all() == [ended]
+
+
+async def test_a_revocation_stands_whatever_is_being_written_at_that_moment(wall: Wall) -> None:
+    """A rotation that began before it, and the note of a use: neither brings the token back, here or on the disk."""
+    store = SlowStore()
+    identity = IdentityService(store, Venue.EMULATOR, wall)
+    for work in ("rotate", "use"):
+        minted = await identity.mint(TRADER)
+        identity.verify(bearer(minted), home)
+        store.may_go.clear()
+        begun = identity.rotate(minted.token.token_id) if work == "rotate" else identity.keep_uses()
+        writing = asyncio.create_task(begun)
+        await store.is_asked.wait()
+        revoking = asyncio.create_task(identity.revoke(minted.token.token_id))
+        await asyncio.sleep(0)
+        with pytest.raises(TokenInvalid):
+            identity.verify(bearer(minted), home)
+        store.may_go.set()
+        await asyncio.gather(writing, revoking)
+        for service in (identity, IdentityService(store, Venue.EMULATOR, wall)):
+            with pytest.raises(TokenInvalid):
+                service.verify(bearer(minted), home)
+
+
+async def test_a_use_that_is_noted_during_a_rotation_does_not_undo_its_end(wall: Wall) -> None:
+    store = SlowStore()
+    identity = IdentityService(store, Venue.EMULATOR, wall)
+    minted = await identity.mint(TRADER)
+    identity.verify(bearer(minted), home)
+    store.may_go.clear()
+    rotating = asyncio.create_task(identity.rotate(minted.token.token_id, overlap_ms=0))
+    await store.is_asked.wait()
+    noting = asyncio.create_task(identity.keep_uses())
+    await asyncio.sleep(0)
+    store.may_go.set()
+    await asyncio.gather(rotating, noting)
+    with pytest.raises(TokenInvalid):
+        IdentityService(store, Venue.EMULATOR, wall).verify(bearer(minted), home)
+
+
+async def test_two_tokens_minted_at_once_do_not_share_a_certificate(wall: Wall) -> None:
+    store = SlowStore()
+    store.may_go.clear()
+    identity = IdentityService(store, Venue.EMULATOR, wall)
+    grant = Grant("momentum", TRADER.scopes, certificate="spiffe://gw/m")
+    minting = asyncio.gather(identity.mint(grant), identity.mint(grant), return_exceptions=True)
+    await store.is_asked.wait()
+    await asyncio.sleep(0)
+    store.may_go.set()
+    answers = await minting
+    assert [type(answer) for answer in answers] == [Minted, FieldInvalid]
 
 
 async def test_a_token_that_could_not_be_kept_is_not_valid(identity: IdentityService, store: FailingStore) -> None:
@@ -236,7 +312,7 @@ async def test_networks_bind_a_token_to_addresses(identity: IdentityService) -> 
             identity.verify(bearer(minted), lambda address=elsewhere: address)
 
 
-async def test_a_certificate_stands_for_one_token_until_that_ends(identity: IdentityService) -> None:
+async def test_a_certificate_stands_for_one_token_until_that_ends(identity: IdentityService, wall: Wall) -> None:
     grant = Grant("momentum", TRADER.scopes, certificate="spiffe://gw/momentum")
     minted = await identity.mint(grant)
     assert identity.verify_certificate(["spiffe://other", grant.certificate], home).strategy_id == "momentum"
@@ -247,7 +323,10 @@ async def test_a_certificate_stands_for_one_token_until_that_ends(identity: Iden
     await identity.revoke(minted.token.token_id)
     with pytest.raises(TokenInvalid):
         identity.verify_certificate([grant.certificate], home)
-    await identity.mint(grant)
+    await identity.mint(grant, ttl_ms=1)
+    wall.pass_ms(1)  # nor does one whose time is over keep it
+    again = await identity.mint(grant)
+    assert identity.verify_certificate([grant.certificate], home).token_id == again.token.token_id
 
 
 @pytest.mark.parametrize(
@@ -255,6 +334,8 @@ async def test_a_certificate_stands_for_one_token_until_that_ends(identity: Iden
     [
         (Grant("momentum", frozenset()), 1, "scopes"),
         (Grant("", frozenset({Scope.ORDERS_TRADE})), 1, "strategy_id"),
+        (Grant("operator", TRADER.scopes), 1, "strategy_id"),
+        (Grant("gateway", TRADER.scopes), 1, "strategy_id"),
         (TRADER, 0, "ttl"),
         (TRADER, TTL_MAX_MS + 1, "ttl"),
     ],
@@ -271,11 +352,13 @@ async def test_a_full_table_forgets_the_oldest_ended_token_and_no_usable_one(
     identity: IdentityService, store: FailingStore, wall: Wall, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(subject, "TOKENS_MAX", 2)
-    ended = await identity.mint(TRADER, ttl_ms=1)
+    ended = await identity.mint(Grant("momentum", TRADER.scopes, certificate="spiffe://gw/m"), ttl_ms=1)
     wall.pass_ms(1)
     await identity.mint(TRADER)
     newest = await identity.mint(TRADER)
     assert ended.token.token_id not in {token.token_id for token in store.all()}
+    with pytest.raises(TokenInvalid):
+        identity.verify_certificate(["spiffe://gw/m"], home)
     with pytest.raises(ResourceExhausted):
         await identity.mint(TRADER)
     assert len(identity.list()) == 2

@@ -28,6 +28,7 @@ from gateway.infrastructure.persistence.memory_journal import MemoryJournal, ran
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from gateway.infrastructure.persistence.order_journal import SqliteOrderJournal
 from gateway.infrastructure.persistence.position_baselines import MemoryPositionBaselines, SqlitePositionBaselines
+from gateway.infrastructure.persistence.revocation_file import RevocationFile
 from gateway.infrastructure.persistence.trading_state_store import SqliteTradingStateStore
 
 _VENUE: Final = "venue"
@@ -111,9 +112,17 @@ def open_stores(folder: Path | None, now_ns: int, memory_events_max: int) -> Sto
         states, baselines, pins = (
             SqliteTradingStateStore(database), SqlitePositionBaselines(database), SqliteAccountPins(database),
         )  # fmt: skip
-        identities, audit = SqliteIdentityStore(database), SqliteAuditLog(database)
+        identities = SqliteIdentityStore(database, _revocations(folder, now_ns))
+        audit = SqliteAuditLog(database)
         # What cannot be read is met now, and not when somebody needs it.
         baselines.current(), pins.current(), identities.all()
         return Stores(SqliteOrderJournal(database), states, baselines, pins, identities, audit, database.latch)
     except (sqlite3.DatabaseError, ArithmeticError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise DatabaseRefused(f"{database.path} is damaged ({error}): restore a back-up of it.") from None
+
+
+def _revocations(folder: Path, now_ns: int) -> RevocationFile:
+    try:
+        return RevocationFile(folder, now_ns)
+    except OSError as error:
+        raise DatabaseRefused(f"which tokens of {folder} have ended cannot be read: {error}") from None
