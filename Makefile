@@ -6,7 +6,7 @@ ARGS   ?=
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 .DEFAULT_GOAL := help
-.PHONY: chaos help setup run demo bench test lint proto constraints clean
+.PHONY: chaos fuzz help setup run demo bench test lint proto constraints clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -30,6 +30,9 @@ bench: setup     ## the budgets U1, U2, U3, F1 and J1 as ratios of one run, and 
 	@$(BIN)/python -m tests.bench $(ARGS)
 chaos: setup     ## orders that survive anything: ten minutes of kills and faults; MINUTES=, SEEDS=, ARGS="planted"
 	@$(BIN)/python -m tests.chaos $(ARGS)
+fuzz: setup      ## garbage at every rpc and every parser: ten minutes; MINUTES=, SEED=, ARGS="rpcs" or "parsers"
+	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[fuzz]' || echo 'atheris cannot be installed here'
+	@$(BIN)/python -m tests.fuzz $(ARGS)
 test: setup      ## all tests: behaviour, style, types, imports, protos
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 lint: setup      ## ruff, mypy --strict, import contracts, buf
@@ -42,6 +45,6 @@ proto: setup     ## regenerate clients/python/trading_gateway/v1 from protos/
 constraints: setup   ## pin the newest versions that pyproject.toml allows
 	@{ echo '# Every package that the gateway and its tools install, pinned: pip and uv read it with -c.'; \
 	   echo "# Made by 'make constraints'; no address stands in it."; \
-	   $(BIN)/uv pip compile -q --universal --no-annotate --no-header pyproject.toml --extra dev; } > constraints.new && mv constraints.new constraints.txt
+	   $(BIN)/uv pip compile -q --universal --no-annotate --no-header pyproject.toml --extra dev --extra fuzz; } > constraints.new && mv constraints.new constraints.txt
 clean:           ## remove what set-up and builds made
 	rm -rf $(VENV) build
