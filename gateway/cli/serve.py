@@ -67,6 +67,7 @@ CRASHED_STARTS_MAX: Final = 3
 _CRASH_LOOP: Final = (
     "The last {count} starts within a minute ended without a word before they served. Look into the log, then resume."
 )
+_EVERY_ADDRESS: Final = frozenset({"0.0.0.0", "[::]"})  # noqa: S104 - what it is called, not where to listen
 _SET_BY_START: Final = "start"
 _CLIENT_NAMES: Final = VARIABLES | {TARGET_VARIABLE}
 """What the command line and the clients read, in whose environment a gateway may well be started."""
@@ -275,18 +276,27 @@ def _announce(settings: Settings, address: str, folder: Path, *, embedded: bool)
     where = f"{settings.venue} at {settings.venue_url}" if settings.venue_url else str(settings.venue)
     typer.echo(f"trading-gateway: venue {where}{' (started here)' if embedded else ''}, serving on {address}")
     typer.echo("Try, in another terminal:")
+    target = _target_of(address)
     shown = _grpcurl_options(settings, address)
-    typer.echo(f"  grpcurl {shown} {address} list")
+    typer.echo(f"  grpcurl {shown} {target} list")
     typer.echo(
-        f"""  grpcurl {shown} -d '{{"symbols": ["AAPL", "MSFT"]}}' {address} """
+        f"""  grpcurl {shown} -d '{{"symbols": ["AAPL", "MSFT"]}}' {target} """
         "trading_gateway.v1.MarketDataService/StreamQuotes"
     )
-    elsewhere = "" if address == DEFAULT_TARGET else f" --target {address}"
+    elsewhere = "" if target == DEFAULT_TARGET else f" --target {target}"
+    if settings.tls_cert is not None:
+        elsewhere += " --tls-ca ca.pem"
     typer.echo(f"  .venv/bin/trading-gateway quotes --follow AAPL MSFT{elsewhere}")
     typer.echo("Stop everything, whatever else works:")
     typer.echo(
         f"  .venv/bin/trading-gateway kill{elsewhere}  |  kill -USR1 {os.getpid()}  |  touch {folder / KILL_FILE}"
     )
+
+
+def _target_of(address: str) -> str:
+    """Where somebody on this machine finds it: all addresses of a machine are no target, and in no certificate."""
+    host, _, port = address.rpartition(":")
+    return f"localhost:{port}" if host in _EVERY_ADDRESS else address
 
 
 def _grpcurl_options(settings: Settings, address: str) -> str:
