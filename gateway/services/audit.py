@@ -2,7 +2,7 @@
 
 Promises: a deed that needs a record has it on the disk before it takes effect (`record`); what must not wait is told at
 once and written right after (`note`); a flood of refusals becomes one entry a minute for each who was refused what,
-with their count. Every minute the log's head goes to the process log, so that a cut tail shows. Leaves to its callers
+with their count. What the log cannot take is told to the process log. Every minute the log's head goes to the process log, so that a cut tail shows. Leaves to its callers
 which deeds may go on although nobody can write them down: those that stop something.
 """
 
@@ -60,6 +60,7 @@ class AuditService:
         self._monotonic = monotonic
         self._notes: deque[AuditEntry] = deque()
         self._lost = 0
+        self._told = 0
         self._refused: dict[_Refusal, int] = {}
         self._kinds: Counter[AuditAction] = Counter()
         self._flush_at = monotonic() + REFUSED_FLUSH_MS / 1_000
@@ -91,10 +92,12 @@ class AuditService:
         outcome: str = "ok",
     ) -> None:
         """Tell of a deed that has taken effect, or may not wait; `write_notes` writes it."""
+        entry = self._entry(actor, action, subject, detail, outcome)
         if len(self._notes) >= NOTES_MAX:
             self._lost += 1
+            _tell_unwritten(entry)
             return
-        self._notes.append(self._entry(actor, action, subject, detail, outcome))
+        self._notes.append(entry)
 
     def count_refusal(self, actor: str, action: AuditAction, subject: str, reason: str) -> None:
         """Tell of a refusal; the first of its kind is written soon, those of the next minute as a count."""
@@ -142,7 +145,11 @@ class AuditService:
             await self._log.append((*notes, *entries))
         except JournalUnavailable:
             self._notes.extendleft(reversed(notes))
+            for entry in notes[self._told :]:
+                _tell_unwritten(entry)
+            self._told = len(notes)
             raise
+        self._told = 0
 
     def _taken(self) -> list[AuditEntry]:
         entries = list(self._notes)
@@ -155,6 +162,18 @@ class AuditService:
     def _entry(self, actor: str, action: AuditAction, subject: str, detail: Facts | None, outcome: str) -> AuditEntry:
         facts = {name: _cut(text) for name, text in (detail or {}).items()}
         return AuditEntry(self._wall(), _cut(actor), action, _cut(subject), outcome, facts)
+
+
+def _tell_unwritten(entry: AuditEntry) -> None:
+    """A journal that is at fault takes no note in this process any more: the process log is all there is."""
+    _log.critical(
+        "audit_entry_unwritten",
+        actor=entry.actor,
+        action=entry.action.value,
+        subject=entry.subject,
+        outcome=entry.outcome,
+        detail=dict(entry.detail),
+    )
 
 
 def _cut(text: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from gateway.domain.errors import JournalUnavailable
 from gateway.domain.models.audit import AuditAction, AuditEntry, verify
@@ -82,6 +83,24 @@ async def test_what_cannot_be_written_is_refused_or_waits_within_its_bound(
     await audit.write_notes()
     assert subjects(log) == ["a", "b"]
     assert [record.entry.detail for record in log.read()][-1] == {"not_recorded": "1"}
+
+
+async def test_what_the_log_cannot_take_is_told_once_to_the_process_log(
+    audit: AuditService, log: FailingLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(subject, "NOTES_MAX", 2)
+    log.is_failing = True
+    with capture_logs() as lines:
+        for name in "abc":
+            audit.note("operator/1", AuditAction.TOKEN_REVOKE, name)
+            await audit.write_notes()
+        with pytest.raises(JournalUnavailable):
+            await audit.record("operator/1", MINT, "d")
+        log.is_failing = False
+        await audit.write_notes()
+    told = [line["subject"] for line in lines if line["event"] == "audit_entry_unwritten"]
+    assert told == ["a", "b", "c"]
+    assert subjects(log) == ["a", "b"]
 
 
 async def test_a_flood_of_refusals_is_one_entry_and_a_count_a_minute(
