@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import shlex
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from click.testing import Result
 
 from gateway.cli.token import scopes_of
-from gateway.domain.models.identity import OPERATOR_SCOPES, Scope
+from gateway.domain.models.identity import EVERY_SCOPE, OPERATOR_SCOPES, Scope
+from tests.clients.toolchains import ROOT
 from tests.gateway_host import GatewayHost
 from tests.test_access import Door
 from tests.test_serve import NOBODY, ask
@@ -142,7 +144,9 @@ def test_refusals_say_what_to_do(door: Door) -> None:
     assert "The very first is made while the gateway is down" in ask("token", "list", *to).stderr
     assert "misspelt, was revoked" in ask("token", "list", *to, GATEWAY_TOKEN="gw_emu_wrong").stderr
     reader = door.mint(scopes=frozenset({Scope.MARKET_DATA_READ})).secret
-    assert "has the scope operations:admin or operations:read:" in ask("token", "list", *to, GATEWAY_TOKEN=reader).stderr
+    assert (
+        "has the scope operations:admin or operations:read:" in ask("token", "list", *to, GATEWAY_TOKEN=reader).stderr
+    )
     away = ask("account", "--target", "gateway.example:50051", GATEWAY_TOKEN=reader)
     assert (away.exit_code, "not sent in plain text" in away.stderr, reader in away.stderr) == (2, True, False)
     assert "--data-dir DIR" in ask("token", "list", "--target", NOBODY).stderr
@@ -157,3 +161,19 @@ def test_a_role_is_nothing_but_scopes() -> None:
     assert Scope.ORDERS_TRADE not in scopes_of("reader", has_strategy=True) | scopes_of("operator", has_strategy=False)
     assert Scope.ORDERS_READ_ANY not in scopes_of("reader", has_strategy=True)
     assert scopes_of("reader", has_strategy=False) <= OPERATOR_SCOPES
+
+
+def test_the_page_shows_commands_that_work(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """README.md, "Who may do what", with the id that the first one tells."""
+    section = (ROOT / "README.md").read_text().partition("## Who may do what")[2].partition("## Tokens and TLS")[0]
+    commands = re.findall(r"^\$ \.venv/bin/trading-gateway (token .*)$", section, re.MULTILINE)
+    assert [command.split()[1] for command in commands] == ["mint", "rotate", "revoke"]
+    monkeypatch.chdir(tmp_path)
+    shown = {"GATEWAY_TOKEN": door.mint("", OPERATOR_SCOPES).secret, "GATEWAY_TARGET": door.gateway.target}
+    token_id = ""
+    for command in commands:
+        done = ask(*(token_id if re.fullmatch("[0-9a-f]{8}", word) else word for word in shlex.split(command)), **shown)
+        assert done.exit_code == 0, done.stderr
+        token_id = token_id or (tmp_path / "momentum.token").read_text()[7:15]
+    scopes = set(re.findall(r"`([a-z_]+:[a-z_]+)`", section))
+    assert scopes == {scope.value for scope in EVERY_SCOPE}

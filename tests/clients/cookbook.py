@@ -34,6 +34,7 @@ _CODES: Final = {
     "NotFound": 5,
     "AlreadyExists": 6,
     "FailedPrecondition": 9,
+    "PermissionDenied": 7,
 }
 """gRPC's codes as grpcurl spells those that the cookbook shows; it exits with 64 + code."""
 
@@ -49,6 +50,11 @@ class Recipe:
     def arguments(self) -> list[str]:
         """The command, split as a shell does."""
         return shlex.split(self.command)
+
+    @property
+    def is_guarded(self) -> bool:
+        """It wants a gateway that speaks TLS."""
+        return "-cacert" in self.command
 
     @property
     def code(self) -> int:
@@ -73,6 +79,18 @@ class Recipe:
 
 
 def recipes(readme: Path) -> list[Recipe]:
+    """What a page shows of grpcurl on loopback in plain text, in the order in which it is read."""
+    return [found for found in commands(readme) if found.command.startswith("grpcurl ") and not found.is_guarded]
+
+
+def guarded_commands(readme: Path) -> list[Recipe]:
+    """What a page shows, with grpcurl and without, in the section about a gateway with TLS and tokens."""
+    found = commands(readme)
+    begin = next(index for index, one in enumerate(found) if "token mint" in one.command)
+    return found[begin:]
+
+
+def commands(readme: Path) -> list[Recipe]:
     """All of a page, in the order in which they are read."""
     found = []
     for block in _BLOCK.findall(readme.read_text()):
@@ -80,8 +98,7 @@ def recipes(readme: Path) -> list[Recipe]:
             lines = part.splitlines()
             end = next(index for index, line in enumerate(lines) if not line.endswith("\\"))
             command = " ".join(line.removesuffix("\\") for line in lines[: end + 1])
-            if command.startswith("grpcurl "):
-                found.append(Recipe(command, "\n".join(lines[end + 1 :])))
+            found.append(Recipe(command, "\n".join(lines[end + 1 :])))
     return found
 
 

@@ -16,10 +16,13 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import HOSTS, Authority
 from tests.clients import cookbook
 from tests.clients.cutting import CuttableWire
 from tests.clients.toolchains import ROOT, find, missing, run_go
+from tests.gateway_host import GatewayHost
 from trading_gateway import Client, GatewayError, KeyFate, OrderRef, lag_s, new_key
+from trading_gateway.access import VARIABLES
 from trading_gateway.v1 import trading_pb2 as pb
 
 MARKET: Any = {"symbol": "AAPL", "quantity": "3", "order_type": "market", "time_in_force": "day"}
@@ -275,3 +278,48 @@ def test_a_page_does_what_it_shows(gateway: Any, tool: str, readme: Path, monkey
         token = cookbook.newest_token(output) or token
         assert code == recipe.code, f"{recipe.command}\n{output}"
         assert {promise for promise in recipe.promises if promise not in output} == set(), f"{recipe.command}\n{output}"
+
+
+def test_the_page_with_a_token_and_tls_does_what_it_shows(
+    start_gateway: GatewayHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its commands one after the other, in a folder that has the certificates; a new gateway is what `serve` is."""
+    if (grpcurl := find("grpcurl")) is None:
+        missing("grpcurl is not installed: see clients/README.md")
+    for name in (*VARIABLES, "GATEWAY_TARGET"):
+        monkeypatch.delenv(name, raising=False)
+    authority = Authority()
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    authority.sign(*HOSTS).write(tmp_path)
+    environment = {**os.environ, "GATEWAY_TLS_CA": "ca.pem", "GATEWAY_TOKEN_FILE": "momentum.token"}
+    target, ran = "", []
+    for recipe in cookbook.guarded_commands(ROOT / "clients" / "README.md"):
+        program, *arguments = recipe.arguments
+        tool = Path(program).name
+        if arguments[0] == "serve":
+            monkeypatch.chdir(tmp_path)
+            names = dict(zip(arguments[1::2], arguments[2::2], strict=True))
+            settings = {name.removeprefix("--").replace("-", "_"): value for name, value in names.items()}
+            target = start_gateway(**settings).target
+            environment["GATEWAY_TARGET"] = target
+            continue
+        if tool == "export":
+            environment["GATEWAY_TOKEN"] = (tmp_path / "momentum.token").read_text().strip()
+            continue
+        if tool == "python":
+            arguments[0] = str(ROOT / arguments[0])
+        command = {
+            "grpcurl": [str(grpcurl)],
+            "trading-gateway": [sys.executable, "-m", "gateway"],
+            "python": [sys.executable],
+        }[tool] + [target if argument == cookbook.DEFAULT_TARGET else argument for argument in arguments]
+        shown = {name: text for name, text in environment.items() if tool == "grpcurl" or name != "GATEWAY_TOKEN"}
+        shown["PYTHONPATH"] = os.pathsep.join((str(ROOT), str(ROOT / "clients" / "python")))
+        done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=50, cwd=tmp_path, env=shown)
+        output = done.stdout + done.stderr
+        assert done.returncode == (64 + recipe.code if recipe.code else 0), f"{recipe.command}\n{output}"
+        assert {promise for promise in recipe.promises if promise not in output} == set(), f"{recipe.command}\n{output}"
+        assert environment.get("GATEWAY_TOKEN", "gw_") not in " ".join(command)
+        ran.append(tool)
+    assert ran.count("grpcurl") >= 4
+    assert {"trading-gateway", "python"} <= set(ran)

@@ -2,7 +2,8 @@
 //
 //	go run ./cmd/firststrategy -target 127.0.0.1:50051 -symbol AAPL -quantity 1
 //
-// It needs a gateway (`make run` starts one with a market of its own, without keys) and ends within seconds.
+// It needs a gateway (`make run` starts one with a market of its own, without keys) and ends within seconds. Where a
+// token or TLS is wanted, they come from the environment: GATEWAY_TOKEN_FILE or GATEWAY_TOKEN, GATEWAY_TLS_CA.
 package main
 
 import (

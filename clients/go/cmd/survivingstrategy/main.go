@@ -4,6 +4,7 @@
 //
 // Run it, kill it (`kill -9`), run it again with the same file. The file has the key of the order, written before the
 // order is submitted, and the token of the newest event, in one replacement with what was made of that event.
+// Where a token or TLS is wanted, they come from the environment: GATEWAY_TOKEN_FILE or GATEWAY_TOKEN, GATEWAY_TLS_CA.
 package main
 
 import (
