@@ -56,6 +56,7 @@ class ServerOptions:
         keepalive_time_ms, keepalive_timeout_ms: When a silent connection is asked for a sign of life, and how
             long it has to answer.
         ping_interval_min_ms: A client that asks more often than this is sent away ("too many pings").
+        handshake_max_ms: A connection that has not said by then what it speaks is closed: TLS, and HTTP/2's settings.
         idle_max_ms: A connection without calls is closed after so long.
         connection_age_max_ms: A connection is asked to end after so long, give or take a tenth, gRPC's own jitter.
         connection_age_grace_ms: What its calls and streams then still have.
@@ -74,6 +75,7 @@ class ServerOptions:
     keepalive_time_ms: int = 20_000
     keepalive_timeout_ms: int = 10_000
     ping_interval_min_ms: int = 10_000
+    handshake_max_ms: int = 10_000
     idle_max_ms: int = 600_000
     connection_age_max_ms: int = 86_400_000
     connection_age_grace_ms: int = 60_000
@@ -104,6 +106,7 @@ class ServerOptions:
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
             ("grpc.http2.min_ping_interval_without_data_ms", self.ping_interval_min_ms),
             ("grpc.http2.max_ping_strikes", 2),
+            ("grpc.server_handshake_timeout_ms", self.handshake_max_ms),
             ("grpc.max_connection_idle_ms", self.idle_max_ms),
             ("grpc.max_connection_age_ms", self.connection_age_max_ms),
             ("grpc.max_connection_age_grace_ms", self.connection_age_grace_ms),

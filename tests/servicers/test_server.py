@@ -144,6 +144,17 @@ async def test_a_unix_socket_is_its_owners_and_not_taken_from_a_living_server(se
     assert await health_of(served.channel(), "") == SERVING
 
 
+@pytest.mark.parametrize("greeting", [b"", b"\x16\x03\x01", b"PRI * HTTP/2.0\r\n"])
+async def test_a_connection_that_says_nothing_is_closed(serve: Start, greeting: bytes) -> None:
+    served = await serve(handshake_max_ms=200)
+    host, _, port = served.address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(greeting)
+    async with asyncio.timeout(5):
+        await reader.read()  # to its end
+    writer.close()
+
+
 def test_streams_may_not_take_every_place() -> None:
     with pytest.raises(ServerRefused, match="lock out cancels"):
         ServerOptions(streams_max=10, concurrent_rpcs_max=10).door_limits()
