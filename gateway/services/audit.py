@@ -2,8 +2,9 @@
 
 Promises: a deed that needs a record has it on the disk before it takes effect (`record`); what must not wait is told at
 once and written right after (`note`); a flood of refusals becomes one entry a minute for each who was refused what,
-with their count. What the log cannot take is told to the process log. Every minute the log's head goes to the process log, so that a cut tail shows. Leaves to its callers
-which deeds may go on although nobody can write them down: those that stop something.
+with their count; what the log cannot take is told to the process log. Every minute the log's head goes there too, so
+that a cut tail shows. Leaves to its callers which deeds may go on although nobody can write them down: those that stop
+something.
 """
 
 from __future__ import annotations
