@@ -13,7 +13,7 @@ from typing import Final
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import ConnectionTerminated, Event, StreamEnded, StreamReset, TrailersReceived
+from h2.events import ConnectionTerminated, Event, ResponseReceived, StreamReset, TrailersReceived
 from h2.exceptions import ProtocolError
 
 CONNECT_S_MAX: Final = 10.0
@@ -96,9 +96,11 @@ class RawConnection:
             for event in self.read(min(left_s, 0.05)):
                 if getattr(event, "stream_id", None) != number:
                     continue
-                if isinstance(event, TrailersReceived):
-                    return dict(event.headers or []).get("grpc-status", "")
-                if isinstance(event, StreamReset | StreamEnded):
+                if isinstance(event, TrailersReceived | ResponseReceived):
+                    status = dict(event.headers or []).get("grpc-status")
+                    if status is not None:
+                        return str(status)
+                if isinstance(event, StreamReset):
                     return "reset"
             if self.is_closed:
                 return "closed"

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 import grpc
@@ -49,6 +50,7 @@ CLIENT_LIMITS: Final = (
     "client_symbols_max",
     "client_reads_per_second",
     "client_orders_per_second",
+    "client_faults_per_second",
 )
 _CALL_TASK: Final = "HandleExceptions["
 """So gRPC names the task of a call."""
@@ -278,8 +280,10 @@ def collector_still() -> Iterator[None]:
 
 
 def memory_mib() -> float:
-    """The most that this process has had resident."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1_024
+    """What this process has resident, garbage aside."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / (1 << 20)
 
 
 async def _thread_clock() -> int:
