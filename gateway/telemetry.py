@@ -11,7 +11,6 @@ like one, in the finished line, so in texts of exceptions too.
 
 from __future__ import annotations
 
-import json
 import logging
 import re
 import sys
@@ -333,7 +332,7 @@ def redact(_logger: Any, _method: str, event: MutableMapping[str, Any]) -> Mutab
 
 def _blanking(secrets: Iterable[str]) -> Callable[[Any, str, Any], str]:
     """The last step of a line: nothing of it can be seen that is a secret, whichever part of it that was."""
-    ours = [re.escape(form) for secret in secrets for form in _forms(secret)]
+    ours = [form for secret in secrets if len(secret) >= SECRET_CHARACTERS_MIN for form in _forms(secret)]
     pattern = re.compile("|".join(ours)) if ours else None
 
     def blank(_logger: Any, _method: str, line: Any) -> str:
@@ -343,9 +342,10 @@ def _blanking(secrets: Iterable[str]) -> Callable[[Any, str, Any], str]:
     return blank
 
 
-def _forms(secret: str) -> set[str]:
-    """How a secret is written: as it is, in an address, in JSON."""
-    return {secret, quote(secret, safe=""), json.dumps(secret)[1:-1]} if len(secret) >= SECRET_CHARACTERS_MIN else set()
+def _forms(secret: str) -> list[str]:
+    """Patterns of a secret as it is written: plain, in an address, and quoted in quotes as often as anybody likes."""
+    quoted = "".join(r"\\+" if c == "\\" else rf"\\*{re.escape(c)}" if c in "\"'/" else re.escape(c) for c in secret)
+    return [quoted, re.escape(quote(secret, safe="")), re.escape(quote(secret))]
 
 
 def _renderers(*, as_console: bool, colors: bool) -> list[structlog.typing.Processor]:

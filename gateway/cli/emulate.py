@@ -17,7 +17,6 @@ import typer
 from pydantic import SecretStr
 
 from gateway.cli.embedded_emulator import READY, Credentials
-from gateway.cli.hardening import keep_private
 from gateway.emulator.server import EmulatorOptions, run
 
 DEFAULT_LISTEN: Final = "127.0.0.1:8700"
@@ -30,7 +29,6 @@ _READERS: Final = {"tape_speed": Fraction, "cash": Decimal}
 
 def emulate(flags: Mapping[str, Any], *, until_stdin_closes: bool) -> int:
     """Serve until a signal, or until the parent that holds our standard input dies; the exit code."""
-    keep_private()
     try:
         good = Credentials.from_line(sys.stdin.buffer) if until_stdin_closes else _from_environment()
         told = {"key": good.key.get_secret_value(), "secret": good.secret.get_secret_value()}

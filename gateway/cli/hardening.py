@@ -14,8 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-import structlog
-
 PRIVATE_UMASK: Final = 0o077
 FOLDER_MODE: Final = 0o700
 LOCK_FILE: Final = "gateway.lock"
@@ -25,8 +23,6 @@ _OWN_FILES: Final = ("journal.sqlite3*", LOCK_FILE, "starts.unfinished", "emulat
 _PR_SET_DUMPABLE: Final = 4
 """Source: prctl(2). The files of such a process under /proc are root's, and nobody else may trace it."""
 _EVERYBODY_ELSE: Final = stat.S_IRWXG | stat.S_IRWXO
-
-_log = structlog.get_logger(__name__)
 
 
 class FolderExposed(Exception):
@@ -51,10 +47,10 @@ def keep_private() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
 
 
-def keep_folder_private(folder: Path) -> None:
-    """Narrow an existing data directory to its user, as far as it and what is in it are ours.
+def keep_folder_private(folder: Path) -> bool:
+    """Narrow an existing data directory to its user, as far as it and what is in it are ours; whether it is.
 
-    A folder that has other things in it keeps its mode: our files in it are narrowed all the same.
+    A folder that has other things in it, or is another user's, keeps its mode; our files in it are narrowed even so.
 
     Raises:
         FolderExposed: Everybody can write it, so what is in it may be anybody's.
@@ -63,12 +59,13 @@ def keep_folder_private(folder: Path) -> None:
     mode = folder.stat().st_mode
     if mode & stat.S_IWOTH:
         raise FolderExposed(f"everybody can write {folder}: chmod 700 {folder}, and look who made what is in it")
-    if mode & _EVERYBODY_ELSE:
+    is_private = not mode & _EVERYBODY_ELSE
+    if not is_private:
         is_ours = (folder / LOCK_FILE).exists() or not any(folder.iterdir())
-        if not (is_ours and _narrow(folder, FOLDER_MODE)):
-            _log.warning("data_directory_open", data_dir=str(folder), mode=f"{stat.S_IMODE(mode):o}")
+        is_private = is_ours and _narrow(folder, FOLDER_MODE)
     for path in _own_files(folder):
         _narrow(path, stat.S_IMODE(path.lstat().st_mode) & ~_EVERYBODY_ELSE)
+    return is_private
 
 
 def _own_files(folder: Path) -> Iterator[Path]:

@@ -24,7 +24,7 @@ from gateway.application.account_guard import WrongAccount
 from gateway.application.replaying import ReplayFailed
 from gateway.cli.connection import DEFAULT_TARGET
 from gateway.cli.embedded_emulator import Credentials, EmbeddedEmulator
-from gateway.cli.hardening import LOCK_FILE, FolderExposed, keep_folder_private, keep_private
+from gateway.cli.hardening import LOCK_FILE, FolderExposed, keep_folder_private
 from gateway.cli.killer import Killer
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
@@ -62,6 +62,10 @@ _NO_FOLDER: Final = (
     "\nTokens live in the data directory: start with --data-dir {folder}. On loopback alone, --authentication off does"
     " without them."
 )
+_FOLDER_OPEN: Final = (
+    "--data-dir {folder}: others on this machine may look into it, or more. It has other things in it, or another\n"
+    "owner, so it was left alone: chmod 700 {folder}"
+)
 CRASHED_STARTS_MAX: Final = 3
 """So many starts in a minute that end without a word before they serve are a loop: the next one begins HALTED."""
 _CRASH_LOOP: Final = (
@@ -84,7 +88,6 @@ class Refused(Exception):
 
 def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
     """Run until a signal; the exit code."""
-    keep_private()
     try:
         settings = read_settings(flags)
         check_venue(settings, emulator_options)
@@ -168,7 +171,8 @@ def data_directory(folder: Path | None) -> Iterator[Path]:
 
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        keep_folder_private(folder)
+        if not keep_folder_private(folder):
+            typer.echo(_FOLDER_OPEN.format(folder=folder), err=True)
         lock = (folder / LOCK_FILE).open("w")
     except FolderExposed as exposed:
         raise Refused(f"--data-dir: {exposed}") from None
