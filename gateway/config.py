@@ -100,6 +100,23 @@ class Settings(BaseSettings):
     """Values that wait for one reader of market data who wants every one: a day of one stock in a burst fits."""
     concurrent_rpcs_max: int = Field(default=2_000, ge=1)
     """Calls and streams at once; more are RESOURCE_EXHAUSTED."""
+    client_calls_in_flight_max: int = Field(default=32, ge=0)
+    """Calls of one client at once (a client is a token's holder, or a connection where none is shown); cancels have 8
+    more. More are RESOURCE_EXHAUSTED; here as in each limit of a client, 0 is none, and GetQuota tells what is left."""
+    client_streams_max: int = Field(default=16, ge=0)
+    """Streams of one client at once."""
+    client_connections_max: int = Field(default=8, ge=0)
+    """Connections on which one client has anything under way."""
+    client_symbols_max: int = Field(default=2_000, ge=0)
+    """Symbols that one client follows, all of its streams of market data together."""
+    client_reads_per_second: int = Field(default=200, ge=0)
+    """Of one client; twice as many may come at once. Opening a stream counts as ten, and a large answer as several."""
+    client_orders_per_second: int = Field(default=50, ge=0)
+    """Submits, replaces and closes of one client, twice as many at once; and as many cancels, which are delayed, not
+    refused."""
+    client_faults_per_second: int = Field(default=20, ge=0)
+    """Malformed and refused calls of one client that are answered at once, twice as many at once; more are answered up
+    to a second later, so that a loop that goes wrong slows itself down."""
     request_bytes_max: int = Field(default=65_536, ge=1_024)
     """The largest request; none of this contract is near it."""
     streams_per_connection_max: int = Field(default=100, ge=1, le=10_000)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 from gateway.cli.process import Gateway
 from gateway.config import Settings
@@ -11,6 +11,17 @@ from gateway.container import Module
 from tests.emulator.host import EmulatorHost, LoopThread, RunningEmulator
 
 T = TypeVar("T")
+
+NO_CLIENT_LIMITS: Final = {
+    "client_calls_in_flight_max": 0,
+    "client_streams_max": 0,
+    "client_connections_max": 0,
+    "client_symbols_max": 0,
+    "client_reads_per_second": 0,
+    "client_orders_per_second": 0,
+    "client_faults_per_second": 0,
+}
+"""Settings for tests in which one client is all of them, or has a great many things refused."""
 
 
 class RunningGateway:

@@ -24,7 +24,7 @@ from tests.stage import Stage
 from trading_gateway.v1 import trading_pb2 as pb
 
 TRADER = frozenset({Scope.ORDERS_TRADE, Scope.ORDERS_READ})
-OPEN_TO_EVERY_TOKEN = {"ListScopes"}
+OPEN_TO_EVERY_TOKEN = {"GetQuota", "ListScopes"}
 WAIT_S = 5.0
 
 

@@ -26,7 +26,7 @@ from gateway.emulator.exchange.assets import make_asset
 from tests.bad_input import CASES, ELSEWHERE, NOT_YET, PARTLY
 from tests.bad_requests import INACTIVE, KEYED, Case, Code, close, spec, submit
 from tests.emulator.host import EmulatorHost, LoopThread
-from tests.gateway_host import GatewayHost
+from tests.gateway_host import NO_CLIENT_LIMITS, GatewayHost
 from tests.refusals import METHODS, Wire, produces
 from tests.servicers.fakes import Refused
 from tests.stage import Stage
@@ -70,7 +70,7 @@ def bare(venues: EmulatorHost, gateways: GatewayHost) -> Iterator[Stage]:
         *(make_asset(symbol) for symbol in ("AAPL", "MSFT", "TSLA")),
     ]
     emulator.call(lambda: emulator.exchange.set_assets(odd))
-    stage = Stage(gateways(emulator))
+    stage = Stage(gateways(emulator, **NO_CLIENT_LIMITS))
     yield stage
     stage.close()
 
@@ -78,7 +78,7 @@ def bare(venues: EmulatorHost, gateways: GatewayHost) -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def busy(gateways: GatewayHost) -> Iterator[Stage]:
     """A gateway for the rows that need orders and positions."""
-    stage = Stage(gateways())
+    stage = Stage(gateways(**NO_CLIENT_LIMITS))
     yield stage
     stage.close()
 

@@ -11,7 +11,9 @@ from injector import Module, provider, singleton
 
 from gateway.servicers.account import AccountServicer
 from gateway.services.account import AccountService
+from gateway.services.client_limits import ClientLimits
 from gateway.services.reference import AssetService
+from gateway.services.request_budget import RequestBudget
 from gateway.services.trading import PositionService
 from tests.bad_requests import Code, spec, submit
 from tests.refusals import CALL_S_MAX, noted, produces, said
@@ -40,9 +42,16 @@ class WithABug(Module):
 
     @provider
     @singleton
-    def account(self, accounts: AccountService, positions: PositionService, assets: AssetService) -> AccountServicer:
+    def account(
+        self,
+        accounts: AccountService,
+        positions: PositionService,
+        assets: AssetService,
+        budget: RequestBudget,
+        clients: ClientLimits,
+    ) -> AccountServicer:
         """The broken one."""
-        return Broken(accounts, positions, assets)
+        return Broken(accounts, positions, assets, budget, clients)
 
 
 @produces("INTERNAL")

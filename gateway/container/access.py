@@ -20,6 +20,7 @@ from gateway.servicers.operations import OperationsServicer
 from gateway.servicers.strangers import Strangers
 from gateway.servicers.tls import CertificateFiles, Certificates, Transport
 from gateway.services.audit import GATEWAY, AuditService
+from gateway.services.client_limits import WAITING_MAX, ClientBounds, ClientLimits
 from gateway.services.identity import IdentityService
 from gateway.telemetry import Telemetry
 
@@ -32,6 +33,23 @@ class AccessModule(Module):
     def identity(self, stores: Stores, settings: Settings, clocks: Clocks) -> IdentityService:
         """Knows every token."""
         return IdentityService(stores.identities, settings.venue, clocks.wall)
+
+    @provider
+    @singleton
+    def client_limits(self, settings: Settings, clocks: Clocks) -> ClientLimits:
+        """What each client may."""
+        bounds = ClientBounds(
+            calls_in_flight_max=settings.client_calls_in_flight_max,
+            streams_max=settings.client_streams_max,
+            connections_max=settings.client_connections_max,
+            symbols_max=settings.client_symbols_max,
+            reads_per_second=settings.client_reads_per_second,
+            orders_per_second=settings.client_orders_per_second,
+            faults_per_second=settings.client_faults_per_second,
+            request_bytes_max=settings.request_bytes_max,
+        )
+        waiting_max = min(WAITING_MAX, settings.concurrent_rpcs_max // 2)
+        return ClientLimits(bounds, clocks.monotonic, clocks.wall, waiting_max=waiting_max)
 
     @provider
     @singleton

@@ -27,8 +27,10 @@ from gateway.servicers.tls import Transport
 from gateway.servicers.trading import TradingServicer
 from gateway.services.account import AccountService
 from gateway.services.audit import AuditService
+from gateway.services.client_limits import ClientLimits
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.reference import AssetService, MarketCalendarService
+from gateway.services.request_budget import RequestBudget
 from gateway.services.streaming import StreamingService
 from gateway.services.trading import PositionService
 from gateway.telemetry import Telemetry
@@ -62,9 +64,16 @@ class ServerModule(Module):
 
     @provider
     @singleton
-    def account(self, accounts: AccountService, positions: PositionService, assets: AssetService) -> AccountServicer:
+    def account(
+        self,
+        accounts: AccountService,
+        positions: PositionService,
+        assets: AssetService,
+        budget: RequestBudget,
+        clients: ClientLimits,
+    ) -> AccountServicer:
         """AccountService."""
-        return AccountServicer(accounts, positions, assets)
+        return AccountServicer(accounts, positions, assets, budget, clients)
 
     @provider
     @singleton
@@ -92,6 +101,7 @@ class ServerModule(Module):
         operations: OperationsServicer,
         doorkeeper: Doorkeeper,
         audit: AuditService,
+        clients: ClientLimits,
         transport: Transport,
         injector: Injector,
     ) -> GatewayServer:
@@ -115,5 +125,6 @@ class ServerModule(Module):
             key_is_taken=trading.key_is_taken,
             doorkeeper=doorkeeper,
             on_denial=audit.count_refusal,
+            clients=clients,
             certificates=transport.certificates,
         )

@@ -10,9 +10,12 @@ from gateway.domain.models.account import Position
 from gateway.domain.models.identity import Scope
 from gateway.domain.types import CallContext
 from gateway.servicers.identity import call_context
+from gateway.servicers.turnstile import client_name
 from gateway.servicers.wire import account as wire
 from gateway.services.account import AccountService
+from gateway.services.client_limits import ClientLimits
 from gateway.services.reference import AssetService
+from gateway.services.request_budget import RequestBudget
 from gateway.services.trading import PositionService
 from trading_gateway.v1 import account_pb2 as pb, account_pb2_grpc
 
@@ -24,12 +27,23 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         accounts: The account.
         positions: What it holds.
         assets: Tells a misspelled symbol from one that is not held.
+        budget: The venue's requests a minute.
+        clients: What each client has left.
     """
 
-    def __init__(self, accounts: AccountService, positions: PositionService, assets: AssetService) -> None:
+    def __init__(
+        self,
+        accounts: AccountService,
+        positions: PositionService,
+        assets: AssetService,
+        budget: RequestBudget,
+        clients: ClientLimits,
+    ) -> None:
         self._accounts = accounts
         self._positions = positions
         self._assets = assets
+        self._budget = budget
+        self._clients = clients
 
     async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
         """The account."""
@@ -48,6 +62,11 @@ class AccountServicer(account_pb2_grpc.AccountServiceServicer):
         symbol, max_staleness_ms = wire.position_request_from_proto(request)
         position = await self._position(symbol, max_staleness_ms, call_context())
         return pb.GetPositionResponse(position=wire.position_to_proto(position))
+
+    async def GetQuota(self, request: pb.GetQuotaRequest, context: Any) -> pb.GetQuotaResponse:
+        """What is left of the venue's budget, and of the caller's own."""
+        own = self._clients.quotas(client_name(call_context().caller, context.peer()))
+        return wire.quotas_to_proto([quota for quota in (self._budget.quota(), *own) if quota is not None])
 
     async def _position(self, symbol: str, max_staleness_ms: int | None, call: CallContext) -> Position:
         try:

@@ -13,13 +13,10 @@ waiting for ever (grpc#29248).
 from __future__ import annotations
 
 import asyncio
-import re
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from itertools import count
 from typing import Any, Final, NoReturn
 
 import grpc
@@ -34,34 +31,38 @@ from gateway.domain.errors import (
     ScopeMissing,
     SlowConsumer,
     TokenInvalid,
-    TooManyCalls,
     TooManyStreams,
     Unauthenticated,
 )
 from gateway.domain.models.audit import AuditAction
 from gateway.domain.types import BudgetLane, CallContext, Caller
+from gateway.servicers.call_ends import REQUEST_ID_HEADER, Context, abort, code_of_call, request_id_of
 from gateway.servicers.errors import new_error_id
 from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, caller_name, enter_call, peer_address
 from gateway.servicers.permissions import METHODS, Access, MethodRule
+from gateway.servicers.turnstile import ALL_CLIENTS, EARNED, Turnstile, client_name, too_many_calls
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
 from gateway.servicers.wire.requests import Deserializer, KeyIsTaken, guarded, key_first, lenient
+from gateway.services.client_limits import (
+    BYTES_PER_READ,
+    CANCELS_IN_FLIGHT_RESERVE,
+    DRAW,
+    Client,
+    ClientBounds,
+    ClientLimits,
+    Draws,
+)
 from gateway.telemetry import MethodTelemetry, Telemetry, name_call
 
-REQUEST_ID_HEADER: Final = "x-request-id"
-STATUS_DETAILS_HEADER: Final = "grpc-status-details-bin"
 RESUME_TOKEN_METADATA: Final = "resume_token"  # noqa: S105 - the name of an entry, not a secret
 
 _OUR_PACKAGE: Final = "/trading_gateway."
-_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
-_REQUEST_ID_PREFIX_BYTES: Final = 4
-_CALLS_RETRY_MS: Final = 100
 _SWEEP_MS: Final = 100
 _NO_DEADLINE: Final = float("inf")
+_RESERVES: Final = {Draws.CANCELS: CANCELS_IN_FLIGHT_RESERVE, Draws.NOTHING: 1_000_000}
 
 _log = structlog.get_logger(__name__)
-_CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
 
-Context = grpc.aio.ServicerContext[Any, Any]
 Task = asyncio.Task[Any] | None
 """The task of a call; gRPC gives every call one of its own, so it is never None there."""
 DenialListener = Callable[[str, AuditAction, str, str], None]
@@ -119,6 +120,18 @@ class _Method:
     telemetry: MethodTelemetry
 
 
+@dataclass(frozen=True, slots=True)
+class _Refused:
+    """A call that is to be told its error; `client` is None where nobody knows whose it was."""
+
+    method: _Method
+    error: BaseException
+    status: status_pb2.Status
+    client: Client | None
+    peer: str
+    raw: bytes
+
+
 class Doors:
     """Wraps handlers. One object serves all methods of one server.
 
@@ -129,6 +142,7 @@ class Doors:
         key_is_taken: Asked before a request with a key is refused for a field that nobody knows, or in a crowd.
         doorkeeper: Knows who calls.
         on_denial: Told who was refused what, and why.
+        clients: What each client may.
         monotonic: Seconds; replaced in tests.
     """
 
@@ -140,8 +154,10 @@ class Doors:
         key_is_taken: KeyIsTaken = lambda _request: False,
         doorkeeper: Doorkeeper | None = None,
         on_denial: DenialListener | None = None,
+        clients: ClientLimits | None = None,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._turnstile = Turnstile(clients or ClientLimits(ClientBounds(), monotonic, time.time_ns), monotonic)
         self._key_is_taken = key_is_taken
         self._doorkeeper = doorkeeper or Doorkeeper()
         self._on_denial = on_denial
@@ -179,9 +195,19 @@ class Doors:
             serve: Any = self._stream(method, behavior, method.read)
             return grpc.unary_stream_rpc_method_handler(serve, response_serializer=serialize)
         if handler.stream_stream is not None:
-            serve = self._stream(method, behavior, lambda requests: requests)
+            serve = self._stream(method, behavior, None)
             return grpc.stream_stream_rpc_method_handler(serve, method.read, serialize)
         raise TypeError(f"{path}: the contract has no calls that stream requests and answer once")
+
+    def nowhere(self) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of every method that there is none of: gRPC's own words, but a loop of them slows down."""
+
+        async def serve(_requests: Any, context: Context) -> None:
+            peer = context.peer()
+            await self._turnstile.slow_down(self._turnstile.find(peer), peer)
+            await context.abort(grpc.StatusCode.UNIMPLEMENTED, "Method not found!")
+
+        return grpc.stream_stream_rpc_method_handler(serve)
 
     def start(self) -> None:
         """Begin to look for late calls and blocked streams; to be called on the event loop."""
@@ -228,20 +254,21 @@ class Doors:
     def _limit_ms(self, method: _Method) -> int:
         return self._limits.deadline_ms + method.rule.wait_ms_max
 
-    def _unary(self, method: _Method, behavior: UnaryBehavior, serialize: Callable[[Any], bytes] | None) -> Any:
+    def _unary(  # noqa: PLR0915 - the hot path, in one piece
+        self, method: _Method, behavior: UnaryBehavior, serialize: Callable[[Any], bytes] | None
+    ) -> Any:
         """Close over everything that does not change from call to call: this is the hot path."""
         read, telemetry, monotonic = method.read, method.telemetry, self._monotonic
         measured, deadlines, current_task = telemetry.enabled, self._deadlines, asyncio.current_task
         limit_s, calls_max = self._limit_ms(method) / 1_000, self._limits.calls_max
-        lane = method.rule.lane
-        may_crowd = lane is BudgetLane.CANCEL or method.rule.carries_key
-        is_about_known_key = self._key_is_taken if method.rule.carries_key else _cancels
+        lane, draw, find = method.rule.lane, DRAW[method.rule.draws], self._turnstile.find
+        charge, reserve = self._turnstile.charge, _RESERVES.get(method.rule.draws, 0)
         identify, allows = self._identification(method.rule), method.rule.allows
         assert serialize is not None, f"{method.path}: only streams may write bytes of their own"
 
         async def serve(raw: bytes, context: Context) -> bytes:
             metadata = context.invocation_metadata() or ()
-            request_id = _request_id(metadata)
+            request_id = request_id_of(metadata)
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
             remaining_s = context.time_remaining()
             task = current_task()
@@ -250,76 +277,132 @@ class Doors:
                 deadline = deadlines[task] = began + limit_s
             else:  # gRPC itself keeps it, and cancels this task when it passes.
                 deadline = began + remaining_s
-            is_crowded = self._calls >= calls_max
+            excess = ALL_CLIENTS if self._calls >= calls_max else ""
             name_call(request_id, method.name)
             span = telemetry.begin(metadata, request_id) if measured else None
-            code = 0
+            code, peer = 0, context.peer()
+            client: Client | None = None
+            inside: Client | None = None
             self._calls += 1
             try:
                 caller = identify(metadata, context)
+                client = find(client_name(caller, peer))
+                excess = excess or client.lacks_room(peer, reserve)
                 # In a crowd nobody waits: the few slots left are for cancels, and for asking what became of a key.
-                enter_call(CallContext(caller, began if is_crowded else deadline, lane, request_id))
+                enter_call(CallContext(caller, began if excess else deadline, lane, request_id))
                 if not allows(caller):
                     raise self._denial(method, raw)
-                if is_crowded and not may_crowd:
-                    raise _too_many_calls()
-                request = read(raw)
-                if is_crowded and not is_about_known_key(request):
-                    raise _too_many_calls()
-                return serialize(await behavior(request, context))
-            except (Exception, asyncio.CancelledError) as error:
-                status = self._status_of(method, error, task)
-                if isinstance(error, Unauthenticated | PermissionDenied):
-                    self._tell_denial(method.path, error, context)
-                code = _code_of(context) if status is None else status.code
+                wait_s = draw(client, began)
+                is_beyond = excess or wait_s
+                request = await self._read_beyond(method, client, raw, excess, wait_s) if is_beyond else read(raw)
+                client.enter_call(peer)
+                inside = client
+                answer = serialize(await behavior(request, context))
+                if len(answer) > BYTES_PER_READ:
+                    charge(client, len(answer))
+                return answer
+            except (Exception, asyncio.CancelledError) as caught:
+                status = self._status_of(method, caught, task)
+                code = code_of_call(context) if status is None else status.code
                 if status is None:
                     raise
-                await _abort(context, status, request_id)
+                error = caught.with_traceback(None)
             finally:
                 self._calls -= 1
+                if inside is not None:
+                    inside.leave_call(peer)
                 if deadlines.pop(task, None) is None:
                     self._expired.discard(task)
                 if span is not None:
                     telemetry.end(span, code, monotonic() - began)
+            # Not a call any more, only its answer.
+            return await self._refuse(_Refused(method, error, status, client, peer, raw), context, request_id)
 
         return serve
 
+    async def _read_beyond(self, method: _Method, client: Client, raw: bytes, excess: str, wait_s: float) -> Any:
+        """A request beyond a limit: read if it may not be refused, after what it has to wait.
+
+        Raises:
+            TooManyCalls: It may be refused.
+        """
+        rule = method.rule
+        quota = excess or f"client:{rule.draws}"
+        if not rule.carries_key and rule.lane is not BudgetLane.CANCEL:
+            raise too_many_calls(quota, wait_s)
+        request = method.read(raw)
+        if rule.carries_key:
+            if not self._key_is_taken(request):
+                raise too_many_calls(quota, wait_s)
+            wait_s = client.orders.owe(self._monotonic()) if wait_s else 0.0
+        if wait_s:
+            await self._turnstile.delay(wait_s)
+        return request
+
+    async def _refuse(self, refused: _Refused, context: Context, request_id: str) -> NoReturn:
+        """Tell a caller why, later if it earned many refusals; what is said of a key is true when it is said."""
+        method, error, status = refused.method, refused.error, refused.status
+        if isinstance(error, Unauthenticated | PermissionDenied):
+            self._tell_denial(method.path, error, context)
+        if isinstance(error, EARNED):
+            has_waited = await self._turnstile.slow_down(refused.client, refused.peer)
+            if has_waited and method.rule.carries_key and error.key is KeyFate.FREE and self._holds_key(refused):
+                error.key = KeyFate.TAKEN
+                status = error_to_proto(error, carries_key=True)
+        await abort(context, status, request_id)
+
+    def _holds_key(self, refused: _Refused) -> bool:
+        if refused.client is None:
+            return False
+        try:
+            return self._key_is_taken(refused.method.read(refused.raw))
+        except GatewayError as error:
+            return error.key is KeyFate.TAKEN
+
     def _stream(
-        self, method: _Method, behavior: StreamBehavior, read: Callable[[Any], Any]
+        self, method: _Method, behavior: StreamBehavior, read: Callable[[Any], Any] | None
     ) -> Callable[[Any, Context], Awaitable[None]]:
-        telemetry = method.telemetry
+        telemetry, turnstile = method.telemetry, self._turnstile
         identify, allows = self._identification(method.rule), method.rule.allows
 
         async def serve(raw: Any, context: Context) -> None:
             metadata = context.invocation_metadata() or ()
-            request_id = _request_id(metadata)
+            request_id = request_id_of(metadata)
             context.set_trailing_metadata(((REQUEST_ID_HEADER, request_id),))
             task = asyncio.current_task()
             began = self._monotonic()
             name_call(request_id, method.name)
             span = telemetry.begin(metadata, request_id) if telemetry.enabled else None
-            code = 0
+            code, symbols, peer = 0, 0, context.peer()
+            client: Client | None = None
+            inside: Client | None = None
             try:
                 caller = identify(metadata, context)
+                client = turnstile.find(client_name(caller, peer))
                 enter_call(CallContext(caller, _NO_DEADLINE, method.rule.lane, request_id))
                 if not allows(caller):
                     raise ScopeMissing(method.rule.scope_named)
+                request: Any = turnstile.paced(raw, client) if read is None else read(raw)
+                symbols = len(set(request.symbols)) if method.rule.subscribes else 0
                 stream = self._open_stream(task, caller)
-                await self._pump(stream, behavior(read(raw), context), context, request_id)
-            except (Exception, asyncio.CancelledError) as error:
-                status = self._status_of(method, error, task)
-                if isinstance(error, Unauthenticated | PermissionDenied):
-                    self._tell_denial(method.path, error, context)
-                code = _code_of(context) if status is None else status.code
-                # Not ours any more: its status waits behind whatever the reader has not taken.
-                self._streams.pop(task, None)
+                turnstile.open_stream(client, peer, symbols)
+                inside = client
+                await self._pump(stream, behavior(request, context), context, request_id)
+                return
+            except (Exception, asyncio.CancelledError) as caught:
+                status = self._status_of(method, caught, task)
+                code = code_of_call(context) if status is None else status.code
                 if status is None:
                     raise
-                await _abort(context, status, request_id)
+                error = caught.with_traceback(None)
             finally:
                 self._streams.pop(task, None)
+                if inside is not None:
+                    inside.leave_stream(peer, symbols)
                 if span is not None:
                     telemetry.end(span, code, self._monotonic() - began)
+            # Not ours any more: its status waits behind whatever the reader has not taken.
+            await self._refuse(_Refused(method, error, status, client, peer, b""), context, request_id)
 
         return serve
 
@@ -404,27 +487,6 @@ class Doors:
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_MS / 1_000, self._sweep)
 
 
-_own_ids = count(1)
-_own_prefix: Final = secrets.token_hex(_REQUEST_ID_PREFIX_BYTES)
-
-
-def _request_id(metadata: Metadata) -> str:
-    """The caller's where it is well formed, else one of ours: unique in this process, and very likely beyond."""
-    for name, value in metadata:
-        if name == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
-            return value
-    return f"{_own_prefix}-{next(_own_ids):x}"
-
-
-def _cancels(_request: Any) -> bool:
-    """A cancel is never one too many."""
-    return True
-
-
-def _too_many_calls() -> TooManyCalls:
-    return TooManyCalls("too many calls at once", retry_after_ms=_CALLS_RETRY_MS)
-
-
 def _refusal(method: _Method, error: GatewayError, stream: _Stream | None) -> status_pb2.Status:
     if stream is not None and stream.resume_token:
         error.metadata.setdefault(RESUME_TOKEN_METADATA, stream.resume_token)
@@ -435,23 +497,3 @@ def _bug(path: str, error: BaseException) -> status_pb2.Status:
     error_id = new_error_id()
     _log.error("a call failed by a bug", error_id=error_id, method=path, exc_info=error)
     return internal_to_proto(error_id)
-
-
-def _code_of(context: Context) -> int:
-    """The code of a call that gRPC ended: by a deadline, by the client, or a servicer of gRPC's own by `abort`."""
-    code: Any = context.code()
-    if isinstance(code, grpc.StatusCode):
-        return _number(code)
-    remaining_s = context.time_remaining()
-    is_late = remaining_s is not None and remaining_s <= 0
-    return _number(grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED)
-
-
-def _number(code: grpc.StatusCode) -> int:
-    number: int = code.value[0]
-    return number
-
-
-async def _abort(context: Context, status: status_pb2.Status, request_id: str) -> NoReturn:
-    trailers = ((REQUEST_ID_HEADER, request_id), (STATUS_DETAILS_HEADER, status.SerializeToString()))
-    await context.abort(_CODES[status.code], status.message, trailers)

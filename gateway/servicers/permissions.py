@@ -8,13 +8,14 @@ needed. What a caller may do with one order, strategy or symbol is decided where
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
 from gateway.domain.models.identity import Scope
 from gateway.domain.types import BudgetLane, Caller
+from gateway.services.client_limits import Draws
 
 
 class Access(StrEnum):
@@ -35,12 +36,16 @@ class MethodRule:
             becomes of it, and nothing is refused before the key was looked up: draining is then the application
             room's to tell.
         wait_ms_max: How long the request may ask to wait, beside the time of any call.
+        draws: Which of its client's budgets a call draws on.
+        subscribes: The request names symbols that are followed as long as the stream lasts.
     """
 
     access: Access | frozenset[Scope]
     lane: BudgetLane = BudgetLane.READ
     carries_key: bool = False
     wait_ms_max: int = 0
+    draws: Draws = Draws.READS
+    subscribes: bool = False
 
     def allows(self, caller: Caller) -> bool:
         """Whether a caller may use the method at all."""
@@ -52,20 +57,26 @@ class MethodRule:
         return self.access.value if isinstance(self.access, Access) else " or ".join(sorted(self.access))
 
 
-def _needs(*scopes: Scope, lane: BudgetLane = BudgetLane.READ, key: bool = False, wait_ms_max: int = 0) -> MethodRule:
-    return MethodRule(frozenset(scopes), lane, key, wait_ms_max)
+def _needs(
+    *scopes: Scope,
+    lane: BudgetLane = BudgetLane.READ,
+    key: bool = False,
+    wait_ms_max: int = 0,
+    draws: Draws = Draws.READS,
+    subscribes: bool = False,
+) -> MethodRule:
+    return MethodRule(frozenset(scopes), lane, key, wait_ms_max, draws, subscribes)
 
 
 _QUESTION: Final = _needs(Scope.ORDERS_READ, Scope.ORDERS_READ_ANY)
 _LOOKUP: Final = _needs(Scope.ORDERS_READ, Scope.ORDERS_READ_ANY, lane=BudgetLane.LOOKUP)
-_TRADE: Final = _needs(Scope.ORDERS_TRADE, lane=BudgetLane.ORDER, key=True)
-_CANCEL: Final = _needs(Scope.ORDERS_TRADE, Scope.ORDERS_CANCEL_ANY, lane=BudgetLane.CANCEL)
-_CANCEL_AND_WAIT: Final = _needs(
-    Scope.ORDERS_TRADE, Scope.ORDERS_CANCEL_ANY, lane=BudgetLane.CANCEL, wait_ms_max=30_000
-)
+_TRADE: Final = _needs(Scope.ORDERS_TRADE, lane=BudgetLane.ORDER, key=True, draws=Draws.ORDERS)
+_CANCEL: Final = _needs(Scope.ORDERS_TRADE, Scope.ORDERS_CANCEL_ANY, lane=BudgetLane.CANCEL, draws=Draws.CANCELS)
+_CANCEL_AND_WAIT: Final = replace(_CANCEL, wait_ms_max=30_000)
 # A position is the account's, whoever's orders made it.
-_CLOSE: Final = _needs(Scope.ACCOUNT_TRADE, lane=BudgetLane.ORDER, key=True)
+_CLOSE: Final = _needs(Scope.ACCOUNT_TRADE, lane=BudgetLane.ORDER, key=True, draws=Draws.ORDERS)
 _MARKET: Final = _needs(Scope.MARKET_DATA_READ)
+_SUBSCRIBE: Final = _needs(Scope.MARKET_DATA_READ, subscribes=True)
 _ACCOUNT_READ: Final = _needs(Scope.ACCOUNT_READ)
 _SIMULATE: Final = _needs(Scope.SIMULATION_ADMIN)
 _PUBLIC: Final = MethodRule(Access.PUBLIC)
@@ -99,19 +110,22 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _MARKET_DATA + "GetLatestBars": _MARKET,
         _MARKET_DATA + "GetSnapshots": _MARKET,
         _MARKET_DATA + "ListBars": _MARKET,
-        _MARKET_DATA + "StreamQuotes": _MARKET,
-        _MARKET_DATA + "StreamTrades": _MARKET,
-        _MARKET_DATA + "StreamBars": _MARKET,
+        _MARKET_DATA + "StreamQuotes": _SUBSCRIBE,
+        _MARKET_DATA + "StreamTrades": _SUBSCRIBE,
+        _MARKET_DATA + "StreamBars": _SUBSCRIBE,
         _ACCOUNT + "GetAccount": _ACCOUNT_READ,
         _ACCOUNT + "ListPositions": _ACCOUNT_READ,
         _ACCOUNT + "GetPosition": _ACCOUNT_READ,
+        _ACCOUNT + "GetQuota": _ANY_TOKEN,
         _REFERENCE + "GetAsset": _MARKET,
         _REFERENCE + "ListAssets": _MARKET,
         _REFERENCE + "GetMarketClock": _MARKET,
         _REFERENCE + "ListMarketDays": _MARKET,
         # In the room that is kept for cancels: to see and to stop must work in any crowd.
-        _RISK + "GetTradingState": _needs(Scope.RISK_READ, Scope.RISK_ADMIN, lane=BudgetLane.CANCEL),
-        _RISK + "SetTradingState": _needs(Scope.RISK_ADMIN, lane=BudgetLane.CANCEL),
+        _RISK + "GetTradingState": _needs(
+            Scope.RISK_READ, Scope.RISK_ADMIN, lane=BudgetLane.CANCEL, draws=Draws.CANCELS
+        ),
+        _RISK + "SetTradingState": _needs(Scope.RISK_ADMIN, lane=BudgetLane.CANCEL, draws=Draws.NOTHING),
         _SIMULATION + "GetSimulation": _SIMULATE,
         _SIMULATION + "InjectFault": _SIMULATE,
         _SIMULATION + "ListFaults": _SIMULATE,
@@ -120,7 +134,7 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _OPERATIONS + "MintToken": _needs(Scope.OPERATIONS_ADMIN),
         _OPERATIONS + "RotateToken": _needs(Scope.OPERATIONS_ADMIN),
         # To take rights away must work in any crowd.
-        _OPERATIONS + "RevokeToken": _needs(Scope.OPERATIONS_ADMIN, lane=BudgetLane.CANCEL),
+        _OPERATIONS + "RevokeToken": _needs(Scope.OPERATIONS_ADMIN, lane=BudgetLane.CANCEL, draws=Draws.CANCELS),
         _OPERATIONS + "ListTokens": _needs(Scope.OPERATIONS_READ, Scope.OPERATIONS_ADMIN),
         _OPERATIONS + "ListScopes": _ANY_TOKEN,
         _HEALTH + "Check": _PUBLIC,

@@ -23,6 +23,7 @@ from gateway.servicers.permissions import METHODS, MethodRule, require_rules
 from gateway.servicers.reflection import add_reflection
 from gateway.servicers.tls import Certificates
 from gateway.servicers.wire.requests import KeyIsTaken
+from gateway.services.client_limits import WAITING_MAX, ClientLimits
 from gateway.telemetry import Telemetry
 from trading_gateway.v1 import (
     account_pb2_grpc,
@@ -48,7 +49,8 @@ class ServerOptions:
         listen: HOST:PORT, [V6]:PORT or unix:PATH; port 0 takes a free one.
         request_bytes_max, response_bytes_max: Of one message. Clients take 4 MiB by default.
         metadata_bytes_max: Of all headers of a call.
-        concurrent_rpcs_max: Calls and streams at once, gRPC's own limit; beyond it even a cancel is refused.
+        concurrent_rpcs_max: Calls and streams at once, gRPC's own limit; beyond it even a cancel is refused. Refusals
+            that wait to be told come on top.
         streams_max: Streams at once. What it leaves of concurrent_rpcs_max is for other calls.
         streams_per_connection_max: Calls and streams at once on one connection; more wait in the client.
         deadline_ms: For calls without a deadline, and the longest that one is honoured.
@@ -141,6 +143,7 @@ class GatewayServer:
         key_is_taken: Whether an order holds the key of a request.
         doorkeeper: Knows who calls; None: everybody is `local`.
         on_denial: Told of every refusal of a caller, as `AuditService.count_refusal`.
+        clients: What each client may; None: as `serve` ships it.
         certificates: What it serves with; None: plain text.
     """
 
@@ -153,14 +156,18 @@ class GatewayServer:
         key_is_taken: KeyIsTaken = lambda _request: False,
         doorkeeper: Doorkeeper | None = None,
         on_denial: DenialListener | None = None,
+        clients: ClientLimits | None = None,
         certificates: Certificates | None = None,
     ) -> None:
         self._options = options
         self._certificates = certificates
+        self._waiting_max = clients.waiting_max if clients is not None else WAITING_MAX
         self._requires_token = doorkeeper is not None and doorkeeper.is_required
         self._servicers = servicers
         self._rules = rules
-        self._doors = Doors(telemetry or Telemetry(), options.door_limits(), rules, key_is_taken, doorkeeper, on_denial)
+        self._doors = Doors(
+            telemetry or Telemetry(), options.door_limits(), rules, key_is_taken, doorkeeper, on_denial, clients
+        )
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
         self._services: tuple[str, ...] = ()
@@ -181,11 +188,12 @@ class GatewayServer:
         )
         methods = self._methods()
         require_rules(methods, self._rules)
-        doorway = _Doorway({path: self._doors.guard(path, handler) for path, handler in methods.items()})
+        guarded = {path: self._doors.guard(path, handler) for path, handler in methods.items()}
+        doorway = _Doorway(guarded, self._doors.nowhere())
         server = grpc.aio.server(
             handlers=[doorway],
             options=self._options.channel_arguments(),
-            maximum_concurrent_rpcs=self._options.concurrent_rpcs_max,
+            maximum_concurrent_rpcs=self._options.concurrent_rpcs_max + self._waiting_max,
         )
         bound = bind(server, addresses, listen, None if certificates is None else certificates.credentials)
         await server.start()
@@ -278,9 +286,12 @@ class _Doorway(grpc.GenericRpcHandler):
     the number of methods.
     """
 
-    def __init__(self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]]) -> None:
+    def __init__(
+        self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]], nowhere: grpc.RpcMethodHandler[Any, Any]
+    ) -> None:
         self._handlers = handlers
+        self._nowhere = nowhere
 
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any] | None:
-        """The handler of a method; None for one that is not served."""
-        return self._handlers.get(details.method)
+    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """The handler of a method, or of what there is none of."""
+        return self._handlers.get(details.method, self._nowhere)

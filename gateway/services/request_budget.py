@@ -15,6 +15,7 @@ from collections.abc import Callable
 from typing import Final
 
 from gateway.domain.errors import VenueRateLimited
+from gateway.domain.models.quota import Quota
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, BudgetLane
 
 RETRY_AFTER_MAX_MS: Final = 60_000
@@ -63,6 +64,22 @@ class RequestBudget:
     def limit(self) -> int:
         """Requests a minute, as the venue says now; 0 for none."""
         return self._limit
+
+    def quota(self) -> Quota | None:
+        """What is left of this minute, for everybody together; None where there is no limit."""
+        with self._lock:
+            if self._limit <= 0:
+                return None
+            now = self._monotonic()
+            self._refill(now)
+            full_in_s = min((self._limit - self._tokens) * _SECONDS_PER_MINUTE / self._limit, self._reset_at - now)
+            return Quota(
+                "venue:trading",
+                self._limit,
+                max(0, int(self._tokens)),
+                int(_SECONDS_PER_MINUTE * MS_PER_SECOND),
+                self._wall() + int(max(0.0, full_in_s) * NANOS_PER_SECOND),
+            )
 
     def admit(self, lane: BudgetLane) -> None:
         """Count one request.

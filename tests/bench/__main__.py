@@ -1,7 +1,8 @@
-"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run; S1; the kill. ARGS="u1 f1" runs some, "--pairs 3" fewer.
+"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run; isolation; S1; the kill. ARGS="u1 f1" runs some.
 
 Server flags are as `serve` ships them, but for the venue's request limit, which is off, and so is the journal: on
-disk. There is no authentication in this build: U1 and U2 say so.
+disk. U1, U2 and isolation need a token for each call, and keep the limits of a client as shipped: U1 and U2 come from
+as many clients as that takes. The others are one client alone, without limits. "--pairs 3" takes fewer pairs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ from typing import Any, Final
 import grpc
 
 from gateway.infrastructure.persistence.database import FILE_NAME
+from tests.bench.gateway import TOKENS_FILE
+from tests.bench.isolation import isolation
 from tests.bench.journal import j1
 from tests.bench.kill import report as kill_report
 from tests.bench.processes import build_generator, cpu_s, load, python
@@ -42,6 +45,9 @@ FAN_OUT_CORES_MAX: Final = 1.0
 LAG_P99_MAX_MS: Final = 10.0
 """From the publisher's frame to the subscriber, at half of the rate."""
 U3_ORDERS: Final = 100
+Headers = tuple[tuple[str, str], ...]
+TOKENS: Final = 128
+"""Clients that share the calls of U1 and U2, so that each stays within its 200 reads and 50 orders a second."""
 
 
 def limit_order(key: str) -> trading_pb2.SubmitOrderRequest:
@@ -68,35 +74,34 @@ class Bench:
     def u1(self) -> Ratio:
         """GetOrder on a live order, 16 in flight."""
         ratio = Ratio("U1 question", "GetOrder/s", "bare/s", 0.80, "per_second")
-        with python("-m", "tests.bench.gateway", ready="gateway at ") as (_, line):
-            target = line.rsplit(" ", 1)[1]
+        with _gateway_with_tokens() as (target, folder):
             with grpc.insecure_channel(target) as channel:
-                stub = trading_pb2_grpc.TradingServiceStub(channel)
-                stub.SubmitOrder(limit_order("bench-live"))
+                stub, shown = trading_pb2_grpc.TradingServiceStub(channel), _first_token(folder)
+                stub.SubmitOrder(limit_order("bench-live"), metadata=shown)
                 request = trading_pb2.GetOrderRequest(order=trading_pb2.OrderRef(client_order_id="bench-live"))
-                response = stub.GetOrder(request)
+                response = stub.GetOrder(request, metadata=shown)
             with self._bare(GET, response.SerializeToString()) as bare:
-                return ratio.run(self._unary(target, GET, request), self._unary(bare, GET, request), self._slices)
+                ours = self._unary(target, GET, request, folder)
+                return ratio.run(ours, self._unary(bare, GET, request, folder), self._slices)
 
     def u2(self) -> Ratio:
         """SubmitOrder with fresh keys, each found afterwards by ListOrders and in the journal's file."""
         ratio = Ratio("U2 command", "SubmitOrder/s", "bare/s", 0.50, "per_second")
-        with (
-            tempfile.TemporaryDirectory() as folder,
-            python("-m", "tests.bench.gateway", "", folder, ready="gateway at ") as (_, line),
-        ):
-            target = line.rsplit(" ", 1)[1]
-            with grpc.insecure_channel(target) as channel:
-                stub = trading_pb2_grpc.TradingServiceStub(channel)
-                response = stub.SubmitOrder(limit_order("bench-shape"))
-                request = limit_order(KEY_MARKER)
-                with self._bare(SUBMIT, response.SerializeToString()) as bare:
-                    ours = self._submits(target, request)
-                    ratio.run(ours, self._unary(bare, SUBMIT, request), self._slices)
-                sent = sum(a["sent"] for a, _ in ratio.pairs) + 1
-                _check_all_found(stub, sent)
-                _check_journal(Path(folder), sent)
+        with _gateway_with_tokens() as (target, folder), grpc.insecure_channel(target) as channel:
+            stub, shown = trading_pb2_grpc.TradingServiceStub(channel), _first_token(folder)
+            response = stub.SubmitOrder(limit_order("bench-shape"), metadata=shown)
+            request = limit_order(KEY_MARKER)
+            with self._bare(SUBMIT, response.SerializeToString()) as bare:
+                ours = self._submits(target, request, folder)
+                ratio.run(ours, self._unary(bare, SUBMIT, request, folder), self._slices)
+            sent = sum(a["sent"] for a, _ in ratio.pairs) + 1
+            _check_all_found(stub, shown, sent)
+            _check_journal(folder, sent)
         return ratio
+
+    def isolation(self) -> str:
+        """What honest clients notice of hostile ones."""
+        return isolation(self._generator, self._pairs, limit_order, KEY_MARKER)
 
     def j1(self) -> Ratio:
         """The journal alone."""
@@ -139,12 +144,14 @@ class Bench:
         with python("-m", "tests.bench.bare", method, response.hex()) as (_, port):
             yield f"127.0.0.1:{port}"
 
-    def _unary(self, target: str, method: str, request: Any) -> Callable[[], dict[str, Any]]:
+    def _unary(self, target: str, method: str, request: Any, folder: Path) -> Callable[[], dict[str, Any]]:
         arguments = ["-target", target, "-method", method, "-request", request.SerializeToString().hex()]
-        return lambda: load(self._generator, "unary", *arguments, "-seconds", str(SECONDS))
+        shown = ["-tokens", str(folder / TOKENS_FILE)]
+        return lambda: load(self._generator, "unary", *arguments, *shown, "-seconds", str(SECONDS))
 
-    def _submits(self, target: str, request: Any) -> Callable[[], dict[str, Any]]:
+    def _submits(self, target: str, request: Any, folder: Path) -> Callable[[], dict[str, Any]]:
         arguments = ["-target", target, "-method", SUBMIT, "-request", request.SerializeToString().hex()]
+        arguments += ["-tokens", str(folder / TOKENS_FILE)]
         runs = iter(range(1_000_000))
         return lambda: load(
             self._generator, "unary", *arguments, "-seconds", str(SECONDS), "-prefix", f"r{next(runs)}-"
@@ -175,10 +182,24 @@ def _fed_gateway(quotes_per_s: int) -> Iterator[tuple[str, int]]:
             yield line.rsplit(" ", 1)[1], child.pid
 
 
-def _check_all_found(stub: trading_pb2_grpc.TradingServiceStub, sent: int) -> None:
+@contextmanager
+def _gateway_with_tokens() -> Iterator[tuple[str, Path]]:
+    """A gateway that lets nobody in without a token: its address, and the folder of its journal and its secrets."""
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        python("-m", "tests.bench.gateway", "", folder, str(TOKENS), ready="gateway at ") as (_, line),
+    ):
+        yield line.rsplit(" ", 1)[1], Path(folder)
+
+
+def _first_token(folder: Path) -> Headers:
+    return (("authorization", f"Bearer {(folder / TOKENS_FILE).read_text().split()[0]}"),)
+
+
+def _check_all_found(stub: trading_pb2_grpc.TradingServiceStub, shown: Headers, sent: int) -> None:
     found, token = 0, ""
     while True:
-        page = stub.ListOrders(trading_pb2.ListOrdersRequest(page_size=500, page_token=token))
+        page = stub.ListOrders(trading_pb2.ListOrdersRequest(page_size=500, page_token=token), metadata=shown)
         found += len(page.orders)
         token = page.next_page_token
         if not token:
@@ -228,16 +249,23 @@ def _alpaca_cpu(venue: str) -> Callable[[], dict[str, Any]]:
 def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1 j1 s1 kill; default: all")
+    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1 j1 isolation s1 kill; default: all")
     parser.add_argument("--pairs", type=int, default=7)
     arguments = parser.parse_args()
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, grpcio {grpc.__version__}"
     )
-    print("without authentication yet; the journal is on disk; telemetry as shipped, without a collector")
+    print(
+        f"U1, U2 and isolation with required authentication and the limits of a client on ({TOKENS} tokens); "
+        "the journal is on disk; telemetry as shipped, without a collector"
+    )
     with tempfile.TemporaryDirectory() as folder:
         bench = Bench(build_generator(Path(folder)), arguments.pairs)
-        absolute = {"s1": lambda: s1(limit_order), "kill": lambda: kill_report(Path(folder))}
+        absolute = {
+            "isolation": bench.isolation,
+            "s1": lambda: s1(limit_order),
+            "kill": lambda: kill_report(Path(folder)),
+        }
         for name in arguments.budgets or ["u1", "u2", "u3", "f1", "j1", *absolute]:
             print(absolute[name]() if name in absolute else getattr(bench, name)().report(), flush=True)
 

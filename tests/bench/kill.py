@@ -28,6 +28,7 @@ from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from tests.chaos.proxy import TcpProxy
 from tests.emulator.host import EmulatorHost, LoopThread, RunningEmulator
+from tests.gateway_host import NO_CLIENT_LIMITS
 from trading_gateway.v1 import risk_pb2, risk_pb2_grpc, trading_pb2, trading_pb2_grpc
 
 VENUE_LATENCY_S: Final = 0.05
@@ -104,6 +105,7 @@ class KillStage:
             "venue_requests_per_minute": 0,
             "data_dir": folder,
             "drain_timeout_ms": 0,
+            **NO_CLIENT_LIMITS,
         }
         options = Settings(venue_url=f"http://{self._proxy.address}", **wanted | settings)
         self.gateway, self.target = self._loop.run(self._start(options))
@@ -202,8 +204,11 @@ class KillStage:
 
 
 @contextmanager
-def saturated(target: str, rpcs: int = SATURATING_RPCS) -> Iterator[None]:
-    """Hold so many calls open that never say what they want: gRPC takes no more than its limit, whatever they are."""
+def saturated(target: str, rpcs: int = 2 * SATURATING_RPCS) -> Iterator[None]:
+    """Hold so many calls open that never say what they want: gRPC takes no more than its limit, whatever they are.
+
+    Refusals that wait to be told have room beside it, so it takes some more.
+    """
     never = threading.Event()
 
     def nothing() -> Iterator[bytes]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import grpc
@@ -16,6 +17,8 @@ from gateway.servicers.risk import RiskServicer
 from gateway.servicers.server import GatewayServer, ServerOptions, Servicers
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.trading import TradingServicer
+from gateway.services.client_limits import ClientBounds, ClientLimits
+from gateway.services.request_budget import RequestBudget
 from gateway.telemetry import Telemetry, configure_logging
 from tests.servicers.fake_control import FakeControl, audit_in_memory, identity_in_memory
 from tests.servicers.fakes import NOW_NS, Rooms, SilentMarketData
@@ -23,7 +26,7 @@ from tests.servicers.fakes import NOW_NS, Rooms, SilentMarketData
 Serve = Callable[..., Awaitable[grpc.aio.Channel]]
 
 
-def servicers_over(rooms: Rooms, control: FakeControl | None = None) -> Servicers:
+def servicers_over(rooms: Rooms, control: FakeControl | None = None, clients: ClientLimits | None = None) -> Servicers:
     """The real servicers, with a wall clock that stands still."""
     return Servicers(
         trading=TradingServicer(
@@ -36,7 +39,13 @@ def servicers_over(rooms: Rooms, control: FakeControl | None = None) -> Servicer
             lambda: NOW_NS,
         ),
         market_data=SilentMarketData(rooms.frames),
-        account=AccountServicer(rooms.accounts, rooms.positions, rooms.assets),
+        account=AccountServicer(
+            rooms.accounts,
+            rooms.positions,
+            rooms.assets,
+            RequestBudget(200, lambda: NOW_NS, lambda: 0.0),
+            clients or ClientLimits(ClientBounds(), lambda: 0.0, lambda: NOW_NS),
+        ),
         reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),
         risk=RiskServicer(rooms.states, rooms.kill),
         operations=OperationsServicer(identity_in_memory(), audit_in_memory()),
@@ -84,16 +93,20 @@ def simulation_control() -> FakeControl:
 async def serve(
     rooms: Rooms, simulation_control: FakeControl, log: io.StringIO
 ) -> AsyncIterator[Callable[..., Awaitable[Served]]]:
-    """Starts servers: `await serve(streams_max=1)`; keywords are ServerOptions', besides telemetry and rules."""
+    """Starts servers: `await serve(streams_max=1)`; keywords are ServerOptions', besides the first three."""
     running: list[Served] = []
 
     async def start(
-        telemetry: Telemetry | None = None, rules: dict[str, MethodRule] | None = None, **options: int | str
+        telemetry: Telemetry | None = None,
+        rules: dict[str, MethodRule] | None = None,
+        clients: ClientLimits | None = None,
+        **options: int | str,
     ) -> Served:
         wanted = ServerOptions(**({"listen": "127.0.0.1:0", "stop_grace_ms": 200} | options))  # type: ignore[arg-type]
-        servicers = servicers_over(rooms, simulation_control)
+        clients = clients or ClientLimits(ClientBounds(), time.monotonic, time.time_ns)
+        servicers = servicers_over(rooms, simulation_control, clients)
         table = METHODS if rules is None else rules
-        server = GatewayServer(wanted, servicers, telemetry, table, servicers.trading.key_is_taken)
+        server = GatewayServer(wanted, servicers, telemetry, table, servicers.trading.key_is_taken, clients=clients)
         served = Served(server, rooms, await server.start())
         running.append(served)
         return served

@@ -27,6 +27,7 @@ from gateway.domain.models.orders import (
     TakeProfit,
     VenueOrder,
 )
+from gateway.domain.models.quota import Quota
 from gateway.domain.models.reference import Asset
 from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import (
@@ -340,6 +341,18 @@ def test_a_position_is_written_whole() -> None:
     assert (thin.quantity, thin.cost_basis, thin.HasField("current_price")) == ("-3", "-4.5", False)
 
 
+def test_a_quota_is_written_whole_and_without_a_window_it_has_none() -> None:
+    rate = Quota("client:reads", 400, 399, 2_000, NOW_NS)
+    held = Quota("client:streams", 16, 0)
+    first, second = account.quotas_to_proto([rate, held]).quota.buckets
+    assert unset(first) == set()
+    assert (first.name, first.limit, first.remaining, first.window.ToMilliseconds()) == ("client:reads", 400, 399, 2000)
+    assert first.reset_time.ToNanoseconds() == NOW_NS
+    assert (second.name, second.limit, second.remaining) == ("client:streams", 16, 0)
+    assert not second.HasField("window")
+    assert not second.HasField("reset_time")
+
+
 def test_an_asset_is_written_whole() -> None:
     asset = Asset(
         asset_id="a-1",
@@ -372,7 +385,7 @@ def test_no_message_of_these_services_was_forgotten() -> None:
     written = {
         "Order", "OrderSpec", "TakeProfit", "StopLoss", "VenueOrder", "Fill", "OrderEvent", "SnapshotBoundary",
         "OrderTimeline",
-        "Account", "Position", "Asset", "MarketClock", "MarketDay",
+        "Account", "Position", "Quota", "Asset", "MarketClock", "MarketDay",
     }  # fmt: skip
     nouns = {
         name

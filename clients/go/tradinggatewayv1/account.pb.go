@@ -319,6 +319,89 @@ func (x *GetPositionResponse) GetPosition() *Position {
 	return nil
 }
 
+// No parameters.
+type GetQuotaRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetQuotaRequest) Reset() {
+	*x = GetQuotaRequest{}
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetQuotaRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetQuotaRequest) ProtoMessage() {}
+
+func (x *GetQuotaRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetQuotaRequest.ProtoReflect.Descriptor instead.
+func (*GetQuotaRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{6}
+}
+
+// The budgets.
+type GetQuotaResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The budgets.
+	Quota         *Quota `protobuf:"bytes,1,opt,name=quota,proto3" json:"quota,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetQuotaResponse) Reset() {
+	*x = GetQuotaResponse{}
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetQuotaResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetQuotaResponse) ProtoMessage() {}
+
+func (x *GetQuotaResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetQuotaResponse.ProtoReflect.Descriptor instead.
+func (*GetQuotaResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetQuotaResponse) GetQuota() *Quota {
+	if x != nil {
+		return x.Quota
+	}
+	return nil
+}
+
 // The brokerage account. A figure that the venue did not give is absent. US dollars unless currency_code says
 // otherwise.
 type Account struct {
@@ -397,7 +480,7 @@ type Account struct {
 
 func (x *Account) Reset() {
 	*x = Account{}
-	mi := &file_trading_gateway_v1_account_proto_msgTypes[6]
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -409,7 +492,7 @@ func (x *Account) String() string {
 func (*Account) ProtoMessage() {}
 
 func (x *Account) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_account_proto_msgTypes[6]
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -422,7 +505,7 @@ func (x *Account) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Account.ProtoReflect.Descriptor instead.
 func (*Account) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{6}
+	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Account) GetAccountId() string {
@@ -706,7 +789,7 @@ type Position struct {
 
 func (x *Position) Reset() {
 	*x = Position{}
-	mi := &file_trading_gateway_v1_account_proto_msgTypes[7]
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -718,7 +801,7 @@ func (x *Position) String() string {
 func (*Position) ProtoMessage() {}
 
 func (x *Position) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_account_proto_msgTypes[7]
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -731,7 +814,7 @@ func (x *Position) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Position.ProtoReflect.Descriptor instead.
 func (*Position) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{7}
+	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Position) GetSymbol() string {
@@ -853,6 +936,139 @@ func (x *Position) GetUnrealizedIntradayPlRatio() string {
 	return ""
 }
 
+// How much may still be asked for. What has no limit is left out.
+type Quota struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The venue's first, then the caller's own.
+	Buckets       []*Quota_Bucket `protobuf:"bytes,1,rep,name=buckets,proto3" json:"buckets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota) Reset() {
+	*x = Quota{}
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota) ProtoMessage() {}
+
+func (x *Quota) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota.ProtoReflect.Descriptor instead.
+func (*Quota) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{10}
+}
+
+func (x *Quota) GetBuckets() []*Quota_Bucket {
+	if x != nil {
+		return x.Buckets
+	}
+	return nil
+}
+
+// One budget.
+type Quota_Bucket struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "venue:trading": the account's requests to the venue, shared by all clients, market data's included.
+	// The caller's own, which is its token's, or its connection's where it shows none: "client:orders" (submits,
+	// replaces and closes; cancels have as many beside them and are delayed, never refused), "client:reads" (all other
+	// calls; opening a stream counts as ten, and each full 16 KiB of an answer as one more), "client:calls" (at once),
+	// "client:streams" (at once), "client:symbols" (followed by all its streams of market data together),
+	// "client:connections" (in use at once), "client:request_bytes" (of one request).
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// How many in a window; how many at once where there is no window.
+	Limit int64 `protobuf:"varint,2,opt,name=limit,proto3" json:"limit,omitempty"`
+	// How many are left.
+	Remaining int64 `protobuf:"varint,3,opt,name=remaining,proto3" json:"remaining,omitempty"`
+	// The window: so long takes an empty budget to be full, and it fills evenly. Absent for what is counted at once.
+	Window *durationpb.Duration `protobuf:"bytes,4,opt,name=window,proto3" json:"window,omitempty"`
+	// When it is full again, if nothing more is asked; absent for what is counted at once.
+	ResetTime     *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=reset_time,json=resetTime,proto3" json:"reset_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Quota_Bucket) Reset() {
+	*x = Quota_Bucket{}
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Quota_Bucket) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Quota_Bucket) ProtoMessage() {}
+
+func (x *Quota_Bucket) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_account_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Quota_Bucket.ProtoReflect.Descriptor instead.
+func (*Quota_Bucket) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_account_proto_rawDescGZIP(), []int{10, 0}
+}
+
+func (x *Quota_Bucket) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Quota_Bucket) GetLimit() int64 {
+	if x != nil {
+		return x.Limit
+	}
+	return 0
+}
+
+func (x *Quota_Bucket) GetRemaining() int64 {
+	if x != nil {
+		return x.Remaining
+	}
+	return 0
+}
+
+func (x *Quota_Bucket) GetWindow() *durationpb.Duration {
+	if x != nil {
+		return x.Window
+	}
+	return nil
+}
+
+func (x *Quota_Bucket) GetResetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ResetTime
+	}
+	return nil
+}
+
 var File_trading_gateway_v1_account_proto protoreflect.FileDescriptor
 
 const file_trading_gateway_v1_account_proto_rawDesc = "" +
@@ -871,7 +1087,10 @@ const file_trading_gateway_v1_account_proto_rawDesc = "" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12>\n" +
 	"\rmax_staleness\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\fmaxStaleness\"O\n" +
 	"\x13GetPositionResponse\x128\n" +
-	"\bposition\x18\x01 \x01(\v2\x1c.trading_gateway.v1.PositionR\bposition\"\x89\x0f\n" +
+	"\bposition\x18\x01 \x01(\v2\x1c.trading_gateway.v1.PositionR\bposition\"\x11\n" +
+	"\x0fGetQuotaRequest\"C\n" +
+	"\x10GetQuotaResponse\x12/\n" +
+	"\x05quota\x18\x01 \x01(\v2\x19.trading_gateway.v1.QuotaR\x05quota\"\x89\x0f\n" +
 	"\aAccount\x12\x1d\n" +
 	"\n" +
 	"account_id\x18\x01 \x01(\tR\taccountId\x12%\n" +
@@ -961,12 +1180,22 @@ const file_trading_gateway_v1_account_proto_rawDesc = "" +
 	"\x0e_unrealized_plB\x16\n" +
 	"\x14_unrealized_pl_ratioB\x19\n" +
 	"\x17_unrealized_intraday_plB\x1f\n" +
-	"\x1d_unrealized_intraday_pl_ratio2\xb3\x02\n" +
+	"\x1d_unrealized_intraday_pl_ratio\"\x84\x02\n" +
+	"\x05Quota\x12:\n" +
+	"\abuckets\x18\x01 \x03(\v2 .trading_gateway.v1.Quota.BucketR\abuckets\x1a\xbe\x01\n" +
+	"\x06Bucket\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05limit\x18\x02 \x01(\x03R\x05limit\x12\x1c\n" +
+	"\tremaining\x18\x03 \x01(\x03R\tremaining\x121\n" +
+	"\x06window\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x06window\x129\n" +
+	"\n" +
+	"reset_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\tresetTime2\x8a\x03\n" +
 	"\x0eAccountService\x12[\n" +
 	"\n" +
 	"GetAccount\x12%.trading_gateway.v1.GetAccountRequest\x1a&.trading_gateway.v1.GetAccountResponse\x12d\n" +
 	"\rListPositions\x12(.trading_gateway.v1.ListPositionsRequest\x1a).trading_gateway.v1.ListPositionsResponse\x12^\n" +
-	"\vGetPosition\x12&.trading_gateway.v1.GetPositionRequest\x1a'.trading_gateway.v1.GetPositionResponseb\x06proto3"
+	"\vGetPosition\x12&.trading_gateway.v1.GetPositionRequest\x1a'.trading_gateway.v1.GetPositionResponse\x12U\n" +
+	"\bGetQuota\x12#.trading_gateway.v1.GetQuotaRequest\x1a$.trading_gateway.v1.GetQuotaResponseb\x06proto3"
 
 var (
 	file_trading_gateway_v1_account_proto_rawDescOnce sync.Once
@@ -980,7 +1209,7 @@ func file_trading_gateway_v1_account_proto_rawDescGZIP() []byte {
 	return file_trading_gateway_v1_account_proto_rawDescData
 }
 
-var file_trading_gateway_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_trading_gateway_v1_account_proto_msgTypes = make([]protoimpl.MessageInfo, 12)
 var file_trading_gateway_v1_account_proto_goTypes = []any{
 	(*GetAccountRequest)(nil),     // 0: trading_gateway.v1.GetAccountRequest
 	(*GetAccountResponse)(nil),    // 1: trading_gateway.v1.GetAccountResponse
@@ -988,36 +1217,46 @@ var file_trading_gateway_v1_account_proto_goTypes = []any{
 	(*ListPositionsResponse)(nil), // 3: trading_gateway.v1.ListPositionsResponse
 	(*GetPositionRequest)(nil),    // 4: trading_gateway.v1.GetPositionRequest
 	(*GetPositionResponse)(nil),   // 5: trading_gateway.v1.GetPositionResponse
-	(*Account)(nil),               // 6: trading_gateway.v1.Account
-	(*Position)(nil),              // 7: trading_gateway.v1.Position
-	(*durationpb.Duration)(nil),   // 8: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil), // 9: google.protobuf.Timestamp
-	(Venue)(0),                    // 10: trading_gateway.v1.Venue
-	(AssetClass)(0),               // 11: trading_gateway.v1.AssetClass
+	(*GetQuotaRequest)(nil),       // 6: trading_gateway.v1.GetQuotaRequest
+	(*GetQuotaResponse)(nil),      // 7: trading_gateway.v1.GetQuotaResponse
+	(*Account)(nil),               // 8: trading_gateway.v1.Account
+	(*Position)(nil),              // 9: trading_gateway.v1.Position
+	(*Quota)(nil),                 // 10: trading_gateway.v1.Quota
+	(*Quota_Bucket)(nil),          // 11: trading_gateway.v1.Quota.Bucket
+	(*durationpb.Duration)(nil),   // 12: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil), // 13: google.protobuf.Timestamp
+	(Venue)(0),                    // 14: trading_gateway.v1.Venue
+	(AssetClass)(0),               // 15: trading_gateway.v1.AssetClass
 }
 var file_trading_gateway_v1_account_proto_depIdxs = []int32{
-	8,  // 0: trading_gateway.v1.GetAccountRequest.max_staleness:type_name -> google.protobuf.Duration
-	6,  // 1: trading_gateway.v1.GetAccountResponse.account:type_name -> trading_gateway.v1.Account
-	8,  // 2: trading_gateway.v1.ListPositionsRequest.max_staleness:type_name -> google.protobuf.Duration
-	7,  // 3: trading_gateway.v1.ListPositionsResponse.positions:type_name -> trading_gateway.v1.Position
-	9,  // 4: trading_gateway.v1.ListPositionsResponse.read_time:type_name -> google.protobuf.Timestamp
-	8,  // 5: trading_gateway.v1.GetPositionRequest.max_staleness:type_name -> google.protobuf.Duration
-	7,  // 6: trading_gateway.v1.GetPositionResponse.position:type_name -> trading_gateway.v1.Position
-	10, // 7: trading_gateway.v1.Account.venue:type_name -> trading_gateway.v1.Venue
-	9,  // 8: trading_gateway.v1.Account.create_time:type_name -> google.protobuf.Timestamp
-	9,  // 9: trading_gateway.v1.Account.read_time:type_name -> google.protobuf.Timestamp
-	11, // 10: trading_gateway.v1.Position.asset_class:type_name -> trading_gateway.v1.AssetClass
-	0,  // 11: trading_gateway.v1.AccountService.GetAccount:input_type -> trading_gateway.v1.GetAccountRequest
-	2,  // 12: trading_gateway.v1.AccountService.ListPositions:input_type -> trading_gateway.v1.ListPositionsRequest
-	4,  // 13: trading_gateway.v1.AccountService.GetPosition:input_type -> trading_gateway.v1.GetPositionRequest
-	1,  // 14: trading_gateway.v1.AccountService.GetAccount:output_type -> trading_gateway.v1.GetAccountResponse
-	3,  // 15: trading_gateway.v1.AccountService.ListPositions:output_type -> trading_gateway.v1.ListPositionsResponse
-	5,  // 16: trading_gateway.v1.AccountService.GetPosition:output_type -> trading_gateway.v1.GetPositionResponse
-	14, // [14:17] is the sub-list for method output_type
-	11, // [11:14] is the sub-list for method input_type
-	11, // [11:11] is the sub-list for extension type_name
-	11, // [11:11] is the sub-list for extension extendee
-	0,  // [0:11] is the sub-list for field type_name
+	12, // 0: trading_gateway.v1.GetAccountRequest.max_staleness:type_name -> google.protobuf.Duration
+	8,  // 1: trading_gateway.v1.GetAccountResponse.account:type_name -> trading_gateway.v1.Account
+	12, // 2: trading_gateway.v1.ListPositionsRequest.max_staleness:type_name -> google.protobuf.Duration
+	9,  // 3: trading_gateway.v1.ListPositionsResponse.positions:type_name -> trading_gateway.v1.Position
+	13, // 4: trading_gateway.v1.ListPositionsResponse.read_time:type_name -> google.protobuf.Timestamp
+	12, // 5: trading_gateway.v1.GetPositionRequest.max_staleness:type_name -> google.protobuf.Duration
+	9,  // 6: trading_gateway.v1.GetPositionResponse.position:type_name -> trading_gateway.v1.Position
+	10, // 7: trading_gateway.v1.GetQuotaResponse.quota:type_name -> trading_gateway.v1.Quota
+	14, // 8: trading_gateway.v1.Account.venue:type_name -> trading_gateway.v1.Venue
+	13, // 9: trading_gateway.v1.Account.create_time:type_name -> google.protobuf.Timestamp
+	13, // 10: trading_gateway.v1.Account.read_time:type_name -> google.protobuf.Timestamp
+	15, // 11: trading_gateway.v1.Position.asset_class:type_name -> trading_gateway.v1.AssetClass
+	11, // 12: trading_gateway.v1.Quota.buckets:type_name -> trading_gateway.v1.Quota.Bucket
+	12, // 13: trading_gateway.v1.Quota.Bucket.window:type_name -> google.protobuf.Duration
+	13, // 14: trading_gateway.v1.Quota.Bucket.reset_time:type_name -> google.protobuf.Timestamp
+	0,  // 15: trading_gateway.v1.AccountService.GetAccount:input_type -> trading_gateway.v1.GetAccountRequest
+	2,  // 16: trading_gateway.v1.AccountService.ListPositions:input_type -> trading_gateway.v1.ListPositionsRequest
+	4,  // 17: trading_gateway.v1.AccountService.GetPosition:input_type -> trading_gateway.v1.GetPositionRequest
+	6,  // 18: trading_gateway.v1.AccountService.GetQuota:input_type -> trading_gateway.v1.GetQuotaRequest
+	1,  // 19: trading_gateway.v1.AccountService.GetAccount:output_type -> trading_gateway.v1.GetAccountResponse
+	3,  // 20: trading_gateway.v1.AccountService.ListPositions:output_type -> trading_gateway.v1.ListPositionsResponse
+	5,  // 21: trading_gateway.v1.AccountService.GetPosition:output_type -> trading_gateway.v1.GetPositionResponse
+	7,  // 22: trading_gateway.v1.AccountService.GetQuota:output_type -> trading_gateway.v1.GetQuotaResponse
+	19, // [19:23] is the sub-list for method output_type
+	15, // [15:19] is the sub-list for method input_type
+	15, // [15:15] is the sub-list for extension type_name
+	15, // [15:15] is the sub-list for extension extendee
+	0,  // [0:15] is the sub-list for field type_name
 }
 
 func init() { file_trading_gateway_v1_account_proto_init() }
@@ -1026,15 +1265,15 @@ func file_trading_gateway_v1_account_proto_init() {
 		return
 	}
 	file_trading_gateway_v1_common_proto_init()
-	file_trading_gateway_v1_account_proto_msgTypes[6].OneofWrappers = []any{}
-	file_trading_gateway_v1_account_proto_msgTypes[7].OneofWrappers = []any{}
+	file_trading_gateway_v1_account_proto_msgTypes[8].OneofWrappers = []any{}
+	file_trading_gateway_v1_account_proto_msgTypes[9].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trading_gateway_v1_account_proto_rawDesc), len(file_trading_gateway_v1_account_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   12,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

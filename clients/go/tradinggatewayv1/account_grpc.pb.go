@@ -24,6 +24,7 @@ const (
 	AccountService_GetAccount_FullMethodName    = "/trading_gateway.v1.AccountService/GetAccount"
 	AccountService_ListPositions_FullMethodName = "/trading_gateway.v1.AccountService/ListPositions"
 	AccountService_GetPosition_FullMethodName   = "/trading_gateway.v1.AccountService/GetPosition"
+	AccountService_GetQuota_FullMethodName      = "/trading_gateway.v1.AccountService/GetQuota"
 )
 
 // AccountServiceClient is the client API for AccountService service.
@@ -38,6 +39,8 @@ type AccountServiceClient interface {
 	ListPositions(ctx context.Context, in *ListPositionsRequest, opts ...grpc.CallOption) (*ListPositionsResponse, error)
 	// One position. NOT_FOUND when the book holds none.
 	GetPosition(ctx context.Context, in *GetPositionRequest, opts ...grpc.CallOption) (*GetPositionResponse, error)
+	// How many requests are left, at the venue and for the caller. Open to every token.
+	GetQuota(ctx context.Context, in *GetQuotaRequest, opts ...grpc.CallOption) (*GetQuotaResponse, error)
 }
 
 type accountServiceClient struct {
@@ -78,6 +81,16 @@ func (c *accountServiceClient) GetPosition(ctx context.Context, in *GetPositionR
 	return out, nil
 }
 
+func (c *accountServiceClient) GetQuota(ctx context.Context, in *GetQuotaRequest, opts ...grpc.CallOption) (*GetQuotaResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetQuotaResponse)
+	err := c.cc.Invoke(ctx, AccountService_GetQuota_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AccountServiceServer is the server API for AccountService service.
 // All implementations must embed UnimplementedAccountServiceServer
 // for forward compatibility.
@@ -90,6 +103,8 @@ type AccountServiceServer interface {
 	ListPositions(context.Context, *ListPositionsRequest) (*ListPositionsResponse, error)
 	// One position. NOT_FOUND when the book holds none.
 	GetPosition(context.Context, *GetPositionRequest) (*GetPositionResponse, error)
+	// How many requests are left, at the venue and for the caller. Open to every token.
+	GetQuota(context.Context, *GetQuotaRequest) (*GetQuotaResponse, error)
 	mustEmbedUnimplementedAccountServiceServer()
 }
 
@@ -108,6 +123,9 @@ func (UnimplementedAccountServiceServer) ListPositions(context.Context, *ListPos
 }
 func (UnimplementedAccountServiceServer) GetPosition(context.Context, *GetPositionRequest) (*GetPositionResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetPosition not implemented")
+}
+func (UnimplementedAccountServiceServer) GetQuota(context.Context, *GetQuotaRequest) (*GetQuotaResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetQuota not implemented")
 }
 func (UnimplementedAccountServiceServer) mustEmbedUnimplementedAccountServiceServer() {}
 func (UnimplementedAccountServiceServer) testEmbeddedByValue()                        {}
@@ -184,6 +202,24 @@ func _AccountService_GetPosition_Handler(srv interface{}, ctx context.Context, d
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AccountService_GetQuota_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetQuotaRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AccountServiceServer).GetQuota(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AccountService_GetQuota_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AccountServiceServer).GetQuota(ctx, req.(*GetQuotaRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AccountService_ServiceDesc is the grpc.ServiceDesc for AccountService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -202,6 +238,10 @@ var AccountService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "GetPosition",
 			Handler:    _AccountService_GetPosition_Handler,
+		},
+		{
+			MethodName: "GetQuota",
+			Handler:    _AccountService_GetQuota_Handler,
 		},
 	},
 	Streams:  []grpc.StreamDesc{},

@@ -37,3 +37,8 @@ def get_position(symbol: str, *, max_staleness_s: float | None = None) -> Call[p
     """
     request = pb.GetPositionRequest(symbol=symbol, max_staleness=duration(max_staleness_s))
     return read("AccountService/GetPosition", request, pb.GetPositionResponse, lambda response: response.position)
+
+
+def get_quota() -> Call[pb.Quota]:
+    """What is left of the venue's requests, and of this client's own calls, streams and symbols."""
+    return read("AccountService/GetQuota", pb.GetQuotaRequest(), pb.GetQuotaResponse, lambda response: response.quota)

@@ -106,6 +106,7 @@ class Client:
     get_account = _calling(account.get_account)
     list_positions = _calling(account.list_positions)
     get_position = _calling(account.get_position)
+    get_quota = _calling(account.get_quota)
 
     get_asset = _calling(reference.get_asset)
     list_assets = _listing(reference.list_assets)

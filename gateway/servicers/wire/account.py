@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final
 
 from gateway.domain.models.account import Account, Position
+from gateway.domain.models.quota import Quota
 from gateway.domain.types import format_decimal
 from gateway.servicers.wire.common import (
     ASSET_CLASS,
     VENUE,
     RequestReader,
+    duration_to_proto,
     optional_decimal_to_proto,
     optional_timestamp_to_proto,
     timestamp_to_proto,
@@ -118,4 +121,19 @@ def positions_to_proto(positions: tuple[Position, ...], read_time_ns: int) -> pb
     """All positions, and when the venue said so."""
     return pb.ListPositionsResponse(
         positions=map(position_to_proto, positions), read_time=timestamp_to_proto(read_time_ns)
+    )
+
+
+def quotas_to_proto(quotas: Iterable[Quota]) -> pb.GetQuotaResponse:
+    """The budgets, in the order that they are given in."""
+    return pb.GetQuotaResponse(quota=pb.Quota(buckets=map(_bucket_to_proto, quotas)))
+
+
+def _bucket_to_proto(quota: Quota) -> pb.Quota.Bucket:
+    return pb.Quota.Bucket(
+        name=quota.name,
+        limit=quota.limit,
+        remaining=quota.remaining,
+        window=None if quota.window_ms is None else duration_to_proto(quota.window_ms),
+        reset_time=optional_timestamp_to_proto(quota.reset_time_ns),
     )

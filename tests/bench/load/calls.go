@@ -36,7 +36,7 @@ func unary(o options) (map[string]any, error) {
 		return nil, err
 	}
 	defer connection.Close()
-	var next, failed, replayed, counted atomic.Int64
+	var next, turn, failed, replayed, counted atomic.Int64
 	var firstError atomic.Value
 	marker := markerIn(o.request)
 	start := time.Now().Add(time.Duration(o.warm * float64(time.Second)))
@@ -54,7 +54,11 @@ func unary(o options) (map[string]any, error) {
 					fill(request[marker.at:marker.at+marker.length], o.prefix, next.Add(1))
 				}
 				began := time.Now()
-				ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+				token := ""
+				if len(o.tokens) > 0 {
+					token = o.tokens[int(turn.Add(1))%len(o.tokens)]
+				}
+				ctx, cancel := context.WithTimeout(showing(context.Background(), token), 10*time.Second)
 				err := connection.Invoke(ctx, o.method, &request, &response)
 				cancel()
 				took := time.Since(began)

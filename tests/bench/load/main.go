@@ -3,8 +3,11 @@
 //
 //	load unary  -target HOST:PORT -method /pkg.Service/Rpc -request HEX [-marker HEX] [-in-flight 16] [-seconds 2]
 //	load stream -target HOST:PORT -method /pkg.Service/Rpc -request HEX [-streams 100] [-warm 1] [-seconds 3]
+//	load paced  ... -order-method /pkg.Service/Rpc -order HEX -tokens FILE [-clients 10] [-rate 100]
+//	load hostile ... the same [-garbage] [-in-flight 160] [-per-connection 80]
 //
-// With -marker, each request carries another number where the marker (a run of '@') stands: a fresh key.
+// A request with a marker (a run of '@') carries another number there each time: a fresh key. With -tokens, each call
+// shows a token of the file, the next one in turn; a client of paced has one of its own, and hostile is the last one.
 package main
 
 import (
@@ -24,11 +27,18 @@ func main() {
 	}
 	flags := flag.NewFlagSet(os.Args[1], flag.ExitOnError)
 	var o options
-	var request string
+	var request, order, tokens string
 	flags.StringVar(&o.target, "target", "127.0.0.1:50051", "HOST:PORT")
 	flags.StringVar(&o.method, "method", "", "/package.Service/Rpc")
 	flags.StringVar(&request, "request", "", "the request's bytes, in hex")
 	flags.StringVar(&o.prefix, "prefix", "", "put before the number at the marker")
+	flags.StringVar(&o.orderMethod, "order-method", "", "/package.Service/Rpc of orders")
+	flags.StringVar(&order, "order", "", "an order's bytes, in hex")
+	flags.StringVar(&tokens, "tokens", "", "a file of secrets, one a line")
+	flags.IntVar(&o.clients, "clients", 10, "clients at a rate")
+	flags.Float64Var(&o.rate, "rate", 100, "calls a second of each of them")
+	flags.BoolVar(&o.garbage, "garbage", false, "send what is wrong")
+	flags.IntVar(&o.perConnection, "per-connection", 80, "calls at once on each connection of a hostile client")
 	flags.IntVar(&o.inFlight, "in-flight", 16, "calls at once")
 	flags.IntVar(&o.streams, "streams", 100, "streams, each on a connection of its own")
 	flags.Float64Var(&o.seconds, "seconds", 2, "how long to measure")
@@ -41,7 +51,17 @@ func main() {
 		fmt.Fprintln(os.Stderr, "request:", err)
 		os.Exit(2)
 	}
-	run := map[string]func(options) (map[string]any, error){"unary": unary, "stream": stream}[os.Args[1]]
+	if o.order, err = hex.DecodeString(order); err != nil {
+		fmt.Fprintln(os.Stderr, "order:", err)
+		os.Exit(2)
+	}
+	if o.tokens, err = readTokens(tokens); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(2)
+	}
+	run := map[string]func(options) (map[string]any, error){
+		"unary": unary, "stream": stream, "paced": paced, "hostile": hostile,
+	}[os.Args[1]]
 	if run == nil {
 		fmt.Fprintln(os.Stderr, "usage: load unary|stream ...")
 		os.Exit(2)
@@ -58,9 +78,13 @@ func main() {
 
 type options struct {
 	target, method, prefix string
-	request                []byte
+	orderMethod            string
+	request, order         []byte
+	tokens                 []string
 	inFlight, streams      int
-	seconds, warm          float64
+	clients, perConnection int
+	garbage                bool
+	seconds, warm, rate    float64
 }
 
 func cpuSeconds() float64 {

@@ -36,6 +36,11 @@ CANARIES: Final = {
     "GATEWAY_EMULATOR_SECRET": "canary-emulator-secret-93ab7e",
 }
 """Keys that exist nowhere else: who finds one in a file has found a leak."""
+NO_CLIENT_LIMITS: Final = {
+    f"GATEWAY_CLIENT_{name}": "0"
+    for name in ("CALLS_IN_FLIGHT_MAX", "READS_PER_SECOND", "ORDERS_PER_SECOND", "FAULTS_PER_SECOND")
+}
+"""Many strategies' worth of orders come over few connections here."""
 EMULATOR_READY: Final = "emulator ready at "
 
 
@@ -171,7 +176,12 @@ def gateway(folder: Path, venue_url: str, port: int) -> Program:
     return Program(
         [*command, "--venue-url", venue_url, "--data-dir", str(folder / "gateway")],
         folder / "gateway.log",
-        {**CANARIES, "GATEWAY_LOG_LEVEL": "warning", "GATEWAY_VENUE_REQUESTS_PER_MINUTE": str(RATE_LIMIT_PER_MINUTE)},
+        {
+            **CANARIES,
+            **NO_CLIENT_LIMITS,
+            "GATEWAY_LOG_LEVEL": "warning",
+            "GATEWAY_VENUE_REQUESTS_PER_MINUTE": str(RATE_LIMIT_PER_MINUTE),
+        },
     )
 
 

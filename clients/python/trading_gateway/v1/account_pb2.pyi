@@ -176,6 +176,47 @@ class GetPositionResponse(_message.Message):
 Global___GetPositionResponse: _TypeAlias = GetPositionResponse  # noqa: Y015
 
 @_typing.final
+class GetQuotaRequest(_message.Message):
+    """No parameters."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaRequest: _TypeAlias = GetQuotaRequest  # noqa: Y015
+
+@_typing.final
+class GetQuotaResponse(_message.Message):
+    """The budgets."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTA_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quota(self) -> Global___Quota:
+        """The budgets."""
+
+    def __init__(
+        self,
+        *,
+        quota: Global___Quota | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["quota", b"quota"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetQuotaResponse: _TypeAlias = GetQuotaResponse  # noqa: Y015
+
+@_typing.final
 class Account(_message.Message):
     """The brokerage account. A figure that the venue did not give is absent. US dollars unless currency_code says
     otherwise.
@@ -518,3 +559,73 @@ class Position(_message.Message):
     def WhichOneof(self, oneof_group: _WhichOneofArgType__unrealized_pl_ratio) -> _WhichOneofReturnType__unrealized_pl_ratio | None: ...
 
 Global___Position: _TypeAlias = Position  # noqa: Y015
+
+@_typing.final
+class Quota(_message.Message):
+    """How much may still be asked for. What has no limit is left out."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Bucket(_message.Message):
+        """One budget."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        NAME_FIELD_NUMBER: _builtins.int
+        LIMIT_FIELD_NUMBER: _builtins.int
+        REMAINING_FIELD_NUMBER: _builtins.int
+        WINDOW_FIELD_NUMBER: _builtins.int
+        RESET_TIME_FIELD_NUMBER: _builtins.int
+        name: _builtins.str
+        """"venue:trading": the account's requests to the venue, shared by all clients, market data's included.
+        The caller's own, which is its token's, or its connection's where it shows none: "client:orders" (submits,
+        replaces and closes; cancels have as many beside them and are delayed, never refused), "client:reads" (all other
+        calls; opening a stream counts as ten, and each full 16 KiB of an answer as one more), "client:calls" (at once),
+        "client:streams" (at once), "client:symbols" (followed by all its streams of market data together),
+        "client:connections" (in use at once), "client:request_bytes" (of one request).
+        """
+        limit: _builtins.int
+        """How many in a window; how many at once where there is no window."""
+        remaining: _builtins.int
+        """How many are left."""
+        @_builtins.property
+        def window(self) -> _duration_pb2.Duration:
+            """The window: so long takes an empty budget to be full, and it fills evenly. Absent for what is counted at once."""
+
+        @_builtins.property
+        def reset_time(self) -> _timestamp_pb2.Timestamp:
+            """When it is full again, if nothing more is asked; absent for what is counted at once."""
+
+        def __init__(
+            self,
+            *,
+            name: _builtins.str = ...,
+            limit: _builtins.int = ...,
+            remaining: _builtins.int = ...,
+            window: _duration_pb2.Duration | None = ...,
+            reset_time: _timestamp_pb2.Timestamp | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["reset_time", b"reset_time", "window", b"window"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "name", b"name", "remaining", b"remaining", "reset_time", b"reset_time", "window", b"window"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    BUCKETS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def buckets(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quota.Bucket]:
+        """The venue's first, then the caller's own."""
+
+    def __init__(
+        self,
+        *,
+        buckets: _abc.Iterable[Global___Quota.Bucket] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["buckets", b"buckets"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Quota: _TypeAlias = Quota  # noqa: Y015

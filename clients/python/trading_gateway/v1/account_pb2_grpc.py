@@ -50,6 +50,11 @@ class AccountServiceStub(object):
                 request_serializer=trading__gateway_dot_v1_dot_account__pb2.GetPositionRequest.SerializeToString,
                 response_deserializer=trading__gateway_dot_v1_dot_account__pb2.GetPositionResponse.FromString,
                 _registered_method=True)
+        self.GetQuota = channel.unary_unary(
+                '/trading_gateway.v1.AccountService/GetQuota',
+                request_serializer=trading__gateway_dot_v1_dot_account__pb2.GetQuotaRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_account__pb2.GetQuotaResponse.FromString,
+                _registered_method=True)
 
 
 class AccountServiceServicer(object):
@@ -77,6 +82,13 @@ class AccountServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetQuota(self, request, context):
+        """How many requests are left, at the venue and for the caller. Open to every token.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AccountServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +106,11 @@ def add_AccountServiceServicer_to_server(servicer, server):
                     servicer.GetPosition,
                     request_deserializer=trading__gateway_dot_v1_dot_account__pb2.GetPositionRequest.FromString,
                     response_serializer=trading__gateway_dot_v1_dot_account__pb2.GetPositionResponse.SerializeToString,
+            ),
+            'GetQuota': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetQuota,
+                    request_deserializer=trading__gateway_dot_v1_dot_account__pb2.GetQuotaRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_account__pb2.GetQuotaResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +195,33 @@ class AccountService(object):
             '/trading_gateway.v1.AccountService/GetPosition',
             trading__gateway_dot_v1_dot_account__pb2.GetPositionRequest.SerializeToString,
             trading__gateway_dot_v1_dot_account__pb2.GetPositionResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetQuota(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trading_gateway.v1.AccountService/GetQuota',
+            trading__gateway_dot_v1_dot_account__pb2.GetQuotaRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_account__pb2.GetQuotaResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,8 @@ class AccountServiceStub:
     """All positions of a book."""
     GetPosition: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetPositionRequest, _account_pb2.GetPositionResponse]
     """One position. NOT_FOUND when the book holds none."""
+    GetQuota: _grpc.UnaryUnaryMultiCallable[_account_pb2.GetQuotaRequest, _account_pb2.GetQuotaResponse]
+    """How many requests are left, at the venue and for the caller. Open to every token."""
 
 @_typing.type_check_only
 class AccountServiceAsyncStub(AccountServiceStub):
@@ -51,6 +53,8 @@ class AccountServiceAsyncStub(AccountServiceStub):
     """All positions of a book."""
     GetPosition: _aio.UnaryUnaryMultiCallable[_account_pb2.GetPositionRequest, _account_pb2.GetPositionResponse]  # type: ignore[assignment]
     """One position. NOT_FOUND when the book holds none."""
+    GetQuota: _aio.UnaryUnaryMultiCallable[_account_pb2.GetQuotaRequest, _account_pb2.GetQuotaResponse]  # type: ignore[assignment]
+    """How many requests are left, at the venue and for the caller. Open to every token."""
 
 class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the account has, and what its strategies hold of it."""
@@ -78,5 +82,13 @@ class AccountServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_account_pb2.GetPositionResponse, _abc.Awaitable[_account_pb2.GetPositionResponse]]:
         """One position. NOT_FOUND when the book holds none."""
+
+    @_abc_1.abstractmethod
+    def GetQuota(
+        self,
+        request: _account_pb2.GetQuotaRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_account_pb2.GetQuotaResponse, _abc.Awaitable[_account_pb2.GetQuotaResponse]]:
+        """How many requests are left, at the venue and for the caller. Open to every token."""
 
 def add_AccountServiceServicer_to_server(servicer: AccountServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

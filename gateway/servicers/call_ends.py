@@ -1,0 +1,55 @@
+"""The ends of a call: the id that it is followed by, and the status that it leaves with."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Mapping
+from itertools import count
+from typing import Any, Final, NoReturn
+
+import grpc
+from google.rpc import status_pb2
+
+from gateway.servicers.identity import Metadata
+
+REQUEST_ID_HEADER: Final = "x-request-id"
+STATUS_DETAILS_HEADER: Final = "grpc-status-details-bin"
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}", re.ASCII)
+_REQUEST_ID_PREFIX_BYTES: Final = 4
+_CODES: Final[Mapping[int, grpc.StatusCode]] = {code.value[0]: code for code in grpc.StatusCode}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+_own_ids = count(1)
+_own_prefix: Final = secrets.token_hex(_REQUEST_ID_PREFIX_BYTES)
+
+
+def request_id_of(metadata: Metadata) -> str:
+    """The caller's where it is well formed, else one of ours: unique in this process, and very likely beyond."""
+    for name, value in metadata:
+        if name == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+            return value
+    return f"{_own_prefix}-{next(_own_ids):x}"
+
+
+def code_of_call(context: Context) -> int:
+    """The code of a call that gRPC ended: by a deadline, by the client, or a servicer of gRPC's own by `abort`."""
+    code: Any = context.code()
+    if isinstance(code, grpc.StatusCode):
+        return _number(code)
+    remaining_s = context.time_remaining()
+    is_late = remaining_s is not None and remaining_s <= 0
+    return _number(grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED)
+
+
+def _number(code: grpc.StatusCode) -> int:
+    number: int = code.value[0]
+    return number
+
+
+async def abort(context: Context, status: status_pb2.Status, request_id: str) -> NoReturn:
+    """End a call with a status and its details."""
+    trailers = ((REQUEST_ID_HEADER, request_id), (STATUS_DETAILS_HEADER, status.SerializeToString()))
+    await context.abort(_CODES[status.code], status.message, trailers)
