@@ -24,7 +24,7 @@ from gateway.application.account_guard import WrongAccount
 from gateway.application.replaying import ReplayFailed
 from gateway.cli.connection import DEFAULT_TARGET
 from gateway.cli.embedded_emulator import Credentials, EmbeddedEmulator
-from gateway.cli.hardening import LOCK_FILE, FolderExposed, keep_folder_private
+from gateway.cli.hardening import LOCK_FILE, FolderExposed, keep_folder_private, let_be_traced
 from gateway.cli.killer import Killer
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
@@ -92,6 +92,8 @@ def serve(flags: Mapping[str, Any], emulator_options: Mapping[str, Any]) -> int:
         settings = read_settings(flags)
         check_venue(settings, emulator_options)
         check_reach(settings)
+        if settings.traceable:
+            let_be_traced()
         with data_directory(settings.data_dir) as folder:
             return run(_run(settings, folder, emulator_options))
     except Refused as refusal:
@@ -116,6 +118,8 @@ def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None
     """Refuse what this build must not do, and options that would be ignored."""
     if settings.venue is Venue.LIVE:
         raise Refused(_LIVE_REFUSAL)
+    if settings.traceable and settings.venue is not Venue.EMULATOR:
+        raise Refused("GATEWAY_TRACEABLE is for the emulator alone: who traces this process reads the account's keys")
     embedded = settings.venue is Venue.EMULATOR and not settings.venue_url
     if emulator_options and not embedded:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in emulator_options)
@@ -304,10 +308,10 @@ def _target_of(address: str) -> str:
 
 
 def _grpcurl_options(settings: Settings, address: str) -> str:
-    """What grpcurl must be told of TLS and tokens; with the shell's own variables, for nothing secret is printed."""
+    """What grpcurl must be told of TLS and tokens; it reads the variable itself: a command line is no place for one."""
     options = ["-plaintext"] if settings.tls_cert is None else ["-cacert ca.pem"]
     if settings.tls_client_ca is not None:
         options.append("-cert client.pem -key client.key")
     if is_token_required(settings.authentication, settings.venue, numeric_addresses(address)):
-        options.append('-H "authorization: Bearer $GATEWAY_TOKEN"')
+        options.append("-expand-headers -H 'authorization: Bearer ${GATEWAY_TOKEN}'")
     return " ".join(options)
