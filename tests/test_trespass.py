@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from decimal import Decimal
+from functools import partial
 
+import grpc
 import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.domain.models.identity import Scope
 from tests.bad_requests import BUY, GTC, MARKET, OCO, SELL, STOP_LIMIT, UNKNOWN_ID, Code, close, spec, submit
 from tests.gateway_host import GatewayHost
-from tests.refusals import Wire
+from tests.refusals import Wire, noted, produces
 from tests.test_access import TRADER, Door, named, said
 from trading_gateway.v1 import trading_pb2 as pb
 
@@ -114,3 +117,22 @@ def test_no_price_makes_an_order_look_small(door: Door, fields: dict[str, object
     assert said(refusal) == (Code.FAILED_PRECONDITION, "RISK_TOKEN_CAP", "spent")
     preview = wire.call("PreviewOrder", pb.PreviewOrderRequest(spec=spec(**fields)))
     assert not preview.would_be_accepted
+
+
+@produces("TOO_MANY_STREAMS")
+def test_strangers_leave_streams_to_those_who_show_a_token(start_gateway: GatewayHost) -> None:
+    """Health is open to all, and a stranger makes as many connections as it likes."""
+    door = Door(partial(start_gateway, streams_max=16))  # type: ignore[arg-type]
+    wires = [Wire(door.gateway.target) for _ in range(4)]
+    watches = [health_pb2_grpc.HealthStub(wire.channel).Watch(health_pb2.HealthCheckRequest()) for wire in wires]
+    assert [next(watch).status for watch in watches[:2]] == [health_pb2.HealthCheckResponse.SERVING] * 2
+    for watch in watches[2:]:
+        with pytest.raises(grpc.RpcError) as refused:
+            next(watch)
+        assert noted(refused.value).reason == "TOO_MANY_STREAMS"
+    trader = door.wire(door.mint())
+    books = [trader.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest()) for _ in range(4)]
+    assert all(next(book).HasField("snapshot_begin") for book in books)
+    for wire in wires:
+        wire.close()
+    door.close()

@@ -57,6 +57,8 @@ from gateway.telemetry import MethodTelemetry, Telemetry, name_call
 RESUME_TOKEN_METADATA: Final = "resume_token"  # noqa: S105 - the name of an entry, not a secret
 
 _OUR_PACKAGE: Final = "/trading_gateway."
+PUBLIC_STREAMS_PART: Final = 8
+"""Whoever shows nothing, from however many connections, has an eighth of all streams: Watch of Health."""
 _SWEEP_MS: Final = 100
 _NO_DEADLINE: Final = float("inf")
 _RESERVES: Final = {Draws.CANCELS: CANCELS_IN_FLIGHT_RESERVE, Draws.NOTHING: 1_000_000}
@@ -451,8 +453,10 @@ class Doors:
             raise Draining("the gateway is shutting down")
         if len(self._streams) >= self._limits.streams_max:
             raise TooManyStreams("too many streams are open")
-        stream = self._streams[task] = _Stream(task, caller)
-        return stream
+        of_strangers = sum(known.caller is PUBLIC for known in self._streams.values()) if caller is PUBLIC else 0
+        if of_strangers >= max(1, self._limits.streams_max // PUBLIC_STREAMS_PART):
+            raise TooManyStreams("too many streams of strangers are open")
+        return self._streams.setdefault(task, _Stream(task, caller))
 
     def _status_of(self, method: _Method, error: BaseException, task: Task) -> status_pb2.Status | None:
         """The status of an exception; None when gRPC itself ended the call, and knows what to do with it."""
