@@ -16,6 +16,7 @@ from google.protobuf.duration_pb2 import Duration
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
+from tests.bad_operations import operated
 from tests.bad_requests import (
     BUY,
     COMBINATION,
@@ -310,7 +311,14 @@ def numbers() -> Iterator[Case]:
 
 def all_cases() -> list[Case]:
     """Every case, by row."""
-    parts: Iterable[Iterator[Case]] = (transport(), symbols_and_ids(), numbers(), shape(), empty_handed())
+    parts: Iterable[Iterator[Case]] = (
+        transport(),
+        symbols_and_ids(),
+        numbers(),
+        shape(),
+        empty_handed(),
+        operated(BAD_SYMBOLS, BAD_DECIMALS),
+    )
     return list(itertools.chain.from_iterable(parts))
 
 
@@ -322,7 +330,10 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "B10": ("test_what_is_not_served_is_unimplemented",),
     "B11": ("test_headers_beyond_the_limit_are_refused",),
     "B12": ("test_headers_beyond_the_limit_are_refused",),
-    "B13": ("test_malformed_headers_do_not_leave_the_client",),
+    "B13": (
+        "test_malformed_headers_do_not_leave_the_client",
+        "fuzz/test_frames.py::test_headers_that_no_library_sends_let_nobody_in",
+    ),
     "B14": ("test_reserved_and_stray_headers_are_ignored",),
     "B15": ("test_a_call_that_is_late_already_does_nothing",),
     "B16": ("test_too_little_time_is_refused_before_anything_is_recorded",),
@@ -331,20 +342,52 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "B19": ("servicers/test_server.py::test_rpcs_beyond_the_hard_limit_are_refused_and_the_server_lives",),
     "B20": ("test_gateway_reasons.py::test_too_many_streams",),
     "B21": ("servicers/test_server.py::test_pings_in_a_flood_are_answered_with_a_goodbye",),
-    "B22": ("test_calls_begun_and_broken_off_do_not_disturb_others",),
+    "B22": (
+        "test_calls_begun_and_broken_off_do_not_disturb_others",
+        "fuzz/test_frames.py::test_calls_that_are_reset_as_fast_as_they_begin_leave_nothing",
+    ),
     "B24": (
         "test_other_protocols_are_turned_away",
         "test_tls.py::test_plain_text_meets_nobody_where_tls_is_spoken",
         "test_tls.py::test_tls_meets_nobody_where_plain_text_is_spoken",
     ),
     "B25": ("test_a_second_message_of_a_unary_call_is_never_read",),
+    "B26": ("test_access.py::test_without_a_token_nothing_is_open_but_health",),
+    "B27": ("test_access.py::test_a_token_is_shown_in_one_way_alone",),
+    "B28": (
+        "test_access.py::test_a_token_is_shown_in_one_way_alone",
+        "services/test_identity.py::test_the_scheme_may_be_in_any_case",
+    ),
+    "B29": (
+        "services/test_identity.py::test_every_wrong_secret_is_refused_in_the_same_words",
+        "services/test_identity.py::test_who_guesses_cannot_tell_from_the_work_what_was_wrong",
+        "test_access.py::test_time_ends_a_token",
+        "test_access.py::test_a_revoked_token_ends_its_streams_too_within_a_second",
+    ),
+    "B30": ("services/test_identity.py::test_a_token_of_another_venue_opens_nothing",),
+    "B31": (
+        "test_access.py::test_a_token_is_shown_in_one_way_alone",
+        "fuzz/test_frames.py::test_headers_that_no_library_sends_let_nobody_in",
+    ),
     "B32": (
         "test_tls.py::test_a_certificate_that_cannot_be_verified_shakes_no_hands",
         "test_tls.py::test_a_certificate_is_its_tokens_holder",
     ),
     "B33": ("test_tls.py::test_a_certificate_and_a_token_are_one_holders",),
-    "B35": ("test_headers_do_not_name_a_strategy",),
-    "B36": ("test_keys_and_tokens_belong_to_their_book",),
+    "B34": (
+        "test_access.py::test_every_method_needs_one_of_its_scopes_and_no_other",
+        "test_access.py::test_operators_see_and_end_every_order_and_trade_none",
+    ),
+    "B35": (
+        "test_headers_do_not_name_a_strategy",
+        "test_access.py::test_one_strategy_never_sees_anothers_orders",
+    ),
+    "B36": (
+        "test_keys_and_tokens_belong_to_their_book",
+        "test_access.py::test_one_strategy_never_sees_anothers_orders",
+        "test_access.py::test_a_token_of_one_strategy_learns_nothing_of_anothers_keys",
+    ),
+    "B47": ("test_access.py::test_a_token_may_trade_its_symbols_alone",),
     "B51": ("test_a_key_holds_one_content_for_ever",),
     "B52": ("test_a_key_holds_one_content_for_ever",),
     "B65": ("test_replaces_that_cannot_be", "test_error_reasons.py::test_an_order_by_money_has_no_replace"),
@@ -368,14 +411,6 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
 NOT_YET: Final[dict[str, str]] = {
     "B23": "gRPC's core waits for a body before any handler runs; what bounds such calls is concurrent_rpcs_max, "
     "streams per connection and keepalive",
-    "B26": "no tokens in this build: it serves loopback alone",
-    "B27": "no tokens",
-    "B28": "no tokens",
-    "B29": "no tokens",
-    "B30": "no tokens",
-    "B31": "no tokens",
-    "B34": "one scope: whoever reaches loopback may do everything",
-    "B47": "no limits per strategy, so no list of symbols",
     "B63": "no price collar: it needs limits to be configured",
     "B75": "no options, so no order of several legs",
     "B89": "no limit of orders per second and strategy",
@@ -386,17 +421,18 @@ NOT_YET: Final[dict[str, str]] = {
 """Rows that cannot apply to this build, and why."""
 
 PARTLY: Final[dict[str, str]] = {
-    "B13": "raw HTTP/2 with such headers is reset by gRPC's core; the clients' libraries refuse before",
+    "B22": "gRPC's core takes as many resets as come and begins no handler for them; the connection lives on",
     "B25": "gRPC's core never reads the second message: the first one is the call",
     "B16": "INSUFFICIENT_TIME is FAILED_PRECONDITION by the contract: nothing was begun, and the key is free",
     "B20": "the bound is the process's: without tokens there are no callers to tell apart",
-    "B35": "without tokens everybody may name any strategy",
+    "B29": "an expired token's holder is told that it has expired; every wrong secret is told the same",
+    "B31": "8 KB are beyond what gRPC reads of headers: RESOURCE_EXHAUSTED",
     "B48": "option roots: no options",
     "B59": "a sell of any fraction is left to the venue: what is held may always be sold",
     "B64": "between bid and ask, and without a price, a stop's side is the venue's to judge",
     "B77": "a replace that comes late is refused after its order was found",
     "B78": "the contract has no time zones, and its lists take any range of past orders",
-    "B82": "without tokens there is no order of somebody else; one from outside may be canceled by its ids",
+    "B82": "an order from outside may be canceled by its ids, by who may cancel every strategy's",
     "B88": "no second replica",
     "B92": "there is no unsubscribing but ending the stream",
     "B93": "flips are streams opened and closed: the request is the subscription",

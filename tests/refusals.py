@@ -17,6 +17,7 @@ from trading_gateway.v1 import (
     operations_pb2,
     reference_pb2,
     risk_pb2,
+    simulation_pb2,
     trading_pb2,
 )
 
@@ -35,6 +36,7 @@ _SERVICES: Final = [
         (reference_pb2, "ReferenceDataService"),
         (risk_pb2, "RiskService"),
         (operations_pb2, "OperationsService"),
+        (simulation_pb2, "SimulationService"),
     )
 ]
 METHODS: Final = {

@@ -145,7 +145,7 @@ def _networks(reader: RequestReader, texts: Iterable[str]) -> tuple[IPNetwork, .
         reader.refuse("networks", f"at most {NETWORKS_MAX}")
     for position, text in enumerate(listed[:NETWORKS_MAX]):
         try:
-            if len(text) > _NETWORK_CHARACTERS_MAX:
+            if len(text) > _NETWORK_CHARACTERS_MAX or "%" in text:  # after it Python takes any text for an interface
                 raise ValueError
             found.append(ip_network(text))
         except ValueError:
