@@ -26,8 +26,8 @@ from gateway.domain.errors import (
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import OrderState
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
+from tests.application.changes import changes, replace
 from tests.application.rig import Rig, settle
-from tests.application.test_changes import changes, replace
 from tests.application.test_protocol import FailingJournal
 from tests.emulator.exchange.desk import make_spec
 

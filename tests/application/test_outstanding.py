@@ -7,8 +7,8 @@ from decimal import Decimal
 from gateway.domain.errors import OutcomeUnknown
 from gateway.domain.models.orders import OrderSpec
 from gateway.domain.types import OrderSide
+from tests.application.changes import cancel, changes, replace
 from tests.application.rig import Rig, settle
-from tests.application.test_changes import cancel, changes, replace
 from tests.emulator.exchange.desk import make_spec
 
 ONE = make_spec("AAPL", "sell", 1, limit_price="150")

@@ -24,8 +24,8 @@ from gateway.domain.models.orders import OrderChanges, OrderRef, VenueOrder
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import OrderSide, OrderState, OrderType
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
+from tests.application.changes import cancel, changes, replace
 from tests.application.rig import Rig, settle, until
-from tests.application.test_changes import cancel, changes, replace
 from tests.emulator.exchange.desk import make_spec
 
 BUY = make_spec("AAPL", "buy", 10, limit_price="90")

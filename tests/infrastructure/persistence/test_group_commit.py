@@ -13,8 +13,8 @@ from gateway.domain.errors import JournalUnavailable
 from gateway.domain.models.orders import JournalEvent
 from gateway.infrastructure.persistence.database import Done, Job
 from gateway.infrastructure.persistence.order_journal import EAGER_EVENTS
+from tests.infrastructure.persistence.journals import opened
 from tests.infrastructure.persistence.samples import recorded
-from tests.infrastructure.persistence.test_order_journal import opened
 
 
 async def test_nothing_is_told_behind_what_a_projection_could_not_follow(tmp_path: Path) -> None:

@@ -8,50 +8,19 @@ import random
 import shutil
 import sqlite3
 import stat
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from gateway.domain.errors import JournalUnavailable
-from gateway.domain.models.orders import ArchivedOrder, KeyEntry, Order, OrderEventKind
-from gateway.domain.order_lifecycle import apply
+from gateway.domain.models.orders import OrderEventKind
 from gateway.infrastructure.persistence import database as database_module
-from gateway.infrastructure.persistence.database import FILE_NAME, Database, back_up
+from gateway.infrastructure.persistence.database import FILE_NAME, back_up
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
-from gateway.infrastructure.persistence.order_archive import DROP_ORDERS_MAX
-from gateway.infrastructure.persistence.order_journal import ROWS_PER_STATEMENT_MAX, SqliteOrderJournal
-from gateway.infrastructure.persistence.schema import MIGRATIONS, SCHEMA_VERSION, DatabaseRefused
+from gateway.infrastructure.persistence.order_journal import ROWS_PER_STATEMENT_MAX
+from gateway.infrastructure.persistence.schema import SCHEMA_VERSION, DatabaseRefused
+from tests.infrastructure.persistence.journals import EPOCH, Open, filled, opened
 from tests.infrastructure.persistence.samples import all_kinds, followed, recorded
-
-EPOCH = "0123456789abcdef"
-Open = Callable[[], SqliteOrderJournal]
-
-
-def opened(folder: Path, epoch: str = EPOCH) -> SqliteOrderJournal:
-    return SqliteOrderJournal(Database(folder, 1, lambda: epoch))
-
-
-@pytest.fixture
-async def open_journal(tmp_path: Path) -> AsyncIterator[Open]:
-    journals: list[SqliteOrderJournal] = []
-
-    def open_one() -> SqliteOrderJournal:
-        journals.append(opened(tmp_path))
-        return journals[-1]
-
-    yield open_one
-    for journal in journals:
-        await journal.close()
-
-
-async def filled(journal: SqliteOrderJournal, orders: int, first: int = 0) -> None:
-    """Orders with two events each, of two strategies in turn."""
-    for number in range(first, first + orders):
-        strategy = ("a", "b")[number % 2]
-        await journal.append([recorded(number, strategy, number + 1)])
-        await journal.append([followed(number, OrderEventKind.SUBMITTED, strategy, number + 1)])
 
 
 async def test_everything_is_there_again(open_journal: Open) -> None:
@@ -348,149 +317,6 @@ async def test_a_projection_that_cannot_follow_ends_recording(open_journal: Open
     assert [type(result) for result in results] == [tuple, JournalUnavailable, JournalUnavailable]
     assert "ValueError" in journal.fault
     assert journal.head == 3  # what is recorded is recorded: the next life meets it
-
-
-# Archive and retention.
-
-
-def archived(journal: SqliteOrderJournal, number: int) -> ArchivedOrder:
-    order: Order | None = None
-    last = 0
-    for event in journal.read_order_events([f"order-{number}"], journal.head):
-        order, last = apply(order, event), event.sequence
-    assert order is not None
-    return ArchivedOrder(order, {order.client_order_id: KeyEntry(order.order_id, "f" * 64)}, last)
-
-
-async def test_the_archive_answers_by_every_name_over_a_restart(open_journal: Open) -> None:
-    journal = open_journal()
-    await filled(journal, 4)
-    known = archived(journal, 1)
-    assert journal.archive.order("order-1") is None
-    await journal.archive.put([known], 100)
-    await journal.close()
-    again = open_journal()
-    assert again.archive.count == 1
-    assert again.archive.order("order-1") == known.order
-    assert again.archive.key("b", "key-1") == known.keys["key-1"]
-    assert again.archive.key("b", "key-2") is None
-    assert [event.order_id for event in again.replay()] == [f"order-{n}" for n in (0, 0, 2, 2, 3, 3)]
-    [event] = await again.append([followed(1, OrderEventKind.RESURRECTED, "b")])
-    assert [found.sequence for found in again.read_order_events(["order-1"], 99)] == [3, 4, event.sequence]
-    await again.close()
-    third = open_journal()
-    assert [event.sequence for event in third.replay()][-1] == event.sequence
-
-
-async def test_only_archived_orders_lose_their_events(open_journal: Open) -> None:
-    journal = open_journal()
-    await filled(journal, 10)
-    hashes = [journal.chain_hash(sequence) for sequence in range(21)]
-    await journal.archive.put([archived(journal, number) for number in (0, 2, 3)], 100)
-    await journal.compact(9)
-    await journal.close()
-    again = open_journal()
-    assert (again.oldest, again.head) == (9, 20)
-    assert [event.sequence for event in again.read(0, 100)] == list(range(9, 21))
-    assert again.chain_hash(8) == hashes[8]
-    with pytest.raises(KeyError):
-        again.chain_hash(7)
-    kept = [event.sequence for event in again.replay() if event.sequence < 9]
-    assert kept == [3, 4]  # order-1 is not archived
-    assert [again.book_oldest(strategy) for strategy in "ab"] == [5, 5]
-    assert [event.book_sequence for event in again.read(0, 100, "a")] == [5, 6, 7, 8, 9, 10]
-    await again.append([recorded(99, "a")])
-    assert again.read(10, 9, "a")[0].book_sequence == 11
-
-
-async def test_a_book_keeps_its_numbers_when_all_of_it_is_gone(open_journal: Open) -> None:
-    journal = open_journal()
-    await journal.append([recorded(1, "rare"), followed(1, OrderEventKind.SUBMITTED, "rare")])
-    await filled(journal, 5, first=10)
-    await journal.archive.put([archived(journal, 1), *(archived(journal, n) for n in range(10, 15))], 100)
-    await journal.compact(10_000)
-    await journal.archive.drop_before(1_000)
-    await journal.close()
-    again = open_journal()
-    [event] = await again.append([recorded(2, "rare")])
-    assert (event.sequence, event.book_sequence) == (13, 3)
-    assert (again.book_oldest("rare"), again.oldest) == (3, 12)
-    await again.close()
-    open_journal()
-
-
-async def test_the_archive_forgets_in_the_end(open_journal: Open) -> None:
-    journal = open_journal()
-    await filled(journal, 6)
-    await journal.archive.put([archived(journal, n) for n in (0, 1)], 100)
-    await journal.compact(journal.head)
-    await journal.archive.drop_before(100)
-    assert journal.archive.count == 2
-    await journal.archive.drop_before(101)
-    assert (journal.archive.count, journal.archive.order("order-0"), journal.archive.key("a", "key-0")) == (
-        0,
-        None,
-        None,
-    )
-
-
-async def test_it_forgets_any_number_and_never_what_an_event_is_left_of(open_journal: Open) -> None:
-    journal = open_journal()
-    count = DROP_ORDERS_MAX + 3
-    await filled(journal, count)
-    await journal.archive.put([archived(journal, n) for n in range(count)], 100)
-    await journal.compact(journal.head)
-    await journal.archive.drop_before(101)
-    reader = journal._database.reader
-    left = {row[0] for row in reader.execute("SELECT order_id FROM archive")}
-    assert (
-        left
-        == {row[0] for row in reader.execute("SELECT order_id FROM events")}
-        == {
-            f"order-{count - 2}",  # the newest of its book
-            f"order-{count - 1}",
-        }
-    )
-    assert {row[0] for row in reader.execute("SELECT order_id FROM archive_keys")} == left
-
-
-def as_written_by(version: int, path: Path) -> None:
-    """Turn a file into what an earlier version would have written: its tables, and of the rows what they take."""
-    before = path.with_suffix(".before")
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    path.rename(before)
-    connection = sqlite3.connect(path, isolation_level=None)
-    for statement in ";".join(MIGRATIONS[:version]).split(";"):
-        connection.execute(statement)
-    connection.execute("ATTACH ? AS before", (str(before),))
-    for (table,) in connection.execute("SELECT name FROM main.sqlite_schema WHERE type = 'table'").fetchall():
-        columns = ", ".join(row[1] for row in connection.execute(f"PRAGMA main.table_info({table})"))
-        connection.execute(f"INSERT INTO main.{table} SELECT {columns} FROM before.{table}")
-    connection.execute("UPDATE main.meta SET value = ? WHERE key = 'schema_version'", (str(version),))
-    connection.close()
-
-
-@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
-async def test_a_file_of_an_earlier_version_becomes_a_present_one(
-    open_journal: Open, tmp_path: Path, version: int
-) -> None:
-    journal = open_journal()
-    await filled(journal, 3)
-    known = archived(journal, 1)
-    gone = replace(known.order, create_time_ns=1_700_000_000_123_456_789)
-    await journal.archive.put([replace(known, order=gone)], now_ns=1)
-    shape = "SELECT type, name, tbl_name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name"
-    present = journal._database.reader.execute(shape).fetchall()
-    await journal.close()
-    as_written_by(version, tmp_path / FILE_NAME)
-    again = open_journal()
-    assert again.head == 6
-    assert again._database.reader.execute(shape).fetchall() == present
-    assert again._database.meta("schema_version") == str(SCHEMA_VERSION)
-    span = (gone.create_time_ns - 1, ""), (gone.create_time_ns + 1, "")
-    assert again.archive.created("b", *span, 9, oldest_first=True) == [gone]
-    assert again.archive.created("a", *span, 9, oldest_first=True) == []
 
 
 # Back-up.

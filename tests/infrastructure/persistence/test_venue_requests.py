@@ -13,8 +13,8 @@ from gateway.infrastructure.persistence import venue_requests as module
 from gateway.infrastructure.persistence.database import back_up
 from gateway.infrastructure.persistence.memory_journal import MemoryJournal
 from gateway.infrastructure.persistence.order_journal import SqliteOrderJournal
+from tests.infrastructure.persistence.journals import archived, opened
 from tests.infrastructure.persistence.samples import followed, recorded
-from tests.infrastructure.persistence.test_order_journal import archived, opened
 
 
 def a_request(order_id: str, number: int, method: str = "POST") -> VenueRequest:
