@@ -40,7 +40,7 @@ from gateway.servicers.call_ends import REQUEST_ID_HEADER, Context, abort, code_
 from gateway.servicers.errors import new_error_id
 from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, caller_name, enter_call, peer_address
 from gateway.servicers.permissions import METHODS, Access, MethodRule
-from gateway.servicers.turnstile import ALL_CLIENTS, EARNED, Turnstile, client_name, too_many_calls
+from gateway.servicers.turnstile import ALL_CLIENTS, EARNED, Turnstile, client_name, too_many_calls, strangers_share
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
 from gateway.servicers.wire.requests import Deserializer, KeyIsTaken, guarded, key_first, lenient
 from gateway.services.client_limits import (
@@ -57,8 +57,6 @@ from gateway.telemetry import MethodTelemetry, Telemetry, name_call
 RESUME_TOKEN_METADATA: Final = "resume_token"  # noqa: S105 - the name of an entry, not a secret
 
 _OUR_PACKAGE: Final = "/trading_gateway."
-PUBLIC_STREAMS_PART: Final = 8
-"""Whoever shows nothing, from however many connections, has an eighth of all streams: Watch of Health."""
 _SWEEP_MS: Final = 100
 _NO_DEADLINE: Final = float("inf")
 _RESERVES: Final = {Draws.CANCELS: CANCELS_IN_FLIGHT_RESERVE, Draws.NOTHING: 1_000_000}
@@ -451,11 +449,9 @@ class Doors:
     def _open_stream(self, task: Task, caller: Caller) -> _Stream:
         if self._draining:
             raise Draining("the gateway is shutting down")
-        if len(self._streams) >= self._limits.streams_max:
-            raise TooManyStreams("too many streams are open")
         of_strangers = sum(known.caller is PUBLIC for known in self._streams.values()) if caller is PUBLIC else 0
-        if of_strangers >= max(1, self._limits.streams_max // PUBLIC_STREAMS_PART):
-            raise TooManyStreams("too many streams of strangers are open")
+        if len(self._streams) >= self._limits.streams_max or of_strangers >= strangers_share(self._limits.streams_max):
+            raise TooManyStreams("too many streams are open")
         return self._streams.setdefault(task, _Stream(task, caller))
 
     def _status_of(self, method: _Method, error: BaseException, task: Task) -> status_pb2.Status | None:

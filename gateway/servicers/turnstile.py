@@ -38,6 +38,7 @@ EARNED: Final = (
 ALL_CLIENTS: Final = "all clients"
 """What stands in the place of a quota when it is all clients together who have too much under way."""
 
+STRANGERS_PART: Final = 8
 _ROOM_RETRY_MS: Final = 100
 _WORDS: Final = {
     "client:orders": "more orders in two seconds than one client may send",
@@ -56,6 +57,11 @@ Sleep = Callable[[float], Awaitable[None]]
 def client_name(caller: Caller, peer: str) -> str:
     """Whose limits a call draws on: its token's, or those of its connection where nobody showed one."""
     return peer if caller is PUBLIC else caller.token_id or peer
+
+
+def strangers_share(streams_max: int) -> int:
+    """How many of all streams those may have who show nothing, from however many connections: Watch of Health."""
+    return max(1, streams_max // STRANGERS_PART)
 
 
 def too_many_calls(quota: str, wait_s: float = 0.0) -> TooManyCalls:
