@@ -136,6 +136,8 @@ class Settings(BaseSettings):
     """json, console, or auto: console on a terminal."""
     otlp_endpoint: str = ""
     """Base address of an OTLP/HTTP collector; empty: no spans and metrics leave the process."""
+    traceable: bool = False
+    """Debuggers and profilers of the same user may look into the process, keys and all; with the emulator alone."""
 
     @property
     def secrets(self) -> tuple[str, ...]:

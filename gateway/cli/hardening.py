@@ -40,11 +40,13 @@ def keep_private() -> None:
     import resource  # noqa: PLC0415 - POSIX alone
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    if sys.platform == "linux":
-        import ctypes  # noqa: PLC0415 - for this alone
+    # A core file that is piped to a program knows no limit: only this keeps it from being made.
+    _set_dumpable(0)
 
-        # A core file that is piped to a program knows no limit: only this keeps it from being made.
-        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, 0, 0, 0, 0)
+
+def let_be_traced() -> None:
+    """Let the user's own debuggers and profilers in again; there is no core file all the same."""
+    _set_dumpable(1)
 
 
 def keep_folder_private(folder: Path) -> bool:
@@ -66,6 +68,13 @@ def keep_folder_private(folder: Path) -> bool:
     for path in _own_files(folder):
         _narrow(path, stat.S_IMODE(path.lstat().st_mode) & ~_EVERYBODY_ELSE)
     return is_private
+
+
+def _set_dumpable(value: int) -> None:
+    if sys.platform == "linux":
+        import ctypes  # noqa: PLC0415 - for this alone
+
+        ctypes.CDLL(None).prctl(_PR_SET_DUMPABLE, value, 0, 0, 0)
 
 
 def _own_files(folder: Path) -> Iterator[Path]:

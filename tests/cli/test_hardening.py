@@ -19,11 +19,14 @@ from tests.test_serve import ask, run
 
 SHOWS_ITSELF = """
 import ctypes, os, resource
-from gateway.cli.hardening import keep_private
+from gateway.cli.hardening import keep_private, let_be_traced
 keep_private()
 open("made", "w").close()
 os.mkdir("folder")
-print(ctypes.CDLL(None).prctl(3, 0, 0, 0, 0), resource.getrlimit(resource.RLIMIT_CORE))
+is_dumpable = lambda: ctypes.CDLL(None).prctl(3, 0, 0, 0, 0)
+print(is_dumpable(), resource.getrlimit(resource.RLIMIT_CORE))
+let_be_traced()
+print(is_dumpable(), resource.getrlimit(resource.RLIMIT_CORE))
 """
 DIES = "from gateway.cli.hardening import keep_private; keep_private(); import os; os.abort()"
 
@@ -42,7 +45,7 @@ def test_memory_is_not_written_down_and_what_is_made_is_ours_alone(tmp_path: Pat
     shown = subprocess.run(
         [sys.executable, "-c", SHOWS_ITSELF], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert shown.stdout.split("\n")[0] == "0 (0, 0)"
+    assert shown.stdout == "0 (0, 0)\n1 (0, 0)\n"
     assert (mode(tmp_path / "made"), mode(tmp_path / "folder")) == (0o600, 0o700)
     died = subprocess.run([sys.executable, "-c", DIES], cwd=tmp_path, check=False, preexec_fn=allow_cores)
     assert died.returncode == -signal.SIGABRT
@@ -78,6 +81,11 @@ def test_a_folder_with_other_things_in_it_keeps_its_mode_and_an_empty_one_become
     (home / "letters").touch()
     assert (keep_folder_private(home), keep_folder_private(empty)) == (False, True)
     assert (mode(home), mode(empty)) == (0o755, 0o700)
+
+
+def test_only_a_gateway_before_an_emulator_may_be_traced() -> None:
+    refused = run("serve", "--venue", "paper", GATEWAY_TRACEABLE="1", GATEWAY_API_KEY="k", GATEWAY_API_SECRET="s")
+    assert (refused.returncode, "GATEWAY_TRACEABLE" in refused.stderr) == (78, True)
 
 
 def test_no_secret_is_taken_from_a_command_line() -> None:

@@ -180,6 +180,7 @@ def gateway(folder: Path, venue_url: str, port: int) -> Program:
             **CANARIES,
             **NO_CLIENT_LIMITS,
             "GATEWAY_LOG_LEVEL": "warning",
+            "GATEWAY_TRACEABLE": "true",  # strace looks into it, and so does whoever counts its descriptors
             "GATEWAY_VENUE_REQUESTS_PER_MINUTE": str(RATE_LIMIT_PER_MINUTE),
         },
     )
