@@ -373,7 +373,7 @@ def token_mint(
         "certificate": certificate,
         "ttl": ttl,
     }
-    with command.desk(target, data_dir, venue) as desk:
+    with command.desk(target, data_dir, venue, may_begin=True) as desk:
         command.mint(desk, wanted, to_file, json=json)
 
 
@@ -389,7 +389,7 @@ def token_list(
     """Show who may do what; secrets are kept by nobody."""
     from gateway.cli import token as command
 
-    with command.desk(target, data_dir, None) as desk:
+    with command.desk(target, data_dir) as desk:
         command.show(desk, strategy, include_ended=include_ended, json=json)
 
 
@@ -407,7 +407,7 @@ def token_rotate(
     """Make a successor with the same rights. --to-file may be the file that programs read: they notice themselves."""
     from gateway.cli import token as command
 
-    with command.desk(target, data_dir, None) as desk:
+    with command.desk(target, data_dir) as desk:
         command.rotate(desk, token_id, overlap, ttl, to_file, json=json)
 
 
@@ -419,7 +419,7 @@ def token_revoke(
     """End a token, its open streams included, within a second."""
     from gateway.cli import token as command
 
-    with command.desk(target, data_dir, None) as desk:
+    with command.desk(target, data_dir) as desk:
         command.revoke(desk, token_id, json=json)
 
 

@@ -35,6 +35,10 @@ _SECRET_MODE: Final = 0o600
 _DURATION: Final = re.compile(r"(\d{1,9})([smhd])", re.ASCII)
 _UNIT_S: Final = {"s": 1, "m": 60, "h": 3_600, "d": 86_400}
 _COLUMNS: Final = ("token", "strategy", "scopes", "bounds", "expires", "last used", "")
+_UNANSWERED: Final = (
+    "On the directory of a gateway that does not run: --data-dir DIR. What was done although no answer came is in\n"
+    "'token list'; a token whose secret nobody was told is best revoked."
+)
 _HOW_TO_SHOW: Final = "Its holder shows it by GATEWAY_TOKEN_FILE or GATEWAY_TOKEN; nobody can be told it again."
 
 
@@ -116,25 +120,24 @@ def show(desk: Desk, strategy_id: str, *, include_ended: bool, json: bool) -> No
 
 
 @contextmanager
-def desk(target: str, data_dir: Path | None, venue: str | None) -> Iterator[Desk]:
+def desk(target: str, data_dir: Path | None, venue: str | None = None, *, may_begin: bool = False) -> Iterator[Desk]:
     """Who carries it out; what is refused ends the command with a line on stderr.
 
     Args:
         target: Of a running gateway.
         data_dir: Of one that does not run, instead.
         venue: Whose tokens are made there; None: the directory's own, or the emulator's in a new one.
+        may_begin: The directory may be a new one.
     """
     if data_dir is None:
         if venue is not None:
             fail("--venue goes with --data-dir: a running gateway knows its own", code=2)
-        with connected(
-            target, unanswered="On the directory of a gateway that does not run: --data-dir DIR."
-        ) as channel:
+        with connected(target, unanswered=_UNANSWERED) as channel:
             yield _OverTheWire(operations_pb2_grpc.OperationsServiceStub(channel))
         return
     from gateway.cli.token_desk import local_desk  # noqa: PLC0415 - imports everything
 
-    with local_desk(data_dir, venue) as found:
+    with local_desk(data_dir, venue, may_begin=may_begin) as found:
         yield found
 
 
@@ -172,10 +175,14 @@ def _destination(to_file: Path | None, *, replaces: bool) -> Iterator[Callable[[
         fail(f"{to_file} cannot be written: {error.strerror}")
 
     def keep(secret: str) -> None:
-        os.fchmod(opened, _SECRET_MODE)
-        os.write(opened, f"{secret}\n".encode())
-        os.fsync(opened)
-        os.replace(name, to_file)
+        try:
+            os.fchmod(opened, _SECRET_MODE)
+            os.write(opened, f"{secret}\n".encode())
+            os.fsync(opened)
+            os.replace(name, to_file)
+        except OSError as error:
+            problem = f"the token is made, and its secret could not be written to {to_file}: {error.strerror}"
+            fail(problem, f"Nobody knows it now. Revoke it: trading-gateway token revoke {_id_in(secret)}")
 
     try:
         yield keep
@@ -183,6 +190,11 @@ def _destination(to_file: Path | None, *, replaces: bool) -> Iterator[Callable[[
         os.close(opened)
         with suppress(FileNotFoundError):
             os.unlink(name)
+
+
+def _id_in(secret: str) -> str:
+    """gw_<venue>_<id>_<rest>."""
+    return secret.split("_")[2]
 
 
 def _tell(

@@ -21,6 +21,7 @@ from gateway.cli.connection import fail
 from gateway.cli.serve import Refused, data_directory
 from gateway.domain.errors import FieldInvalid, GatewayError
 from gateway.domain.types import CallContext, Caller, Venue
+from gateway.infrastructure.persistence.database import FILE_NAME
 from gateway.infrastructure.persistence.schema import DatabaseRefused
 from gateway.infrastructure.persistence.stores import Stores, open_stores
 from gateway.servicers.identity import enter_call
@@ -66,13 +67,16 @@ class LocalDesk:
 
 
 @contextmanager
-def local_desk(folder: Path, venue: str | None) -> Iterator[LocalDesk]:
-    """A desk on a data directory, which is made if need be; what is refused ends the command.
+def local_desk(folder: Path, venue: str | None, *, may_begin: bool) -> Iterator[LocalDesk]:
+    """A desk on a data directory; what is refused ends the command.
 
     Args:
         folder: No gateway runs on it.
         venue: emulator, paper or live; None: the directory's own, else GATEWAY_VENUE, else the emulator.
+        may_begin: A directory that is not there is made.
     """
+    if not may_begin and not (folder / FILE_NAME).is_file():
+        fail(f"{folder} is no data directory of a gateway: it has no {FILE_NAME}")
     try:
         with data_directory(folder), asyncio.Runner() as runner:
             stores = open_stores(folder, time.time_ns(), _EVENTS_MAX)

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
 
 from gateway.domain.models.identity import Scope
 from gateway.services.identity import Grant, IdentityService
 from tests.certificates import Authority, Pair
+from tests.clients.scripted import ScriptedGateway
 from tests.gateway_host import GatewayHost, RunningGateway
 from tests.test_access import Door
 from tests.test_serve import ask, finding
@@ -36,6 +39,7 @@ def test_tokens_that_do_not_pass(door: Door, tmp_path: Path) -> None:
         ("gw_emu_00000000_" + "x" * 43, "TOKEN_INVALID", "was revoked"),
         (expired, "TOKEN_EXPIRED", "token rotate"),
         (door.mint(scopes=narrow).secret, "SCOPE_MISSING", "the scope account:read:"),
+        (door.mint(scopes=READER, networks=(ip_network("10.0.0.0/8"),)).secret, "NETWORK_NOT_ALLOWED", "networks"),
     )
     for secret, reason, remedy in cases:
         done = ask("doctor", "--target", door.gateway.target, "--json", GATEWAY_TOKEN=secret)
@@ -105,6 +109,23 @@ def test_tls_that_does_not_match(start_gateway: GatewayHost, tmp_path: Path) -> 
             "state"
         ]
     )
+
+
+def test_a_certificate_that_has_expired(tmp_path: Path) -> None:
+    """A gateway would not start with it: this is one that has not looked for months, or something between."""
+    authority = Authority()
+    pair = authority.sign("IP:127.0.0.1", begins_in_s=-7_200, ends_in_s=-60)
+    (tmp_path / "ca.pem").write_bytes(authority.certificate)
+    server = ScriptedGateway(grpc.ssl_server_credentials([(pair.key, pair.certificate)]))
+    done = ask("doctor", "--target", server.target, "--json", GATEWAY_TLS_CA=str(tmp_path / "ca.pem"))
+    server.stop()
+    found = finding(done, "gateway")
+    assert ("has expired" in found["state"], "--tls-cert" in found["remedy"]) == (True, True)
+
+
+def test_a_token_is_not_sent_in_plain_text_to_find_out(tmp_path: Path) -> None:
+    done = ask("doctor", "--target", "192.0.2.1:50051", "--json", GATEWAY_TOKEN="gw_emu_00000000_" + "x" * 43)
+    assert "not sent in plain text" in finding(done, "access")["state"]
 
 
 def test_tls_to_a_gateway_that_speaks_plain_text(start_gateway: GatewayHost, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import re
@@ -13,6 +14,7 @@ from pathlib import Path
 import pytest
 from click.testing import Result
 
+from gateway.cli import token
 from gateway.cli.token import scopes_of
 from gateway.domain.models.identity import EVERY_SCOPE, OPERATOR_SCOPES, Scope
 from tests.clients.toolchains import ROOT
@@ -80,9 +82,9 @@ def test_tokens_are_made_shown_rotated_and_revoked_in_a_running_gateway(door: Do
     secret = file.read_text().strip()
     assert re.fullmatch(SECRET, secret)
     assert secret not in made.stderr
-    token = listed("--strategy", "momentum", *to)[secret[7:15]]
-    assert token["scopes"] == sorted(scopes_of("trader", has_strategy=True))
-    assert (token["symbols"], token["max_order_notional"], token["networks"]) == (
+    made_token = listed("--strategy", "momentum", *to)[secret[7:15]]
+    assert made_token["scopes"] == sorted(scopes_of("trader", has_strategy=True))
+    assert (made_token["symbols"], made_token["max_order_notional"], made_token["networks"]) == (
         ["AAPL", "MSFT"],
         "5000",
         ["127.0.0.0/8"],
@@ -113,6 +115,27 @@ def test_a_secret_does_not_go_over_another_one_and_none_is_made_that_cannot_be_k
         assert (done.exit_code, why in done.stderr) == (1, True), done.stderr
     assert listed("--data-dir", str(folder)) == {}
     assert (file.read_text(), sorted(path.name for path in tmp_path.iterdir())) == ("somebody's", ["data", "token"])
+
+
+def test_a_directory_that_is_none_is_not_made_into_one(tmp_path: Path) -> None:
+    for command in (("list",), ("rotate", "00000000"), ("revoke", "00000000")):
+        code, words = said(ask("token", *command, "--data-dir", str(tmp_path / "dota")))
+        assert (code, "is no data directory" in words) == (1, True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_secret_that_cannot_be_written_is_told_to_be_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(token.os, "replace", full)
+    folder, file = tmp_path / "data", tmp_path / "token"
+    done = ask("token", "mint", "--role", "operator", "--data-dir", str(folder), "--to-file", str(file))
+    monkeypatch.undo()
+    assert (done.exit_code, "No space left" in done.stderr) == (1, True), done.stderr
+    (token_id,) = listed("--data-dir", str(folder))
+    assert f"token revoke {token_id}" in done.stderr
+    assert list(tmp_path.iterdir()) == [folder]
 
 
 def test_a_directory_that_a_gateway_holds_is_left_alone(tmp_path: Path) -> None:
