@@ -40,7 +40,7 @@ from gateway.servicers.call_ends import REQUEST_ID_HEADER, Context, abort, code_
 from gateway.servicers.errors import new_error_id
 from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, caller_name, enter_call, peer_address
 from gateway.servicers.permissions import METHODS, Access, MethodRule
-from gateway.servicers.turnstile import ALL_CLIENTS, EARNED, Turnstile, client_name, too_many_calls, strangers_share
+from gateway.servicers.turnstile import ALL_CLIENTS, EARNED, Turnstile, client_name, strangers_share, too_many_calls
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
 from gateway.servicers.wire.requests import Deserializer, KeyIsTaken, guarded, key_first, lenient
 from gateway.services.client_limits import (
