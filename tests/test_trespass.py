@@ -124,11 +124,11 @@ def test_strangers_leave_streams_to_those_who_show_a_token(start_gateway: Gatewa
     """Health is open to all, and a stranger makes as many connections as it likes."""
     door = Door(partial(start_gateway, streams_max=16))  # type: ignore[arg-type]
     wires = [Wire(door.gateway.target) for _ in range(4)]
-    answers = []
+    answers, watches = [], []
     for wire in wires:
-        watch = health_pb2_grpc.HealthStub(wire.channel).Watch(health_pb2.HealthCheckRequest())
+        watches.append(health_pb2_grpc.HealthStub(wire.channel).Watch(health_pb2.HealthCheckRequest()))
         try:
-            answers.append(next(watch).status)
+            answers.append(next(watches[-1]).status)
         except grpc.RpcError as refused:
             answers.append(noted(refused).reason)
     assert answers == [health_pb2.HealthCheckResponse.SERVING] * 2 + ["TOO_MANY_STREAMS"] * 2
