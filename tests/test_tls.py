@@ -25,11 +25,14 @@ from tests.bad_requests import Code, spec, submit
 from tests.certificates import HOSTS, Authority, Pair
 from tests.gateway_host import GatewayHost, RunningGateway
 from tests.refusals import Wire, said
+from trading_gateway import Client
+from trading_gateway.order_updates import Interrupted
 from trading_gateway.v1 import market_data_pb2, trading_pb2 as pb
 
 TRADER = frozenset({Scope.ORDERS_TRADE, Scope.ORDERS_READ, Scope.MARKET_DATA_READ})
 MOMENTUM, CARRY = "spiffe://gw/momentum", "spiffe://gw/carry"
 WAIT_S = 10.0
+AGES = 2
 CLIENTS, SWAPS, CALLS_BETWEEN_SWAPS = 3, 6, 10
 
 
@@ -414,3 +417,28 @@ def test_an_old_connection_is_asked_to_end_and_no_call_is_dropped(house: Housing
     else:
         raise AssertionError("nothing after the token")
     resumed.cancel()
+
+
+def test_a_client_loses_no_event_to_the_age_of_its_connection(house: Housing) -> None:
+    """One stream of the Python client over several connections: what happened is told once each, in its order."""
+    home = house(connection_age_max_ms=1_000, connection_age_grace_ms=100)
+    authority = home.folder / "ca.pem"
+    authority.write_bytes(home.authority.certificate)
+    notices: list[object] = []
+    sequences: list[int] = []
+    placed: list[str] = []
+    told: set[str] = set()
+    with Client(home.gateway.target, tls_ca=authority) as client:
+        for update in client.stream_order_updates(heartbeat_interval_s=1, on_notice=notices.append):
+            if update.HasField("event"):
+                sequences.append(update.sequence)
+                told.add(update.event.order.client_order_id)
+            elif len(placed) <= len(notices) < AGES:  # one on each connection
+                placed.append(f"age-{len(placed)}")
+                limit = {"order_type": "limit", "time_in_force": "day", "limit_price": "1"}
+                client.submit_order(client_order_id=placed[-1], symbol="AAPL", side="buy", quantity="1", **limit)
+            if len(notices) >= AGES and told >= set(placed):
+                break
+    assert len(placed) == AGES
+    assert all(isinstance(notice, Interrupted) for notice in notices), notices
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))

@@ -19,7 +19,7 @@ import grpc
 
 _HOST_AND_PORT: Final = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]):(?P<port>[0-9]{1,5})", re.ASCII)
 _PORT_MAX: Final = 65_535
-_SOCKET_MODE: Final = 0o600
+_SOCKET_UMASK: Final = 0o177
 
 Secure = Callable[[], grpc.ServerCredentials]
 
@@ -93,10 +93,12 @@ def bind(server: grpc.aio.Server, addresses: Sequence[str], listen: str, secure:
     """
     first, *others = sorted(addresses, key=lambda address: address.startswith("["))
     if first.startswith("unix:"):
-        path = Path(first.removeprefix("unix:"))
-        _refuse_live_socket(path)
-        _bind_one(server, first, listen, secure)
-        os.chmod(path, _SOCKET_MODE)
+        _refuse_live_socket(Path(first.removeprefix("unix:")))
+        before = os.umask(_SOCKET_UMASK)  # from its first instant on it is its owner's alone
+        try:
+            _bind_one(server, first, listen, secure)
+        finally:
+            os.umask(before)
         return first
     port = _bind_one(server, first, listen, secure)
     host = first.rpartition(":")[0]
