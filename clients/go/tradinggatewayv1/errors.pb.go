@@ -131,7 +131,8 @@ const (
 	ErrorReason_ERROR_REASON_TOO_MANY_STREAMS ErrorReason = 54
 	// INVALID_ARGUMENT. The page token belongs to another request.
 	ErrorReason_ERROR_REASON_PAGE_TOKEN_MISMATCH ErrorReason = 55
-	// RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls.
+	// RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls. Without a word of the key: too many
+	// calls from its address showed no valid token; one that shows one is served all the while.
 	ErrorReason_ERROR_REASON_TOO_MANY_CALLS ErrorReason = 56
 	// FAILED_PRECONDITION, key free. Trading is HALTED or KILLED; cancels pass.
 	ErrorReason_ERROR_REASON_TRADING_HALTED ErrorReason = 60

@@ -139,7 +139,9 @@ class _ErrorReasonEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ErrorReas
     ERROR_REASON_PAGE_TOKEN_MISMATCH: _ErrorReason.ValueType  # 55
     """INVALID_ARGUMENT. The page token belongs to another request."""
     ERROR_REASON_TOO_MANY_CALLS: _ErrorReason.ValueType  # 56
-    """RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls."""
+    """RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls. Without a word of the key: too many
+    calls from its address showed no valid token; one that shows one is served all the while.
+    """
     ERROR_REASON_TRADING_HALTED: _ErrorReason.ValueType  # 60
     """FAILED_PRECONDITION, key free. Trading is HALTED or KILLED; cancels pass."""
     ERROR_REASON_TRADING_REDUCING: _ErrorReason.ValueType  # 61
@@ -273,7 +275,9 @@ ERROR_REASON_TOO_MANY_STREAMS: ErrorReason.ValueType  # 54
 ERROR_REASON_PAGE_TOKEN_MISMATCH: ErrorReason.ValueType  # 55
 """INVALID_ARGUMENT. The page token belongs to another request."""
 ERROR_REASON_TOO_MANY_CALLS: ErrorReason.ValueType  # 56
-"""RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls."""
+"""RESOURCE_EXHAUSTED with RetryInfo, key free. The caller's own limit of calls. Without a word of the key: too many
+calls from its address showed no valid token; one that shows one is served all the while.
+"""
 ERROR_REASON_TRADING_HALTED: ErrorReason.ValueType  # 60
 """FAILED_PRECONDITION, key free. Trading is HALTED or KILLED; cancels pass."""
 ERROR_REASON_TRADING_REDUCING: ErrorReason.ValueType  # 61
