@@ -28,13 +28,14 @@ const (
 // What the token may do.
 type MintTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The strategy that its holder is. Required with orders:read and orders:trade: orders are always some strategy's.
+	// The strategy that its holder is. Required with orders:read and orders:trade: orders are always some strategy's. Not
+	// "operator", "local", "gateway", "public" or "others": who acts without a strategy has these names in the audit log.
 	StrategyId string `protobuf:"bytes,1,opt,name=strategy_id,json=strategyId,proto3" json:"strategy_id,omitempty"`
 	// Required. As in Token.scopes.
 	Scopes []string `protobuf:"bytes,2,rep,name=scopes,proto3" json:"scopes,omitempty"`
 	// Only these may be traded, at most 1,000; empty: all.
 	Symbols []string `protobuf:"bytes,3,rep,name=symbols,proto3" json:"symbols,omitempty"`
-	// US dollars of one order; absent: no cap of its own.
+	// US dollars that one order may trade for at most, replaces included; absent: no cap of its own.
 	MaxOrderNotional *string `protobuf:"bytes,4,opt,name=max_order_notional,json=maxOrderNotional,proto3,oneof" json:"max_order_notional,omitempty"`
 	// Only from these, in CIDR form as 10.1.0.0/16, at most 32; empty: from anywhere. A Unix socket counts as loopback.
 	Networks []string `protobuf:"bytes,5,rep,name=networks,proto3" json:"networks,omitempty"`

@@ -1909,7 +1909,8 @@ type ClosePositionRequest struct {
 	//	*ClosePositionRequest_Percentage
 	Size isClosePositionRequest_Size `protobuf_oneof:"size"`
 	// First cancel open orders that hold the position (a bracket's legs, say) and wait until each is terminal.
-	// If one stays unknown nothing is sent: FAILED_PRECONDITION, CANCEL_UNCONFIRMED.
+	// If one stays unknown nothing is sent: FAILED_PRECONDITION, CANCEL_UNCONFIRMED. If one is another strategy's and the
+	// caller lacks orders:cancel_any, none is canceled: PERMISSION_DENIED, SCOPE_MISSING.
 	CancelOrders bool `protobuf:"varint,7,opt,name=cancel_orders,json=cancelOrders,proto3" json:"cancel_orders,omitempty"`
 	// As in SubmitOrderRequest. Default: 5 s after the cancels are done.
 	ValidUntil    *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=valid_until,json=validUntil,proto3" json:"valid_until,omitempty"`

@@ -34,9 +34,11 @@ class MintTokenRequest(_message.Message):
     TTL_FIELD_NUMBER: _builtins.int
     CERTIFICATE_FIELD_NUMBER: _builtins.int
     strategy_id: _builtins.str
-    """The strategy that its holder is. Required with orders:read and orders:trade: orders are always some strategy's."""
+    """The strategy that its holder is. Required with orders:read and orders:trade: orders are always some strategy's. Not
+    "operator", "local", "gateway", "public" or "others": who acts without a strategy has these names in the audit log.
+    """
     max_order_notional: _builtins.str
-    """US dollars of one order; absent: no cap of its own."""
+    """US dollars that one order may trade for at most, replaces included; absent: no cap of its own."""
     certificate: _builtins.str
     """A URI among the subject alternative names of a client certificate, as spiffe://gateway/momentum, that stands for
     the secret; empty: none does. No two usable tokens have the same.

@@ -1012,7 +1012,8 @@ class ClosePositionRequest(_message.Message):
     """Percent of the position, more than 0 and at most 100, rounded down to what the venue takes."""
     cancel_orders: _builtins.bool
     """First cancel open orders that hold the position (a bracket's legs, say) and wait until each is terminal.
-    If one stays unknown nothing is sent: FAILED_PRECONDITION, CANCEL_UNCONFIRMED.
+    If one stays unknown nothing is sent: FAILED_PRECONDITION, CANCEL_UNCONFIRMED. If one is another strategy's and the
+    caller lacks orders:cancel_any, none is canceled: PERMISSION_DENIED, SCOPE_MISSING.
     """
     @_builtins.property
     def valid_until(self) -> _timestamp_pb2.Timestamp:
