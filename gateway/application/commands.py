@@ -7,11 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Final
 
 from gateway.domain.errors import GatewayError
 from gateway.domain.models.orders import Order, OrderChanges, OrderRef, OrderSpec, fingerprint_of
 from gateway.domain.models.risk import RiskCheckResult
 from gateway.domain.types import OrderSide, OrderState, format_decimal
+
+VALID_FOR_MAX_MS: Final = 60_000
+"""How far ahead `valid_until` may be."""
+CANCEL_WAIT_MAX_MS: Final = 30_000
+"""How long a cancel may wait for the end of its order."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,8 @@ import structlog
 from gateway.application.alarms import Alarms
 from gateway.application.cancellations import Cancellations
 from gateway.application.commands import (
+    CANCEL_WAIT_MAX_MS,
+    VALID_FOR_MAX_MS,
     Canceled,
     CanceledMany,
     CancelScope,
@@ -61,8 +63,6 @@ from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, BudgetLane, CallCo
 
 SUBMIT_TIME_MIN_MS: Final = ANSWER_MARGIN_MS + 10
 """A caller that waits for less is refused before anything is recorded."""
-VALID_AHEAD_MAX_MS: Final = 60_000
-CANCEL_WAIT_MAX_MS: Final = 30_000
 _ANSWER_MARGIN_S: Final = ANSWER_MARGIN_MS / MS_PER_SECOND
 
 _log = structlog.get_logger(__name__)
@@ -271,8 +271,8 @@ class TradingEngine:
         now_ns = self._wall()
         if valid_until_ns <= now_ns:
             raise ExpiredUnsent("valid_until has passed; nothing is stored.")
-        if valid_until_ns > now_ns + VALID_AHEAD_MAX_MS * NANOS_PER_MS:
-            violation = FieldViolation("valid_until", f"is more than {VALID_AHEAD_MAX_MS // MS_PER_SECOND} s ahead")
+        if valid_until_ns > now_ns + VALID_FOR_MAX_MS * NANOS_PER_MS:
+            violation = FieldViolation("valid_until", f"is more than {VALID_FOR_MAX_MS // MS_PER_SECOND} s ahead")
             raise FieldInvalid("valid_until is too far ahead.", violations=[violation])
         if (call.deadline - self._monotonic()) * MS_PER_SECOND < SUBMIT_TIME_MIN_MS:
             raise InsufficientTime("The deadline leaves no time to send the order safely.")

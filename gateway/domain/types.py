@@ -19,6 +19,7 @@ from gateway.domain.models.risk import Clearance
 NANOS_PER_SECOND: Final = 1_000_000_000
 NANOS_PER_MS: Final = 1_000_000
 MS_PER_SECOND: Final = 1_000
+MS_PER_DAY: Final = 86_400_000
 
 DEFAULT_STRATEGY: Final = "default"
 """Whose orders they are when the gateway runs without tokens."""

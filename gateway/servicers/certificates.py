@@ -21,8 +21,6 @@ from typing import Any, Final
 
 from gateway.domain.types import NANOS_PER_SECOND
 
-MS_PER_DAY: Final = 86_400_000
-
 _BLOCK: Final = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 _CERTIFICATES_MAX: Final = 100
 _INTEGER, _SEQUENCE, _VERSION, _UTC_TIME, _GENERALIZED_TIME, _OID = 0x02, 0x30, 0xA0, 0x17, 0x18, 0x06

@@ -21,10 +21,9 @@ from typing import Final
 import grpc
 import structlog
 
-from gateway.domain.types import NANOS_PER_MS
+from gateway.domain.types import MS_PER_DAY, NANOS_PER_MS
 from gateway.servicers.addresses import ServerRefused
 from gateway.servicers.certificates import (
-    MS_PER_DAY,
     CertificateRefused,
     ServedPair,
     instant_text,

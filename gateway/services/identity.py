@@ -32,14 +32,12 @@ from gateway.domain.errors import (
     TokenInvalid,
 )
 from gateway.domain.interfaces import IdentityStore
-from gateway.domain.models.identity import OPERATOR_SCOPES, IPAddress, IPNetwork, Scope, Token, TokenState
+from gateway.domain.models.identity import OPERATOR_SCOPES, TTL_MAX_MS, IPAddress, IPNetwork, Scope, Token, TokenState
 from gateway.domain.models.market_data import Page
 from gateway.domain.page_tokens import list_digest, number_of, read_page_token, write_page_token
-from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND, Caller, Venue
+from gateway.domain.types import MS_PER_DAY, NANOS_PER_MS, NANOS_PER_SECOND, Caller, Venue
 
-MS_PER_DAY: Final = 86_400_000
 TTL_DEFAULT_MS: Final = 90 * MS_PER_DAY
-TTL_MAX_MS: Final = 366 * MS_PER_DAY
 OVERLAP_DEFAULT_MS: Final = 3_600_000
 OVERLAP_MAX_MS: Final = 7 * MS_PER_DAY
 TOKENS_MAX: Final = 10_000

@@ -22,11 +22,11 @@ from gateway.domain.errors import (
     TokenExpired,
     TokenInvalid,
 )
-from gateway.domain.models.identity import IPAddress, Scope, Token
-from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND, Venue
+from gateway.domain.models.identity import TTL_MAX_MS, IPAddress, Scope, Token
+from gateway.domain.types import MS_PER_DAY, NANOS_PER_MS, NANOS_PER_SECOND, Venue
 from gateway.infrastructure.persistence.identity_store import MemoryIdentities
 from gateway.services import identity as subject
-from gateway.services.identity import MS_PER_DAY, TTL_MAX_MS, Grant, IdentityService, Minted
+from gateway.services.identity import Grant, IdentityService, Minted
 
 START_NS = 1_700_000_000 * NANOS_PER_SECOND
 

@@ -40,6 +40,10 @@ OPERATOR_SCOPES: Final = EVERY_SCOPE - {Scope.ORDERS_TRADE, Scope.ORDERS_READ}
 """What makes sense without a strategy of one's own: orders are always some strategy's."""
 
 
+TTL_MAX_MS: Final = 366 * 86_400_000
+"""No token lives longer than these days."""
+
+
 class TokenState(StrEnum):
     """Whether a token still grants anything."""
 

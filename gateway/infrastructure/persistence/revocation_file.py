@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from gateway.domain.models.identity import Token
-from gateway.domain.types import NANOS_PER_SECOND
+from gateway.domain.models.identity import TTL_MAX_MS, Token
+from gateway.domain.types import MS_PER_DAY, NANOS_PER_MS
 
 FILE_NAME: Final = "revoked-tokens"
-KEPT_NS: Final = 400 * 86_400 * NANOS_PER_SECOND
-"""No token lives so long (366 days at most): what was ended earlier is over by itself."""
+KEPT_NS: Final = (TTL_MAX_MS + 34 * MS_PER_DAY) * NANOS_PER_MS
+"""No token lives so long, by whatever clock: what was ended earlier is over by itself."""
 _FILE_MODE: Final = 0o600
 _LINE: Final = re.compile(r"([0-9a-f]{8}) ([0-9]{1,19})", re.ASCII)
 

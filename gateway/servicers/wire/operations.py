@@ -8,12 +8,12 @@ from decimal import Decimal
 from ipaddress import ip_network
 from typing import Final
 
-from gateway.domain.models.identity import IPNetwork, Scope, Token
+from gateway.domain.models.identity import TTL_MAX_MS, IPNetwork, Scope, Token
 from gateway.domain.models.market_data import Page
 from gateway.domain.types import format_decimal
 from gateway.servicers.permissions import Access, MethodRule
 from gateway.servicers.wire.common import RequestReader, optional_timestamp_to_proto, timestamp_to_proto
-from gateway.services.identity import OVERLAP_DEFAULT_MS, OVERLAP_MAX_MS, TTL_DEFAULT_MS, TTL_MAX_MS, Grant, Minted
+from gateway.services.identity import OVERLAP_DEFAULT_MS, OVERLAP_MAX_MS, TTL_DEFAULT_MS, Grant, Minted
 from trading_gateway.v1 import operations_pb2 as pb
 
 SYMBOLS_MAX: Final = 1_000

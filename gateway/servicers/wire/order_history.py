@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from gateway.application.fill_log import FILLS_PAGE_SIZE_MAX
 from gateway.application.order_timeline import EntryKind, OrderTimeline, TimelineEntry
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import Fill, FillFilter
@@ -18,7 +19,6 @@ from gateway.servicers.wire.orders import ORDER_SIDE, check_to_proto, order_to_p
 from trading_gateway.v1 import trading_pb2 as pb
 
 FILLS_PAGE_SIZE_DEFAULT: Final = 100
-FILLS_PAGE_SIZE_MAX: Final = 1_000
 
 ENTRY_KIND: Final = TwoWay(
     {kind: pb.OrderTimeline.Entry.Kind.Value(f"KIND_{kind.name}") for kind in EntryKind},

@@ -13,6 +13,8 @@ from typing import Final
 from google.rpc import status_pb2
 
 from gateway.application.commands import (
+    CANCEL_WAIT_MAX_MS,
+    VALID_FOR_MAX_MS,
     Canceled,
     CanceledMany,
     CancelResult,
@@ -50,8 +52,6 @@ from gateway.servicers.wire.orders import (
 from trading_gateway.v1 import trading_pb2 as pb
 
 VALID_FOR_DEFAULT_MS: Final = 5_000
-VALID_FOR_MAX_MS: Final = 60_000
-CANCEL_WAIT_MAX_MS: Final = 30_000
 ORDERS_PAGE_SIZE_DEFAULT: Final = 50
 ORDERS_PAGE_SIZE_MAX: Final = 500
 STATES_MAX: Final = 64
