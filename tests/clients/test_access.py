@@ -10,7 +10,7 @@ from typing import Any
 import grpc
 import pytest
 
-from gateway.domain.models.identity import Scope
+from gateway.domain.models.identity import OPERATOR_SCOPES, Scope
 from tests.certificates import Authority, Pair
 from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
 from tests.gateway_host import GatewayHost
@@ -263,3 +263,21 @@ def test_tls_to_a_server_without_it_says_so(scripted: ScriptedGateway, connect: 
     ca.write_bytes(Authority().certificate)
     with pytest.raises(GatewayError, match="does not speak TLS"):
         connect(scripted.target, tls_ca=ca).get_trading_state()
+
+
+def test_an_operator_makes_and_ends_tokens_by_the_clients(door: Door, connect: Connect) -> None:
+    operator = connect(door.gateway.target, token=door.mint("", OPERATOR_SCOPES).secret)
+    bounds: Any = {"symbols": "AAPL", "max_order_notional": "100", "networks": ["127.0.0.0/8"], "ttl_s": 3_600}
+    minted = operator.mint_token(["market_data:read", "orders:read"], strategy_id="carry", **bounds)
+    assert (list(minted.token.symbols), minted.token.max_order_notional) == (["AAPL"], "100")
+    assert minted.token.expire_time.seconds - minted.token.create_time.seconds == 3_600
+    holder = connect(door.gateway.target, token=minted.secret)
+    assert list(holder.list_orders()) == []
+    rotated = operator.rotate_token(minted.token.token_id, overlap_s=0)
+    with pytest.raises(GatewayError, match="TOKEN_INVALID"):
+        list(holder.list_orders())
+    assert [token.token_id for token in operator.list_tokens(strategy_id="carry")] == [rotated.token.token_id]
+    assert operator.revoke_token(rotated.token.token_id).HasField("revoke_time")
+    assert len(list(operator.list_tokens(strategy_id="carry", include_ended=True, page_size=1))) == 2
+    needed = {row.method: row.scope for row in operator.list_scopes()}
+    assert needed["/trading_gateway.v1.TradingService/SubmitOrder"] == "orders:trade"

@@ -446,16 +446,16 @@ def test_every_rpc_is_a_method_of_both_clients() -> None:
     import re
 
     from trading_gateway import AsyncClient, Client
-    from trading_gateway.v1 import account_pb2, reference_pb2
+    from trading_gateway.v1 import account_pb2, operations_pb2, reference_pb2
 
-    modules = (trading_pb2, market_data_pb2, account_pb2, reference_pb2, risk_pb2, simulation_pb2)
+    modules = (trading_pb2, market_data_pb2, account_pb2, operations_pb2, reference_pb2, risk_pb2, simulation_pb2)
     rpcs = {
         re.sub(r"(?<!^)(?=[A-Z])", "_", method.name).lower()
         for module in modules
         for service in module.DESCRIPTOR.services_by_name.values()
         for method in service.methods
     }
-    assert len(rpcs) == 35
+    assert len(rpcs) == 40
     for kind in (Client, AsyncClient):
         assert rpcs - set(vars(kind)) == set()
         assert all(getattr(kind, rpc).__doc__ for rpc in rpcs)

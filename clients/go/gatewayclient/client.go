@@ -42,6 +42,8 @@ type Client struct {
 	Account    pb.AccountServiceClient
 	Reference  pb.ReferenceDataServiceClient
 	Risk       pb.RiskServiceClient
+	// Operations is for whoever runs the gateway: tokens.
+	Operations pb.OperationsServiceClient
 	// Simulation is not there when the venue is paper or live.
 	Simulation pb.SimulationServiceClient
 
@@ -86,6 +88,7 @@ func DialWith(access Access, target string, options ...grpc.DialOption) (*Client
 		Account:    pb.NewAccountServiceClient(connection),
 		Reference:  pb.NewReferenceDataServiceClient(connection),
 		Risk:       pb.NewRiskServiceClient(connection),
+		Operations: pb.NewOperationsServiceClient(connection),
 		Simulation: pb.NewSimulationServiceClient(connection),
 		connection: connection,
 		bearer:     token,

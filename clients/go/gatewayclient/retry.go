@@ -103,7 +103,7 @@ func isRepeatable(method string, request any) bool {
 		return change.ExpectedVersion == nil
 	}
 	name := path.Base(method)
-	return isRead(method) || isCommand(method) || name == "ClosePositions" || name == "ClearFaults"
+	return isRead(method) || isCommand(method) || name == "ClosePositions" || name == "ClearFaults" || name == "RevokeToken"
 }
 
 // isRead: it changes nothing, so that a lost answer leaves nothing in doubt.

@@ -16,7 +16,7 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
-from trading_gateway import account, market_data, order_updates, reference, risk, simulation, trading
+from trading_gateway import account, market_data, operations, order_updates, reference, risk, simulation, trading
 from trading_gateway.access import Access, FilePath
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
@@ -115,6 +115,12 @@ class Client:
 
     get_trading_state = _calling(risk.get_trading_state)
     set_trading_state = _calling(risk.set_trading_state)
+
+    mint_token = _calling(operations.mint_token)
+    list_tokens = _listing(operations.list_tokens)
+    rotate_token = _calling(operations.rotate_token)
+    revoke_token = _calling(operations.revoke_token)
+    list_scopes = _calling(operations.list_scopes)
 
     get_simulation = _calling(simulation.get_simulation)
     inject_fault = _calling(simulation.inject_fault)
