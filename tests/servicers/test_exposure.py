@@ -19,7 +19,7 @@ from tests.servicers.fakes import Rooms
 Start = Callable[..., Awaitable[Served]]
 AUTO, REQUIRED, OFF = Authentication.AUTO, Authentication.REQUIRED, Authentication.OFF
 OPEN = ["0.0.0.0:0", "[::]:0", "192.0.2.1:50051", "[::ffff:10.0.0.1]:1", "[fe80::1]:1", "10.0.0.5:1"]
-_TABLES = Path("/proc/net/tcp"), Path("/proc/net/tcp6")
+_TABLES = [path for path in (Path("/proc/net/tcp"), Path("/proc/net/tcp6")) if path.exists()]
 LOOPBACK = ["127.0.0.1:0", "127.8.9.1:1", "[::1]:0", "[::ffff:127.0.0.1]:1", "unix:/tmp/gateway.sock"]
 
 
@@ -118,7 +118,7 @@ async def test_a_name_that_changes_between_two_looks_is_looked_at_again(monkeypa
 @pytest.mark.parametrize("listen", ["127.0.0.1:0", "localhost:0"])
 async def test_what_is_bound_is_loopback(serve: Start, listen: str) -> None:
     """As the kernel tells it, not as the library does; 127.0.0.1 may be a socket of IPv6."""
-    if not _TABLES[0].exists():
+    if not _TABLES:
         pytest.skip("this system does not tell its sockets in /proc/net/tcp")
     served = await serve(listen=listen)
     wanted = f"{int(served.address.rpartition(':')[2]):04X}"
