@@ -27,6 +27,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from gateway.cli.connection import access, open_channel
 from gateway.cli.doctor_reach import Finding, access_findings, connection_finding, denial_finding
+from gateway.cli.hardening import is_open_to_all
 from gateway.cli.serve import Refused, read_settings
 from gateway.config import Settings
 from gateway.domain.models.identity import TokenState
@@ -135,6 +136,8 @@ def _data_dir_finding(folder: Path | None) -> Finding:
         return Finding("data directory", f"{folder.parent} does not exist", f"mkdir -p {folder}")
     if not os.access(place, os.W_OK | os.X_OK):
         return Finding("data directory", f"{place} cannot be written", "Change its owner, or name another folder.")
+    if folder.exists() and is_open_to_all(folder):
+        return Finding("data directory", f"everybody can write {folder}: serve refuses it", f"chmod 700 {folder}")
     return Finding("data directory", f"{folder} {'exists' if folder.exists() else 'will be made'}")
 
 

@@ -49,6 +49,11 @@ def let_be_traced() -> None:
     _set_dumpable(1)
 
 
+def is_open_to_all(folder: Path) -> bool:
+    """Whether everybody can write a folder, so that what is in it may be anybody's."""
+    return bool(folder.stat().st_mode & stat.S_IWOTH)
+
+
 def keep_folder_private(folder: Path) -> bool:
     """Narrow an existing data directory to its user, as far as it and what is in it are ours; whether it is.
 
@@ -59,7 +64,7 @@ def keep_folder_private(folder: Path) -> bool:
         OSError: It cannot be looked at.
     """
     mode = folder.stat().st_mode
-    if mode & stat.S_IWOTH:
+    if is_open_to_all(folder):
         raise FolderExposed(f"everybody can write {folder}: chmod 700 {folder}, and look who made what is in it")
     is_private = not mode & _EVERYBODY_ELSE
     if not is_private:

@@ -59,6 +59,8 @@ def test_a_folder_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
     started = run("serve", "--listen", "127.0.0.1:0", "--data-dir", str(tmp_path))
     assert started.returncode == 78
     assert f"chmod 700 {tmp_path}" in started.stderr
+    told = ask("doctor", "--target", "127.0.0.1:1", "--data-dir", str(tmp_path)).stdout
+    assert "serve refuses it" in told
 
 
 def test_a_folder_of_ours_is_narrowed_with_what_is_in_it(tmp_path: Path) -> None:
