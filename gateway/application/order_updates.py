@@ -147,11 +147,6 @@ class OrderUpdates:
         orders.add_listener(self._on_event)
         feed.add_listener(self._on_notice)
 
-    @property
-    def reader_count(self) -> int:
-        """Readers now."""
-        return len(self._readers)
-
     def lags(self) -> Mapping[str, int]:
         """Book → events that its slowest reader has not been handed yet; "" is the account's. From any thread."""
         lags: dict[str, int] = {}

@@ -49,10 +49,6 @@ class Sockets:
         """Authenticated sockets."""
         return [*self._hub.sessions.values(), *self._orders.sessions.values()]
 
-    def listening_to_orders(self) -> int:
-        """How many order sockets listen to trade_updates."""
-        return sum(session.listening for session in self._orders.sessions.values())
-
     def joined(self, session: Session) -> None:
         """A socket has authenticated: a waiting fault may strike it."""
         fault = None if self._faults.is_empty else self._faults.take(SOCKET_KINDS, _FEED_OF_PATH[session.path])

@@ -213,7 +213,8 @@ async def test_trading_stream_with_several_connections(emulator: RunningEmulator
         stream.subscribe_trade_updates(handler(events))
         running.append(asyncio.create_task(stream._run_forever()))
     async with asyncio.timeout(10):
-        await until(lambda: emulator.emulator.app.sockets.listening_to_orders() == 2)
+        sockets = emulator.emulator.app.sockets
+        await until(lambda: sum(getattr(session, "listening", False) for session in sockets.open()) == 2)
         await asyncio.to_thread(
             trading.submit_order,
             MarketOrderRequest(symbol="AAPL", qty=1, side=OrderSide.BUY, time_in_force=TimeInForce.DAY),

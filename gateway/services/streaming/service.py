@@ -13,7 +13,7 @@ from typing import Final, Protocol
 
 from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFound, SymbolUnknown, TooManyStreams
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
-from gateway.domain.models.market_data import FeedStatus, StreamRequest
+from gateway.domain.models.market_data import StreamRequest
 from gateway.domain.models.reference import Asset
 from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, ConflationPolicy, DataFeed, is_symbol
 from gateway.services.recovery import ErrorService
@@ -144,10 +144,6 @@ class StreamingService:
         """The newest value that the live feed ever brought, while its symbol is subscribed."""
         hub = self._hubs.get(feed)
         return None if hub is None else hub.held(channel, symbol)
-
-    def feed_statuses(self) -> tuple[FeedStatus, ...]:
-        """The state of every feed in use."""
-        return tuple(hub.health.status for hub in self._hubs.values())
 
     def drain(self) -> None:
         """Take no new streams, and end those that are open."""
