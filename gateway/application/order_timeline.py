@@ -131,13 +131,6 @@ async def _newest(log: VenueRequestLog, order_id: str, since_ns: int) -> list[Ve
     return found[:REQUESTS_MAX]
 
 
-def timeline_of(order: Order, events: Sequence[JournalEvent], requests: Sequence[VenueRequest] = ()) -> OrderTimeline:
-    """The story that an order's events, in the journal's order, and the requests about it tell."""
-    answers = _answers(requests)
-    told = [entry for event in reversed(events) for entry in _of_event(event, answers)]
-    return _told(order, [*(entry for request in requests for entry in _of_request(request)), *told])
-
-
 def _told(order: Order, entries: list[TimelineEntry]) -> OrderTimeline:
     """Steps in the order of time, each event's after those of the event before it; they come with the newest first.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from decimal import Decimal
 from itertools import pairwise
@@ -16,7 +17,11 @@ from gateway.application.order_timeline import (
     SLICE_STEPS,
     EntryKind,
     OrderTimelines,
-    timeline_of,
+    TimelineEntry,
+    _answers,
+    _of_event,
+    _of_request,
+    _told,
 )
 from gateway.domain.errors import OrderNotFound
 from gateway.domain.models.orders import Failure, JournalEvent, OrderChanges, OrderEventKind, OrderRef
@@ -36,8 +41,15 @@ def event(kind: OrderEventKind, **fields: object) -> JournalEvent:
     return JournalEvent(kind, "order-1", "default", **values)  # type: ignore[arg-type]
 
 
+def entries_of(events: Sequence[JournalEvent], requests: Sequence[VenueRequest] = ()) -> tuple[TimelineEntry, ...]:
+    """The steps that events, in the journal's order, and requests tell; no order is needed for them."""
+    answers = _answers(requests)
+    steps = [entry for event in reversed(events) for entry in _of_event(event, answers)]
+    return _told(None, [*(entry for request in requests for entry in _of_request(request)), *steps]).entries  # type: ignore[arg-type]
+
+
 def told(*events: JournalEvent) -> list[tuple[EntryKind, str]]:
-    return [(entry.kind, entry.detail) for entry in timeline_of(None, events).entries]  # type: ignore[arg-type]
+    return [(entry.kind, entry.detail) for entry in entries_of(events)]
 
 
 async def test_every_event_is_a_step_whatever_it_is() -> None:
@@ -80,7 +92,7 @@ def test_decisions_have_their_figures() -> None:
     recorded = event(OrderEventKind.REPLACE_REQUESTED, changes=OrderChanges(quantity=Decimal("5.0")), checks=(PASSED,))
     recorded.client_order_id = "k2"
     denied = event(OrderEventKind.DENIED, checks=(PASSED, FAILED), failure=Failure("RISK_SHORT_NOT_ALLOWED", "No."))
-    entries = timeline_of(None, [recorded, denied]).entries  # type: ignore[arg-type]
+    entries = entries_of([recorded, denied])
     assert [(entry.kind, entry.detail, entry.checks) for entry in entries] == [
         (EntryKind.RISK, "1 checks passed", (PASSED,)),
         (EntryKind.REQUEST, "replace requested as default.k2: quantity 5", ()),
@@ -112,13 +124,13 @@ def test_what_was_asked_of_the_venue_and_what_was_not() -> None:
 
 def test_the_venues_id_of_an_answer_is_shown_and_how_late_news_came() -> None:
     answered = event(OrderEventKind.REJECTED, venue_request_id="request-1")
-    (entry,) = timeline_of(None, [answered]).entries  # type: ignore[arg-type]
+    (entry,) = entries_of([answered])
     assert entry.venue_request_id == "request-1"
 
 
 def test_of_a_long_story_the_newest_steps_are_told() -> None:
     events = [event(OrderEventKind.RESTATED, sequence=number) for number in range(ENTRIES_MAX + 5)]
-    entries = timeline_of(None, events).entries  # type: ignore[arg-type]
+    entries = entries_of(events)
     assert [entry.sequence for entry in entries] == list(range(5, ENTRIES_MAX + 5))
 
 
@@ -159,7 +171,7 @@ def at(kind: OrderEventKind, ms: int, **fields: object) -> JournalEvent:
 
 
 def shown(events: list[JournalEvent], *requests: VenueRequest) -> list[tuple[int, EntryKind, str, str, int | None]]:
-    entries = timeline_of(None, events, requests).entries  # type: ignore[arg-type]
+    entries = entries_of(events, requests)
     return [
         (
             entry.sequence, entry.kind, entry.detail, entry.venue_request_id,
