@@ -346,6 +346,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
         "test_calls_begun_and_broken_off_do_not_disturb_others",
         "fuzz/test_frames.py::test_calls_that_are_reset_as_fast_as_they_begin_leave_nothing",
     ),
+    "B23": ("servicers/test_doorway.py::test_a_call_without_a_request_gives_its_place_back",),
     "B24": (
         "test_other_protocols_are_turned_away",
         "test_tls.py::test_plain_text_meets_nobody_where_tls_is_spoken",
@@ -409,8 +410,6 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
 """Rows that are no single call on a fresh gateway: the tests that hold them, in test_bad_input.py unless said."""
 
 NOT_YET: Final[dict[str, str]] = {
-    "B23": "gRPC's core waits for a body before any handler runs; what bounds such calls is concurrent_rpcs_max, "
-    "streams per connection and keepalive",
     "B63": "no price collar: it needs limits to be configured",
     "B75": "no options, so no order of several legs",
     "B89": "no limit of orders per second and strategy",
@@ -425,6 +424,7 @@ PARTLY: Final[dict[str, str]] = {
     "B25": "gRPC's core never reads the second message: the first one is the call",
     "B16": "INSUFFICIENT_TIME is FAILED_PRECONDITION by the contract: nothing was begun, and the key is free",
     "B20": "the bound is the process's: without tokens there are no callers to tell apart",
+    "B23": "gRPC cannot answer a call that it has not read: after 9 s its place is given back, its client not told",
     "B29": "an expired token's holder is told that it has expired; every wrong secret is told the same",
     "B31": "8 KB are beyond what gRPC reads of headers: RESOURCE_EXHAUSTED",
     "B48": "option roots: no options",

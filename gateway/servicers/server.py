@@ -16,6 +16,7 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gateway.servicers.addresses import ServerRefused, bind, numeric_addresses
+from gateway.servicers.doorway import Doorway
 from gateway.servicers.exposure import check_exposure
 from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.interceptors import DenialListener, DoorLimits, Doors
@@ -58,6 +59,7 @@ class ServerOptions:
         keepalive_time_ms, keepalive_timeout_ms: When a silent connection is asked for a sign of life, and how
             long it has to answer.
         ping_interval_min_ms: A client that asks more often than this is sent away ("too many pings").
+        request_wait_ms: A call whose request has not come whole by then gives its place back.
         handshake_max_ms: A connection that has not said by then what it speaks is closed: TLS, and HTTP/2's settings.
         idle_max_ms: A connection without calls is closed after so long.
         connection_age_max_ms: A connection is asked to end after so long, give or take a tenth, gRPC's own jitter.
@@ -78,6 +80,7 @@ class ServerOptions:
     keepalive_timeout_ms: int = 10_000
     ping_interval_min_ms: int = 10_000
     handshake_max_ms: int = 10_000
+    request_wait_ms: int = 9_000
     idle_max_ms: int = 600_000
     connection_age_max_ms: int = 86_400_000
     connection_age_grace_ms: int = 60_000
@@ -170,6 +173,7 @@ class GatewayServer:
         )
         self._health = health.aio.HealthServicer()
         self._server: grpc.aio.Server | None = None
+        self._doorway: Doorway | None = None
         self._services: tuple[str, ...] = ()
         self._is_draining = False
 
@@ -189,7 +193,7 @@ class GatewayServer:
         methods = self._methods()
         require_rules(methods, self._rules)
         guarded = {path: self._doors.guard(path, handler) for path, handler in methods.items()}
-        doorway = _Doorway(guarded, self._doors.nowhere())
+        doorway = Doorway(guarded, self._doors.nowhere(), self._options.request_wait_ms)
         server = grpc.aio.server(
             handlers=[doorway],
             options=self._options.channel_arguments(),
@@ -198,7 +202,8 @@ class GatewayServer:
         bound = bind(server, addresses, listen, None if certificates is None else certificates.credentials)
         await server.start()
         self._doors.start()
-        self._server = server
+        doorway.start()
+        self._server, self._doorway = server, doorway
         for service in self._services:
             await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
         return bound
@@ -229,6 +234,8 @@ class GatewayServer:
         if self._server is not None:
             await self._server.stop(self._options.stop_grace_ms / 1_000)
             self._doors.stop()
+        if self._doorway is not None:
+            self._doorway.stop()
 
     async def wait_for_termination(self) -> None:
         """Return when the server is closed."""
@@ -277,21 +284,3 @@ class _Registrar:
                 self.handlers[path] = grpc.unary_stream_rpc_method_handler(
                     handler.unary_stream, handler.request_deserializer, None
                 )
-
-
-class _Doorway(grpc.GenericRpcHandler):
-    """All methods behind one look-up.
-
-    gRPC's registered methods would wait for the next call of each of them: a cost per call that grows with
-    the number of methods.
-    """
-
-    def __init__(
-        self, handlers: Mapping[str, grpc.RpcMethodHandler[Any, Any]], nowhere: grpc.RpcMethodHandler[Any, Any]
-    ) -> None:
-        self._handlers = handlers
-        self._nowhere = nowhere
-
-    def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
-        """The handler of a method, or of what there is none of."""
-        return self._handlers.get(details.method, self._nowhere)

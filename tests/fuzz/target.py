@@ -51,6 +51,7 @@ CLIENT_LIMITS: Final = (
     "client_reads_per_second",
     "client_orders_per_second",
     "client_faults_per_second",
+    "client_faults_per_second",
 )
 _CALL_TASK: Final = "HandleExceptions["
 """So gRPC names the task of a call."""
