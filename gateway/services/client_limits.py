@@ -39,6 +39,7 @@ BYTES_PER_READ: Final = 16 * 1024
 
 _LOOKS_MAX: Final = 16
 _ROUNDING_S: Final = 1e-6
+_SPREAD_LEAST: Final = 0.75
 
 
 class Draws(StrEnum):
@@ -256,13 +257,13 @@ class ClientLimits:
     def delay_of_fault(self, client: Client) -> float:
         """Seconds to wait before a client is told of one more thing that it did wrong; `begin_wait` follows.
 
-        At the bound answers are spread over half of it, or those that came together would for ever come together.
+        At the bound answers are spread over a quarter of it, or those that came together would for ever come together.
         """
         wait_s = client.faults.owe(self._monotonic())
         if client.waiting >= WAITING_PER_CLIENT_MAX or self._waiting >= self.waiting_max:
             return 0.0
         if wait_s >= WAIT_S_MAX:
-            return WAIT_S_MAX * self._random.uniform(0.5, 1.0)
+            return WAIT_S_MAX * self._random.uniform(_SPREAD_LEAST, 1.0)
         return wait_s
 
     def begin_wait(self, client: Client) -> None:

@@ -142,7 +142,7 @@ def test_faults_are_answered_the_later_the_more_there_are(clock: Clock) -> None:
     assert growing == sorted(growing)
     assert growing[0] > 0
     at_bound = waits[free + FAULTS_PER_SECOND :]
-    assert all(WAIT_S_MAX / 2 <= wait <= WAIT_S_MAX for wait in at_bound)
+    assert all(0.75 * WAIT_S_MAX <= wait <= WAIT_S_MAX for wait in at_bound)
     assert len(set(at_bound)) > len(at_bound) // 2, "answers that came together must not go together"
     assert all_clients.delay_of_fault(right) == 0.0
 
