@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from gateway.cli.connection import DEFAULT_TARGET, fail, with_access
-from gateway.cli.remedies import ROLES_HELP
+from gateway.cli.roles import ROLES_HELP, Role
 
 app = typer.Typer(
     help="One Alpaca account, many programs: the gateway, its emulator, and a look at both.",
@@ -55,14 +55,6 @@ class Looser(StrEnum):
     active = "active"
     reducing = "reducing"
     halted = "halted"
-
-
-class Role(StrEnum):
-    """Ready-made sets of scopes."""
-
-    trader = "trader"
-    reader = "reader"
-    operator = "operator"
 
 
 @app.command()

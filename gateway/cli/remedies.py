@@ -11,11 +11,6 @@ from trading_gateway.errors import GatewayError
 MINT_FIRST: Final = "trading-gateway token mint --role operator --data-dir DIR"
 """Makes the first token of a data directory, while no gateway runs on it."""
 
-ROLES_HELP: Final = (
-    "trader: trades and reads as its --strategy. reader: looks on; as its --strategy, or at all without one. "
-    "operator: everything but trading, tokens included."
-)
-
 _NOT_SHOWN: Final = (
     "Show a token: GATEWAY_TOKEN, GATEWAY_TOKEN_FILE or --token-file. An operator makes one: trading-gateway token\n"
     f"mint. The very first is made while the gateway is down: {MINT_FIRST}"

@@ -20,14 +20,10 @@ import typer
 from google.protobuf.duration_pb2 import Duration
 
 from gateway.cli.connection import TIMEOUT_S, as_json, connected, fail
+from gateway.cli.roles import Role, scopes_of
 from gateway.cli.show import print_table
-from gateway.domain.models.identity import OPERATOR_SCOPES, Scope
 from trading_gateway.v1 import operations_pb2 as pb, operations_pb2_grpc
 
-ROLES: Final = ("trader", "reader", "operator")
-_TRADER: Final = frozenset(
-    {Scope.ORDERS_TRADE, Scope.ORDERS_READ, Scope.MARKET_DATA_READ, Scope.ACCOUNT_READ, Scope.RISK_READ}
-)
 _PAGE_SIZE: Final = 1_000
 _PAGES_MAX: Final = 20
 """More than a gateway keeps tokens."""
@@ -58,16 +54,6 @@ class Desk(Protocol):
         """End one."""
 
 
-def scopes_of(role: str, *, has_strategy: bool) -> frozenset[Scope]:
-    """What a role stands for; it is nothing but these scopes."""
-    if role == "operator":
-        return OPERATOR_SCOPES
-    if role == "trader":
-        return _TRADER
-    seen = Scope.ORDERS_READ if has_strategy else Scope.ORDERS_READ_ANY
-    return frozenset({seen, Scope.MARKET_DATA_READ, Scope.ACCOUNT_READ, Scope.RISK_READ})
-
-
 def mint(desk: Desk, wanted: dict[str, Any], to_file: Path | None, *, json: bool) -> None:
     """Make a token.
 
@@ -82,7 +68,7 @@ def mint(desk: Desk, wanted: dict[str, Any], to_file: Path | None, *, json: bool
     if role:
         scopes |= scopes_of(role, has_strategy=bool(wanted["strategy_id"]))
     if not scopes:
-        fail(f"say what it may do: --role {'|'.join(ROLES)}, or --scopes", code=2)
+        fail(f"say what it may do: --role {'|'.join(Role)}, or --scopes", code=2)
     request = pb.MintTokenRequest(scopes=sorted(scopes), ttl=duration("--ttl", ttl), **wanted)
     with _destination(to_file, replaces=False) as keep:
         answer = desk.MintToken(request)

@@ -15,7 +15,7 @@ import pytest
 from click.testing import Result
 
 from gateway.cli import token
-from gateway.cli.token import scopes_of
+from gateway.cli.roles import ROLES_HELP, Role, scopes_of
 from gateway.domain.models.identity import EVERY_SCOPE, OPERATOR_SCOPES, Scope
 from tests.clients.toolchains import ROOT
 from tests.gateway_host import GatewayHost
@@ -184,6 +184,9 @@ def test_a_role_is_nothing_but_scopes() -> None:
     assert Scope.ORDERS_TRADE not in scopes_of("reader", has_strategy=True) | scopes_of("operator", has_strategy=False)
     assert Scope.ORDERS_READ_ANY not in scopes_of("reader", has_strategy=True)
     assert scopes_of("reader", has_strategy=False) <= OPERATOR_SCOPES
+    shown = ask("token", "mint", "--help", COLUMNS="400").stdout
+    assert [role for role in Role if f"{role}: " in shown] == list(Role)
+    assert all(scope in ROLES_HELP for scope in scopes_of("trader", has_strategy=True))
 
 
 def test_the_page_shows_commands_that_work(door: Door, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
