@@ -340,7 +340,10 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
     "B17": ("test_the_server_ends_calls_whatever_the_caller_would_wait",),
     "B18": ("test_the_server_ends_calls_whatever_the_caller_would_wait",),
     "B19": ("servicers/test_server.py::test_rpcs_beyond_the_hard_limit_are_refused_and_the_server_lives",),
-    "B20": ("test_gateway_reasons.py::test_too_many_streams",),
+    "B20": (
+        "servicers/test_turnstile.py::test_a_stream_too_many_and_symbols_too_many_are_refused",
+        "test_gateway_reasons.py::test_too_many_streams",
+    ),
     "B21": ("servicers/test_server.py::test_pings_in_a_flood_are_answered_with_a_goodbye",),
     "B22": (
         "test_calls_begun_and_broken_off_do_not_disturb_others",
@@ -402,6 +405,7 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
         "test_error_reasons.py::test_a_blind_gateway_takes_no_risk",
         "test_error_reasons.py::test_a_stopped_gateway_takes_no_orders",
     ),
+    "B89": ("servicers/test_turnstile.py::test_an_order_too_early_is_refused_and_what_may_not_be_is_delayed",),
     "B91": ("test_resume_tokens_that_are_none", "test_gateway_reasons.py::test_tokens_that_cannot_be_continued"),
     "B92": ("test_streams_refuse_by_symbol",),
     "B93": ("services/streaming/test_upstream.py::test_many_changes_are_few_messages_to_the_venue",),
@@ -412,7 +416,6 @@ ELSEWHERE: Final[dict[str, tuple[str, ...]]] = {
 NOT_YET: Final[dict[str, str]] = {
     "B63": "no price collar: it needs limits to be configured",
     "B75": "no options, so no order of several legs",
-    "B89": "no limit of orders per second and strategy",
     "B90": "no check for duplicates under other keys",
     "B94": "no credits: flow control is the transport's",
     "B96": "no limits to load; settings with unknown names are refused at start",
@@ -423,7 +426,6 @@ PARTLY: Final[dict[str, str]] = {
     "B22": "gRPC's core takes as many resets as come and begins no handler for them; the connection lives on",
     "B25": "gRPC's core never reads the second message: the first one is the call",
     "B16": "INSUFFICIENT_TIME is FAILED_PRECONDITION by the contract: nothing was begun, and the key is free",
-    "B20": "the bound is the process's: without tokens there are no callers to tell apart",
     "B23": "gRPC cannot answer a call that it has not read: after 9 s its place is given back, its client not told",
     "B29": "an expired token's holder is told that it has expired; every wrong secret is told the same",
     "B31": "8 KB are beyond what gRPC reads of headers: RESOURCE_EXHAUSTED",
@@ -434,6 +436,7 @@ PARTLY: Final[dict[str, str]] = {
     "B78": "the contract has no time zones, and its lists take any range of past orders",
     "B82": "an order from outside may be canceled by its ids, by who may cancel every strategy's",
     "B88": "no second replica",
+    "B89": "the limit is a client's, not a strategy's",
     "B92": "there is no unsubscribing but ending the stream",
     "B93": "flips are streams opened and closed: the request is the subscription",
 }
