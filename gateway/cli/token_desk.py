@@ -17,6 +17,7 @@ from typing import Any, Final
 import typer
 from google.protobuf.message import Message
 
+from gateway.application.token_acts import TokenActs
 from gateway.cli.connection import fail
 from gateway.cli.serve import Refused, data_directory
 from gateway.domain.errors import FieldInvalid, GatewayError
@@ -52,7 +53,8 @@ class LocalDesk:
         self._runner = runner
         self._venue = venue
         self._audit = AuditService(stores.audit, time.time_ns, time.monotonic)
-        self._servicer = OperationsServicer(IdentityService(stores.identities, venue, time.time_ns), self._audit)
+        identity = IdentityService(stores.identities, venue, time.time_ns)
+        self._servicer = OperationsServicer(identity, TokenActs(identity, self._audit))
 
     def __getattr__(self, rpc: str) -> Any:
         return lambda request: self._runner.run(self._carry_out(rpc, request))

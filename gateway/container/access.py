@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from injector import Module, provider, singleton
 
+from gateway.application.token_acts import TokenActs
 from gateway.config import Settings
 from gateway.container.settings import Clocks
 from gateway.domain.errors import TooManyFailures
@@ -59,9 +60,15 @@ class AccessModule(Module):
 
     @provider
     @singleton
-    def operations(self, identity: IdentityService, audit: AuditService) -> OperationsServicer:
+    def token_acts(self, identity: IdentityService, audit: AuditService) -> TokenActs:
+        """Changes who may come in, on record."""
+        return TokenActs(identity, audit)
+
+    @provider
+    @singleton
+    def operations(self, identity: IdentityService, acts: TokenActs) -> OperationsServicer:
         """OperationsService."""
-        return OperationsServicer(identity, audit)
+        return OperationsServicer(identity, acts)
 
     @provider
     @singleton

@@ -266,7 +266,6 @@ class _Registrar:
     def __init__(self) -> None:
         self.handlers: dict[str, grpc.RpcMethodHandler[Any, Any]] = {}
         self.services: tuple[str, ...] = ()
-        self._service_of: dict[str, str] = {}
 
     def add_generic_rpc_handlers(self, handlers: Any) -> None:
         """The same handlers as below, in another dress."""

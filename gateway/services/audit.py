@@ -1,9 +1,9 @@
 """AuditService: what operators did and what was refused to whom, told to the audit log.
 
-Promises: a deed that needs a record has it on the disk before it takes effect (`record`); what must not wait is told at
+Promises: an act that needs a record has it on the disk before it takes effect (`record`); what must not wait is told at
 once and written right after (`note`); a flood of refusals becomes one entry a minute for each who was refused what,
 with their count; what the log cannot take is told to the process log. Every minute the log's head goes there too, so
-that a cut tail shows. Leaves to its callers which deeds may go on although nobody can write them down: those that stop
+that a cut tail shows. Leaves to its callers which acts may go on although nobody can write them down: those that stop
 something.
 """
 
@@ -28,7 +28,7 @@ from gateway.services.identity import Grant
 NOTES_MAX: Final = 1_000
 """Entries that wait for the disk; what comes beyond is counted."""
 REFUSED_KINDS_MAX: Final = 100
-"""Different refusals of one kind of deed told apart within a minute; the others are one entry for each reason."""
+"""Different refusals of one kind of act told apart within a minute; the others are one entry for each reason."""
 REFUSED_FLUSH_MS: Final = 60_000
 TEXT_CHARACTERS_MAX: Final = 200
 
@@ -36,7 +36,7 @@ GATEWAY: Final = "gateway"
 """Who acts when nobody asked."""
 
 ASKED: Final = "asked"
-"""The outcome of a deed that is on record before it takes effect; a second entry tells its end."""
+"""The outcome of an act that is on record before it takes effect; a second entry tells its end."""
 
 _EVERYBODY_ELSE: Final = "others"
 _FLUSH_MS: Final = 200
@@ -75,7 +75,7 @@ class AuditService:
         detail: Mapping[str, str] | None = None,
         outcome: str = "ok",
     ) -> None:
-        """Write a deed down; on the disk when this returns.
+        """Write an act down; on the disk when this returns.
 
         Raises:
             JournalUnavailable: It is not.
@@ -92,7 +92,7 @@ class AuditService:
         detail: Mapping[str, str] | None = None,
         outcome: str = "ok",
     ) -> None:
-        """Tell of a deed that has taken effect, or may not wait; `write_notes` writes it."""
+        """Tell of an act that has taken effect, or may not wait; `write_notes` writes it."""
         entry = self._entry(actor, action, subject, detail, outcome)
         if len(self._notes) >= NOTES_MAX:
             self._lost += 1

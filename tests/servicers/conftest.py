@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import grpc
 import pytest
 
+from gateway.application.token_acts import TokenActs
 from gateway.servicers.account import AccountServicer
 from gateway.servicers.operations import OperationsServicer
 from gateway.servicers.permissions import METHODS, MethodRule
@@ -28,6 +29,7 @@ Serve = Callable[..., Awaitable[grpc.aio.Channel]]
 
 def servicers_over(rooms: Rooms, control: FakeControl | None = None, clients: ClientLimits | None = None) -> Servicers:
     """The real servicers, with a wall clock that stands still."""
+    identity = identity_in_memory()
     return Servicers(
         trading=TradingServicer(
             rooms.engine,
@@ -48,7 +50,7 @@ def servicers_over(rooms: Rooms, control: FakeControl | None = None, clients: Cl
         ),
         reference=ReferenceDataServicer(rooms.assets, rooms.calendar, lambda: NOW_NS),
         risk=RiskServicer(rooms.states, rooms.kill),
-        operations=OperationsServicer(identity_in_memory(), audit_in_memory()),
+        operations=OperationsServicer(identity, TokenActs(identity, audit_in_memory())),
         simulation=SimulationServicer(control or FakeControl(), audit_in_memory()),
     )
 

@@ -22,7 +22,7 @@ class AuditAction(StrEnum):
 
     GATEWAY_START = "gateway_start"
     GATEWAY_STOP = "gateway_stop"
-    TOKEN_MINT = "token_mint"  # noqa: S105 - a deed, not a secret
+    TOKEN_MINT = "token_mint"  # noqa: S105 - an act, not a secret
     TOKEN_ROTATE = "token_rotate"  # noqa: S105
     TOKEN_REVOKE = "token_revoke"  # noqa: S105
     TRADING_STATE = "trading_state"
@@ -35,7 +35,7 @@ class AuditAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AuditEntry:
-    """One deed, before it has a place in the log.
+    """One act, before it has a place in the log.
 
     Attributes:
         actor: Who: a caller's name, "file", "signal", "gateway"; of one whom nobody knows, its address.
