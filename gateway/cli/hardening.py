@@ -19,7 +19,7 @@ FOLDER_MODE: Final = 0o700
 LOCK_FILE: Final = "gateway.lock"
 """Its presence says that a data directory is one."""
 
-_OWN_FILES: Final = ("journal.sqlite3*", LOCK_FILE, "starts.unfinished", "emulator/*")
+_OWN_FILES: Final = ("journal.sqlite3*", "revoked-tokens*", LOCK_FILE, "starts.unfinished", "emulator/*")
 _PR_SET_DUMPABLE: Final = 4
 """Source: prctl(2). The files of such a process under /proc are root's, and nobody else may trace it."""
 _EVERYBODY_ELSE: Final = stat.S_IRWXG | stat.S_IRWXO

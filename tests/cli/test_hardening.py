@@ -65,7 +65,14 @@ def test_a_folder_that_everybody_can_write_is_refused(tmp_path: Path) -> None:
 
 def test_a_folder_of_ours_is_narrowed_with_what_is_in_it(tmp_path: Path) -> None:
     (tmp_path / "emulator").mkdir()
-    for name in (LOCK_FILE, "journal.sqlite3", "journal.sqlite3-wal", "emulator/record.jsonl", "theirs.txt"):
+    for name in (
+        LOCK_FILE,
+        "journal.sqlite3",
+        "journal.sqlite3-wal",
+        "revoked-tokens",
+        "emulator/record.jsonl",
+        "theirs.txt",
+    ):
         (tmp_path / name).touch()
         (tmp_path / name).chmod(0o644)
     tmp_path.chmod(0o755)
