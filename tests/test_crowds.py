@@ -15,7 +15,7 @@ import grpc
 import pytest
 
 from tests.bad_requests import spec
-from tests.gateway_host import RunningGateway
+from tests.gateway_host import NO_CLIENT_LIMITS, GatewayHost, RunningGateway
 from tests.servicers.fakes import read_error
 from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
 
@@ -31,6 +31,12 @@ BACK_S_MAX = 10.0
 POST = "POST /v2/orders"
 
 pytestmark = pytest.mark.timeout(90)
+
+
+@pytest.fixture
+def gateway(start_gateway: GatewayHost) -> RunningGateway:
+    """One that takes all that a few connections ask."""
+    return start_gateway(**NO_CLIENT_LIMITS)
 
 
 @asynccontextmanager
