@@ -2,8 +2,9 @@
 
 What a client may is `services/client_limits.py`; what is done with it at a call is `interceptors.py`. A refusal that
 a client earned by itself (malformed, not allowed, too much) is answered the later the more of them it earns: a loop
-that waits for its answers slows itself down, and one that does not is stopped by the number of calls that HTTP/2 lets
-one connection have under way.
+that waits for its answers slows itself down, and one that sends without waiting is stopped by the number of calls that
+HTTP/2 lets one connection have under way. Who gives its calls up within milliseconds, again and again, is refused as
+cheaply as gRPC can, but not slowed: nothing in gRPC's Python closes one client's connection.
 """
 
 from __future__ import annotations
