@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from gateway.application.commands import CANCEL_WAIT_MAX_MS
 from gateway.domain.models.identity import Scope
 from gateway.domain.types import BudgetLane, Caller
 from gateway.services.client_limits import Draws
@@ -72,7 +73,7 @@ _QUESTION: Final = _needs(Scope.ORDERS_READ, Scope.ORDERS_READ_ANY)
 _LOOKUP: Final = _needs(Scope.ORDERS_READ, Scope.ORDERS_READ_ANY, lane=BudgetLane.LOOKUP)
 _TRADE: Final = _needs(Scope.ORDERS_TRADE, lane=BudgetLane.ORDER, key=True, draws=Draws.ORDERS)
 _CANCEL: Final = _needs(Scope.ORDERS_TRADE, Scope.ORDERS_CANCEL_ANY, lane=BudgetLane.CANCEL, draws=Draws.CANCELS)
-_CANCEL_AND_WAIT: Final = replace(_CANCEL, wait_ms_max=30_000)
+_CANCEL_AND_WAIT: Final = replace(_CANCEL, wait_ms_max=CANCEL_WAIT_MAX_MS)
 # A position is the account's, whoever's orders made it.
 _CLOSE: Final = _needs(Scope.ACCOUNT_TRADE, lane=BudgetLane.ORDER, key=True, draws=Draws.ORDERS)
 _MARKET: Final = _needs(Scope.MARKET_DATA_READ)

@@ -26,6 +26,7 @@ from gateway.application.commands import (
     ReplaceRequest,
     Submitted,
 )
+from gateway.application.order_lists import PAGE_SIZE_DEFAULT, PAGE_SIZE_MAX
 from gateway.domain.errors import GatewayError
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.orders import (
@@ -52,8 +53,6 @@ from gateway.servicers.wire.orders import (
 from trading_gateway.v1 import trading_pb2 as pb
 
 VALID_FOR_DEFAULT_MS: Final = 5_000
-ORDERS_PAGE_SIZE_DEFAULT: Final = 50
-ORDERS_PAGE_SIZE_MAX: Final = 500
 STATES_MAX: Final = 64
 KEY_PREFIX_CHARACTERS_MAX: Final = 40
 PERCENT_MAX: Final = Decimal(100)
@@ -174,9 +173,7 @@ def order_filter_from_proto(request: pb.ListOrdersRequest, caller: Caller) -> tu
     end_ns = reader.timestamp("end_time", request.end_time) if request.HasField("end_time") else None
     if start_ns is not None and end_ns is not None and start_ns > end_ns:
         reader.refuse("start_time", "must not be after end_time")
-    page_size = reader.page_size(
-        "page_size", request.page_size, default=ORDERS_PAGE_SIZE_DEFAULT, most=ORDERS_PAGE_SIZE_MAX
-    )
+    page_size = reader.page_size("page_size", request.page_size, default=PAGE_SIZE_DEFAULT, most=PAGE_SIZE_MAX)
     page_token = reader.token("page_token", request.page_token)
     reader.finish()
     wanted = OrderFilter(strategy_id, states, frozenset(symbols), side, start_ns, end_ns, request.oldest_first)
