@@ -204,42 +204,20 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
     start = StartRecord(folder, time.time_ns())
     async with AsyncExitStack() as stack:
         stack.callback(killer.outlive_loop)
-        emulator = None
-        if settings.venue is Venue.EMULATOR and not settings.venue_url:
-            emulator = EmbeddedEmulator(
-                folder / "emulator", emulator_options, Credentials(settings.emulator_key, settings.emulator_secret)
-            )
-            stack.push_async_callback(emulator.stop)
-            try:
-                settings = settings.model_copy(
-                    update={"venue_url": await emulator.start()} | _as_settings(emulator_options)
-                )
-            except RuntimeError as error:
-                start.settle()
-                raise Refused(str(error), code=1) from None
-        try:
+        emulator = _embedded(settings, folder, emulator_options)
+        with _settling(start, settings.listen, folder):
+            if emulator is not None:
+                stack.push_async_callback(emulator.stop)
+                venue_url = await _start_emulator(emulator)
+                settings = settings.model_copy(update={"venue_url": venue_url} | _as_settings(emulator_options))
             gateway = Gateway(settings)
             if gateway.is_shut:
-                start.settle()
                 await gateway.stop()
                 raise Refused(nobody_text(settings))
             killer.arm(gateway)
             if start.crashed_before >= CRASHED_STARTS_MAX:
                 await _halt(gateway, start.crashed_before)
             address = await gateway.start()
-        except (DatabaseRefused, ReplayFailed, WrongAccount) as error:
-            start.settle()
-            raise Refused(f"--data-dir {folder}: {error}") from None
-        except (ExposureRefused, CertificateRefused) as error:
-            start.settle()
-            raise Refused(f"cannot serve on {settings.listen}: {error}") from None
-        except OSError as error:
-            start.settle()
-            raise Refused(f"cannot serve on {settings.listen}: {error}", code=1) from None
-        except ValueError as error:
-            start.settle()
-            raise Refused(str(error), code=2) from None
-        start.settle()
         stack.push_async_callback(gateway.stop)
         stack.callback(killer.note_ending)
         if settings.tls_cert is not None:
@@ -247,6 +225,53 @@ async def _run(settings: Settings, folder: Path, emulator_options: Mapping[str, 
         settle_collector()
         _announce(settings, address, folder, embedded=emulator is not None)
         return await _until_stopped(stop, emulator)
+
+
+def _embedded(settings: Settings, folder: Path, options: Mapping[str, Any]) -> EmbeddedEmulator | None:
+    """The emulator that is to be started here, if any is."""
+    if settings.venue is not Venue.EMULATOR or settings.venue_url:
+        return None
+    credentials = Credentials(settings.emulator_key, settings.emulator_secret)
+    return EmbeddedEmulator(folder / "emulator", options, credentials)
+
+
+async def _start_emulator(emulator: EmbeddedEmulator) -> str:
+    """Its address.
+
+    Raises:
+        Refused: It does not start; the text says why.
+    """
+    try:
+        return await emulator.start()
+    except (RuntimeError, OSError) as error:
+        raise Refused(str(error), code=1) from None
+
+
+@contextmanager
+def _settling(start: StartRecord, listen: str, folder: Path) -> Iterator[None]:
+    """A start that comes to its end, or is refused in words, is no crash; whatever else ends it stays on record.
+
+    Raises:
+        Refused: With the words.
+    """
+    try:
+        yield
+    except Refused:
+        start.settle()
+        raise
+    except (DatabaseRefused, ReplayFailed, WrongAccount) as error:
+        start.settle()
+        raise Refused(f"--data-dir {folder}: {error}") from None
+    except (ExposureRefused, CertificateRefused) as error:
+        start.settle()
+        raise Refused(f"cannot serve on {listen}: {error}") from None
+    except OSError as error:
+        start.settle()
+        raise Refused(f"cannot serve on {listen}: {error}", code=1) from None
+    except ValueError as error:
+        start.settle()
+        raise Refused(str(error), code=2) from None
+    start.settle()
 
 
 async def _halt(gateway: Gateway, crashed: int) -> None:
