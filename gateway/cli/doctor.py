@@ -38,7 +38,7 @@ from gateway.servicers.addresses import ServerRefused, numeric_addresses
 from gateway.servicers.certificates import CertificateRefused, instant_text
 from gateway.servicers.exposure import check_exposure, is_token_required
 from gateway.servicers.tls import CertificateFiles, load, nearness
-from trading_gateway.access import Access, AccessRefused
+from trading_gateway.access import Access, AccessRefused, is_local
 from trading_gateway.errors import GatewayError
 from trading_gateway.v1 import account_pb2, account_pb2_grpc, reference_pb2, reference_pb2_grpc
 
@@ -72,6 +72,10 @@ def _findings(target: str, data_dir: Path | None) -> Iterator[Finding]:
         settings = read_settings({})
     except Refused as refusal:
         yield Finding("settings", " ".join(str(refusal).split()), "gateway/config.py lists every setting.")
+        yield from _gateway_findings(target, None)
+        return
+    if not is_local(target) and data_dir is None:
+        yield Finding("settings", f"{target} is another machine's: what serve would do here is not looked at")
         yield from _gateway_findings(target, None)
         return
     yield Finding("settings", f"venue {settings.venue}")
