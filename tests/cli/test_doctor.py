@@ -12,6 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
+from gateway.cli import doctor
 from gateway.domain.models.identity import Scope
 from gateway.services.identity import Grant, IdentityService
 from tests.certificates import Authority, Pair
@@ -167,3 +168,10 @@ def test_a_set_up_that_nobody_could_come_into(tmp_path: Path) -> None:
     assert ask("token", "mint", "--role", "operator", "--data-dir", str(tmp_path / "data")).exit_code == 0
     after = finding(ask("doctor", "--target", "127.0.0.1:1", "--json", **wanted), "tokens")
     assert (after["state"].startswith("1 usable"), after["remedy"]) == (True, "")
+
+
+def test_of_another_machine_it_says_nothing_that_is_this_ones() -> None:
+    """The first finding alone: the next one would go there and ask."""
+    first = next(doctor._findings("gateway.example:50051", None))
+    assert "another machine" in first.state
+    assert not first.remedy
