@@ -60,7 +60,7 @@ class Wire:
     """
 
     def __init__(self, target: str, *options: tuple[str, int], headers: Sequence[tuple[str, str]] = ()) -> None:
-        self._headers = tuple(headers)
+        self.headers = tuple(headers)
         self.channel = grpc.insecure_channel(target, options=[("grpc.use_local_subchannel_pool", 1), *options])
 
     def call(
@@ -73,18 +73,18 @@ class Wire:
         **options: Any,
     ) -> Any:
         """One unary call, with more headers if there are some; raises grpc.RpcError."""
-        headers = (*self._headers, *metadata)
+        headers = (*self.headers, *metadata)
         return self._unary(method)(_written(request), timeout=timeout, metadata=headers, **options)
 
     def begin(self, method: str, request: Message | bytes, *, timeout: float | None = CALL_S_MAX) -> Any:
         """The same, not waited for: a future."""
-        return self._unary(method).future(_written(request), timeout=timeout, metadata=self._headers)
+        return self._unary(method).future(_written(request), timeout=timeout, metadata=self.headers)
 
     def stream(self, method: str, request: Message | bytes, *, timeout: float | None = CALL_S_MAX) -> Any:
         """The messages of a streaming rpc, as they come."""
         path, answer = METHODS[method]
         stub = self.channel.unary_stream(path, None, answer.FromString)
-        return stub(_written(request), timeout=timeout, metadata=self._headers)
+        return stub(_written(request), timeout=timeout, metadata=self.headers)
 
     def refusal(self, method: str, request: Message | bytes, **options: Any) -> Refused:
         """The error of a call, or of a stream, that must fail."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -12,26 +13,28 @@ from typing import Any
 import grpc
 import pytest
 from google.protobuf.message import Message
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 
+from gateway.domain.models.audit import AuditAction
 from gateway.domain.models.identity import EVERY_SCOPE, OPERATOR_SCOPES, Scope
 from gateway.infrastructure.persistence.stores import Stores
 from gateway.servicers.permissions import METHODS as RULES, Access
 from gateway.services.audit import AuditService
 from gateway.services.identity import Grant, IdentityService, Minted
 from tests.bad_requests import Code, close, spec, submit
-from tests.emulator.rest_client import RestClient
 from tests.gateway_host import GatewayHost
 from tests.refusals import METHODS, Wire, noted, produces
 from tests.servicers.fakes import Refused
 from tests.stage import Stage
-from trading_gateway.v1 import market_data_pb2 as data, trading_pb2 as pb
+from trading_gateway.v1 import market_data_pb2 as data, simulation_pb2 as simulation, trading_pb2 as pb
 
 TRADER = frozenset({Scope.ORDERS_TRADE, Scope.ORDERS_READ})
 OPEN_TO_EVERY_TOKEN = {"GetQuota", "ListScopes"}
+REFLECTIONS = ("v1", "v1alpha")
 WAIT_S = 20.0
-REVOKED_S_MAX = 10.0
-"""Ten times the promise: a busy machine is no broken one."""
+REVOKED_S_MAX = 1.0
+REVOCATIONS = 3
 
 
 class Door:
@@ -180,23 +183,37 @@ def test_a_token_may_be_bound_to_networks(door: Door) -> None:
     assert said(elsewhere.refusal("ListOrders", b"")) == (Code.PERMISSION_DENIED, "NETWORK_NOT_ALLOWED", "")
 
 
-def reflected(wire: Wire, *headers: tuple[str, str]) -> Iterator[reflection_pb2.ServerReflectionResponse]:
+def denials(door: Door) -> set[tuple[str, str]]:
+    """Method and reason of what the audit log says was denied to holders of tokens."""
+    injector = door.gateway.gateway.injector
+    door.gateway.call(injector.get(AuditService).write_notes())
+    told = [record.entry for record in injector.get(Stores).audit.read()]
+    denied = [entry for entry in told if entry.action is AuditAction.PERMISSION_DENY]
+    assert all(entry.actor.startswith(("momentum/", "carry/")) for entry in denied)
+    return {(entry.subject.rpartition("/")[2], entry.outcome) for entry in denied}
+
+
+def reflected(
+    wire: Wire, *headers: tuple[str, str], version: str = "v1"
+) -> Iterator[reflection_pb2.ServerReflectionResponse]:
     """A reflection stream that has asked for the services and stays open."""
-    stub = reflection_pb2_grpc.ServerReflectionStub(wire.channel)
+    call = wire.channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )
     asked = threading.Event()
 
     def questions() -> Iterator[reflection_pb2.ServerReflectionRequest]:
         yield reflection_pb2.ServerReflectionRequest(list_services="")
         asked.wait(WAIT_S)
 
-    answers: Iterator[reflection_pb2.ServerReflectionResponse] = stub.ServerReflectionInfo(
-        questions(), metadata=headers, timeout=WAIT_S
-    )
+    answers: Iterator[reflection_pb2.ServerReflectionResponse] = call(questions(), metadata=headers, timeout=WAIT_S)
     return answers
 
 
-def test_a_revoked_token_ends_its_streams_too(door: Door) -> None:
-    """All of them together: the last one ends a second after the revocation, however many there are."""
+def revoked_s(door: Door) -> float:
+    """How long all streams of a token together outlive its revocation, seconds; each ends with the reason."""
     minted = door.mint(scopes=TRADER | {Scope.MARKET_DATA_READ})
     wire = door.wire(minted)
     symbols: dict[str, Message] = {
@@ -207,7 +224,7 @@ def test_a_revoked_token_ends_its_streams_too(door: Door) -> None:
     }
     assert set(symbols) == {method for method in METHODS if method.startswith("Stream")}
     streams = [wire.stream(method, request, timeout=WAIT_S) for method, request in symbols.items()]
-    streams.append(reflected(wire, ("authorization", f"Bearer {minted.secret}")))
+    streams += [reflected(wire, *wire.headers, version=version) for version in REFLECTIONS]
     for stream in streams:
         next(stream)
     door.revoke(minted)
@@ -216,23 +233,54 @@ def test_a_revoked_token_ends_its_streams_too(door: Door) -> None:
     for stream in streams:
         ended = wire.stream_refusal(stream)
         assert (ended.code, ended.reason) == (Code.UNAUTHENTICATED, "TOKEN_INVALID")
-    assert time.monotonic() - revoked_at < REVOKED_S_MAX
+    return time.monotonic() - revoked_at
 
 
-def test_reflection_is_on_for_every_token_and_for_nobody_else(door: Door) -> None:
-    wire = door.wire(None)
-    assert wire.stream_refusal(reflected(wire)).reason == "TOKEN_INVALID"
-    least = door.mint(scopes=frozenset({Scope.RISK_READ}))
-    told = next(reflected(wire, ("authorization", f"Bearer {least.secret}")))
-    assert "trading_gateway.v1.TradingService" in {found.name for found in told.list_services_response.service}
+def test_a_revoked_token_ends_its_streams_within_a_second(door: Door, capsys: pytest.CaptureFixture[str]) -> None:
+    """The quickest of a few tries, as a busy machine keeps nobody's time; one that is late by design is late in all."""
+    tries = [revoked_s(door) for _ in range(REVOCATIONS)]
+    with capsys.disabled():
+        print(f"\nRevocation: all streams of a token ended after {', '.join(f'{took:.2f}' for took in tries)} s")
+    assert min(tries) < REVOKED_S_MAX
+
+
+def test_time_ends_the_streams_of_a_token_and_leaves_those_that_need_none(door: Door) -> None:
+    minted = door.mint(ttl_ms=2_000)
+    wire = door.wire(minted)
+    watch = health_pb2_grpc.HealthStub(wire.channel).Watch(
+        health_pb2.HealthCheckRequest(), metadata=wire.headers, timeout=WAIT_S
+    )
+    assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
+    book = wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(), timeout=WAIT_S)
+    assert next(book).HasField("snapshot_begin")
+    ended = wire.stream_refusal(book)
+    assert ended.code is Code.UNAUTHENTICATED
+    assert time.time_ns() >= minted.token.expire_time_ns
+    assert watch.is_active()
+    watch.cancel()
+
+
+@pytest.mark.parametrize("version", REFLECTIONS)
+def test_reflection_is_on_for_every_token_and_for_nobody_else(door: Door, version: str) -> None:
+    assert RULES[f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"].access is Access.ANY_TOKEN
+    nobody = door.wire(None)
+    assert nobody.stream_refusal(reflected(nobody, version=version)).reason == "TOKEN_INVALID"
+    for scope in EVERY_SCOPE:
+        wire = door.wire(door.mint(scopes=frozenset({scope})))
+        told = next(reflected(wire, *wire.headers, version=version))
+        assert "trading_gateway.v1.TradingService" in {found.name for found in told.list_services_response.service}
 
 
 def test_the_venue_sees_whose_order_it_is(door: Door) -> None:
-    order = door.wire(door.mint("momentum")).call("SubmitOrder", submit(wanted=spec(limit_price="1"))).order
-    venue = RestClient(door.gateway.emulator)
-    seen = venue.ask("GET", f"/v2/orders/{order.venue_order_id}").json()
-    venue.close()
-    assert seen["client_order_id"] == f"momentum.{order.client_order_id}"
+    """In its own record of what it was asked, before anything is made of it; and one key of two strategies is two."""
+    request = submit(wanted=spec(limit_price="1"))
+    for strategy_id in ("momentum", "carry"):
+        assert door.wire(door.mint(strategy_id)).call("SubmitOrder", request).order.venue_order_id
+    operator = door.wire(door.mint("", OPERATOR_SCOPES))
+    asked = simulation.ListLedgerRequest(kinds=[simulation.LedgerEntry.KIND_REQUEST])
+    posted = [entry for entry in operator.call("ListLedger", asked).entries if entry.body.startswith("{")]
+    sent = [json.loads(entry.body).get("client_order_id") for entry in posted]
+    assert sent == [f"momentum.{request.client_order_id}", f"carry.{request.client_order_id}"]
 
 
 @produces("SCOPE_MISSING", "ORDER_NOT_FOUND")
@@ -347,6 +395,7 @@ def test_a_token_caps_an_order(door: Door, cents: int) -> None:
         refusal = wire.refusal("SubmitOrder", request)
         assert said(refusal) == (Code.FAILED_PRECONDITION, "RISK_TOKEN_CAP", "spent")
     assert refusal.metadata["limit"] == "100"
+    assert denials(door) == {("SubmitOrder", "RISK_TOKEN_CAP")}
 
 
 def test_a_key_that_is_known_is_told_as_taken_to_a_token_that_lost_its_scope(door: Door) -> None:

@@ -14,7 +14,7 @@ from gateway.domain.models.identity import Scope
 from tests.bad_requests import BUY, GTC, MARKET, OCO, SELL, STOP_LIMIT, UNKNOWN_ID, Code, close, spec, submit
 from tests.gateway_host import GatewayHost
 from tests.refusals import Wire, noted, produces
-from tests.test_access import TRADER, Door, named, said
+from tests.test_access import TRADER, Door, denials, named, said
 from trading_gateway.v1 import trading_pb2 as pb
 
 CLOSER = TRADER | {Scope.ACCOUNT_TRADE}
@@ -92,6 +92,15 @@ def test_closing_cancels_nothing_that_the_caller_may_not_cancel(door: Door) -> N
     assert not stands.HasField("cancel_request_time")
     anyone = door.wire(door.mint("carry", CLOSER | {Scope.ORDERS_CANCEL_ANY}))
     assert anyone.call("ClosePosition", request).order.spec.side == SELL
+
+
+def test_what_is_denied_in_the_middle_of_an_answer_is_on_record(door: Door) -> None:
+    """ClosePositions answers OK, position by position; the audit log is told of each that its caller may not close."""
+    buy_coins(door.wire(door.mint("momentum", CLOSER)))
+    narrow = door.wire(door.mint("carry", CLOSER, symbols=frozenset({"MSFT"})))
+    (result,) = narrow.call("ClosePositions", pb.ClosePositionsRequest(client_order_id_prefix="evening")).results
+    assert (result.symbol, result.WhichOneof("result")) == (COIN, "error")
+    assert denials(door) == {("ClosePositions", "SYMBOL_NOT_ALLOWED")}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ app.add_typer(token_app, name="token")
 Target = Annotated[str, typer.Option("--target", envvar="GATEWAY_TARGET", help="HOST:PORT of a running gateway.")]
 Reason = Annotated[str, typer.Option(help="For whoever looks later.")]
 Json = Annotated[bool, typer.Option("--json", help="Machine-readable output.")]
+Strategy = Annotated[str, typer.Option(help="Only this strategy's.")]
+AllStrategies = Annotated[bool, typer.Option("--all-strategies", help="Everybody's; takes the scope orders:read_any.")]
 DataDir = Annotated[Path | None, typer.Option(help="Keeps account, positions and orders; none: a temporary folder.")]
 StoredDir = Annotated[Path, typer.Option("--data-dir", help="The data directory of a gateway, which may be running.")]
 StoppedDir = Annotated[
@@ -180,31 +182,35 @@ def quotes(
 @app.command()
 @with_access
 def orders(
-    strategy: Annotated[str, typer.Option(help="Only this strategy's.")] = "",
+    strategy: Strategy = "",
+    all_strategies: AllStrategies = False,
     symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
     target: Target = DEFAULT_TARGET,
     json: Json = False,
 ) -> None:
-    """Show the newest orders."""
+    """Show the newest orders: your token's strategy's, and everybody's where you show none or are an operator."""
     from gateway.cli import show
+    from gateway.cli.whose import Whose
 
-    show.orders(target, strategy, symbol or [], limit, json)
+    show.orders(target, Whose.of(strategy, all_strategies=all_strategies), symbol or [], limit, json)
 
 
 @app.command()
 @with_access
 def fills(
-    strategy: Annotated[str, typer.Option(help="Only this strategy's.")] = "",
+    strategy: Strategy = "",
+    all_strategies: AllStrategies = False,
     symbol: Annotated[list[str] | None, typer.Option(help="Only this symbol; may be repeated.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1_000)] = 50,
     target: Target = DEFAULT_TARGET,
     json: Json = False,
 ) -> None:
-    """Show the newest executions."""
+    """Show the newest executions: your token's strategy's, and everybody's where you show none or are an operator."""
     from gateway.cli import history
+    from gateway.cli.whose import Whose
 
-    history.fills(target, strategy, symbol or [], limit, json)
+    history.fills(target, Whose.of(strategy, all_strategies=all_strategies), symbol or [], limit, json)
 
 
 @app.command()

@@ -159,12 +159,15 @@ def _tokens_finding(settings: Settings, folder: Path | None) -> Finding:
         if file is not None and file.is_file():
             with closing(sqlite3.connect(f"{file.resolve().as_uri()}?mode=ro", uri=True)) as connection:
                 now_ns = time.time_ns()
-                usable = sum(token.state(now_ns) is TokenState.USABLE for token in read_tokens(connection))
+                ours = [token for token in read_tokens(connection) if token.venue == settings.venue]
+                usable = sum(token.state(now_ns) is TokenState.USABLE for token in ours)
     except (sqlite3.Error, ValueError) as error:
         return Finding(subject, f"cannot be read: {error}", "Restore a back-up of the data directory.")
     mint = f"trading-gateway token mint --role operator --venue {settings.venue} --data-dir {folder or 'DIR'}"
     return Finding(
-        subject, f"{usable} usable in {folder or 'no data directory'}", "" if usable else f"Make one: {mint}"
+        subject,
+        f"{usable} usable for {settings.venue} in {folder or 'no data directory'}",
+        "" if usable else f"Make one: {mint}",
     )
 
 

@@ -6,19 +6,18 @@ import typer
 
 from gateway.cli.connection import TIMEOUT_S, as_json, connected
 from gateway.cli.show import print_table
+from gateway.cli.whose import Whose
 from trading_gateway.v1 import errors_pb2, trading_pb2, trading_pb2_grpc
 
 _FILL_COLUMNS = ("time", "symbol", "side", "quantity", "price", "key", "order_id", "fill_id", "")
 _ENTRY_COLUMNS = ("sequence", "time", "after", "kind", "detail", "venue request")
 
 
-def fills(target: str, strategy_id: str, symbols: list[str], page_size: int, json: bool) -> None:
-    """Print the newest executions, of every strategy unless one is named."""
-    request = trading_pb2.ListFillsRequest(
-        strategy_id=strategy_id, all_strategies=not strategy_id, symbols=symbols, page_size=page_size
-    )
+def fills(target: str, whose: Whose, symbols: list[str], page_size: int, json: bool) -> None:
+    """Print the newest executions."""
     with connected(target) as channel:
-        response = trading_pb2_grpc.TradingServiceStub(channel).ListFills(request, timeout=TIMEOUT_S)
+        stub = trading_pb2_grpc.TradingServiceStub(channel)
+        response = whose.ask(stub.ListFills, trading_pb2.ListFillsRequest(symbols=symbols, page_size=page_size))
     if json:
         typer.echo(as_json(response))
         return

@@ -58,6 +58,7 @@ class Gateway:
         self._certificates = self.injector.get(Transport).certificates
         self._clocks = self.injector.get(Clocks)
         self._aside: list[asyncio.Task[None]] = []
+        self._is_on_record = False
         self._guard = self.injector.get(AccountGuard)
         self._engine.add_door(self._guard.check_door)
         self._retention = self.injector.get(OrderRetention)
@@ -74,6 +75,7 @@ class Gateway:
             verifying = await self._guard.verify_at_start()
             self._aside += [] if verifying is None else [verifying]
             self._audit.note(GATEWAY, AuditAction.GATEWAY_START, metadata.version("trading-gateway"))
+            self._is_on_record = True
             works = [
                 self._retention.run(),
                 self._audit.run(self._clocks.sleep),
@@ -139,7 +141,8 @@ class Gateway:
             task.cancel()
         await asyncio.gather(*self._aside, return_exceptions=True)
         await self._identity.keep_uses()
-        self._audit.note(GATEWAY, AuditAction.GATEWAY_STOP, "")
+        if self._is_on_record:  # what was refused before it began has no end either
+            self._audit.note(GATEWAY, AuditAction.GATEWAY_STOP, "")
         await self._audit.write_notes()
         await self.injector.get(OrderJournal).close()
         await self.injector.get(StreamingService).close()

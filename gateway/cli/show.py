@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.cli.connection import TIMEOUT_S, as_json, connected, fail
+from gateway.cli.whose import Whose
 from trading_gateway.v1 import account_pb2, account_pb2_grpc, trading_pb2, trading_pb2_grpc
 
 _ORDER_COLUMNS = ("symbol", "side", "quantity", "type", "limit", "state", "filled", "average", "key", "order_id")
@@ -63,13 +64,11 @@ def positions(target: str, json: bool) -> None:
     )
 
 
-def orders(target: str, strategy_id: str, symbols: list[str], page_size: int, json: bool) -> None:
-    """Print the newest orders, of every strategy unless one is named."""
-    request = trading_pb2.ListOrdersRequest(
-        strategy_id=strategy_id, all_strategies=not strategy_id, symbols=symbols, page_size=page_size
-    )
+def orders(target: str, whose: Whose, symbols: list[str], page_size: int, json: bool) -> None:
+    """Print the newest orders."""
     with connected(target) as channel:
-        response = trading_pb2_grpc.TradingServiceStub(channel).ListOrders(request, timeout=TIMEOUT_S)
+        stub = trading_pb2_grpc.TradingServiceStub(channel)
+        response = whose.ask(stub.ListOrders, trading_pb2.ListOrdersRequest(symbols=symbols, page_size=page_size))
     if json:
         typer.echo(as_json(response))
         return

@@ -50,9 +50,10 @@ class ServerModule(Module):
         fills: FillLog,
         timelines: OrderTimelines,
         clocks: Clocks,
+        audit: AuditService,
     ) -> TradingServicer:
         """TradingService."""
-        return TradingServicer(engine, workflow, orders, updates, fills, timelines, clocks.wall)
+        return TradingServicer(engine, workflow, orders, updates, fills, timelines, clocks.wall, audit.count_refusal)
 
     @provider
     @singleton

@@ -37,6 +37,8 @@ def numeric_addresses(listen: str) -> list[str]:
         ServerRefused: It is no such address.
     """
     if listen.startswith("unix:") and len(listen) > len("unix:"):
+        if "%" in listen:
+            raise ServerRefused(f"{listen!r}: gRPC reads % as an escape, so another socket would be made than is named")
         return [listen]
     parts = _HOST_AND_PORT.fullmatch(listen)
     if parts is None or int(parts["port"]) > _PORT_MAX:

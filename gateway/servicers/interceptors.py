@@ -27,18 +27,16 @@ from gateway.domain.errors import (
     Draining,
     GatewayError,
     KeyFate,
-    PermissionDenied,
     ScopeMissing,
     SlowConsumer,
     TokenInvalid,
     TooManyStreams,
-    Unauthenticated,
 )
-from gateway.domain.models.audit import AuditAction
 from gateway.domain.types import BudgetLane, CallContext, Caller
 from gateway.servicers.call_ends import REQUEST_ID_HEADER, Context, abort, code_of_call, request_id_of
+from gateway.servicers.denials import DenialListener, Denials
 from gateway.servicers.errors import new_error_id
-from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, caller_name, enter_call, peer_address
+from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, enter_call
 from gateway.servicers.permissions import METHODS, Access, MethodRule
 from gateway.servicers.turnstile import ALL_CLIENTS, EARNED, Turnstile, client_name, strangers_share, too_many_calls
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
@@ -65,8 +63,6 @@ _log = structlog.get_logger(__name__)
 
 Task = asyncio.Task[Any] | None
 """The task of a call; gRPC gives every call one of its own, so it is never None there."""
-DenialListener = Callable[[str, AuditAction, str, str], None]
-"""Told the actor, what was refused, the method, and the reason."""
 UnaryBehavior = Callable[[Any, Context], Awaitable[Any]]
 StreamBehavior = Callable[[Any, Context], AsyncIterator[Any] | Awaitable[None]]
 
@@ -160,7 +156,7 @@ class Doors:
         self._turnstile = Turnstile(clients or ClientLimits(ClientBounds(), monotonic, time.time_ns), monotonic)
         self._key_is_taken = key_is_taken
         self._doorkeeper = doorkeeper or Doorkeeper()
-        self._on_denial = on_denial
+        self._denials = Denials(on_denial)
         self._telemetry = telemetry
         self._limits = limits or DoorLimits()
         self._rules = rules
@@ -342,8 +338,7 @@ class Doors:
     async def _refuse(self, refused: _Refused, context: Context, request_id: str) -> NoReturn:
         """Tell a caller why, later if it earned many refusals; what is said of a key is true when it is said."""
         method, error, status = refused.method, refused.error, refused.status
-        if isinstance(error, Unauthenticated | PermissionDenied):
-            self._tell_denial(method.path, error, context)
+        self._denials.tell(method.path, error, context.peer())
         if isinstance(error, EARNED):
             has_waited = await self._turnstile.slow_down(refused.client, refused.peer)
             if has_waited and method.rule.carries_key and error.key is KeyFate.FREE and self._holds_key(refused):
@@ -421,15 +416,6 @@ class Doors:
                 await write(message)
                 stream.writing_since = None
                 stream.resume_token = getattr(message, RESUME_TOKEN_METADATA, "")
-
-    def _tell_denial(self, path: str, error: GatewayError, context: Context) -> None:
-        if self._on_denial is None:
-            return
-        if isinstance(error, Unauthenticated):
-            actor, action = str(peer_address(context.peer())), AuditAction.AUTHENTICATION_FAIL
-        else:
-            actor, action = caller_name() or str(peer_address(context.peer())), AuditAction.PERMISSION_DENY
-        self._on_denial(actor, action, path, error.reason)
 
     def _identification(self, rule: MethodRule) -> Callable[[Metadata, Context], Caller]:
         """Tells who calls a method; what is open to all is not looked at."""

@@ -16,10 +16,11 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from gateway.servicers.addresses import ServerRefused, bind, numeric_addresses
+from gateway.servicers.denials import DenialListener
 from gateway.servicers.doorway import Doorway
 from gateway.servicers.exposure import check_exposure
 from gateway.servicers.identity import Doorkeeper
-from gateway.servicers.interceptors import DenialListener, DoorLimits, Doors
+from gateway.servicers.interceptors import DoorLimits, Doors
 from gateway.servicers.permissions import METHODS, MethodRule, require_rules
 from gateway.servicers.reflection import add_reflection
 from gateway.servicers.tls import Certificates

@@ -18,7 +18,7 @@ class SimulationServicer(simulation_pb2_grpc.SimulationServiceServicer):
 
     Args:
         control: The emulator's.
-        audit: Is told of faults before they are ordered.
+        audit: Is told of faults before they are ordered, and of what came of it.
     """
 
     def __init__(self, control: VenueControl, audit: AuditService) -> None:
@@ -32,8 +32,8 @@ class SimulationServicer(simulation_pb2_grpc.SimulationServiceServicer):
     async def InjectFault(self, request: pb.InjectFaultRequest, context: Any) -> pb.InjectFaultResponse:
         """Order a fault."""
         order = wire.fault_order_from_proto(request)
-        await self._audit.record(caller_name(), AuditAction.FAULT_INJECT, order.fault.value, {"route": order.route})
-        fault = await self._control.inject(order)
+        async with self._audit.told(caller_name(), AuditAction.FAULT_INJECT, order.fault.value, {"route": order.route}):
+            fault = await self._control.inject(order)
         return pb.InjectFaultResponse(injected_fault=wire.injected_fault_to_proto(fault))
 
     async def ListFaults(self, request: pb.ListFaultsRequest, context: Any) -> pb.ListFaultsResponse:
@@ -43,8 +43,8 @@ class SimulationServicer(simulation_pb2_grpc.SimulationServiceServicer):
 
     async def ClearFaults(self, request: pb.ClearFaultsRequest, context: Any) -> pb.ClearFaultsResponse:
         """Forget them."""
-        await self._audit.record(caller_name(), AuditAction.FAULTS_CLEAR, "")
-        await self._control.clear_faults()
+        async with self._audit.told(caller_name(), AuditAction.FAULTS_CLEAR):
+            await self._control.clear_faults()
         return pb.ClearFaultsResponse()
 
     async def ListLedger(self, request: pb.ListLedgerRequest, context: Any) -> pb.ListLedgerResponse:

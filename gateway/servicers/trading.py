@@ -6,7 +6,7 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
-from typing import Any
+from typing import Any, Final
 
 from gateway.application.fill_log import FillLog
 from gateway.application.order_manager import OrderManager
@@ -14,12 +14,15 @@ from gateway.application.order_timeline import OrderTimelines
 from gateway.application.order_updates import OrderUpdates
 from gateway.application.trading_engine import TradingEngine
 from gateway.application.workflows import TradingWorkflow
+from gateway.servicers.denials import DenialListener, Denials
 from gateway.servicers.identity import call_context
 from gateway.servicers.key_first import Keyed, KeyFirst
 from gateway.servicers.rights import OrderRights
 from gateway.servicers.wire import order_history as history, order_updates as wire_updates, trading as wire
 from gateway.servicers.wire.orders import order_answer, order_with_legs_to_proto
 from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
+
+_CLOSE_POSITIONS: Final = "/trading_gateway.v1.TradingService/ClosePositions"
 
 
 class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
@@ -33,6 +36,7 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         fills: Lists executions.
         timelines: Tell what happened to an order.
         wall: Nanoseconds since the Unix epoch.
+        on_denial: Told of what is denied in the middle of an answer, as `AuditService.count_refusal`.
     """
 
     def __init__(
@@ -44,6 +48,7 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         fills: FillLog,
         timelines: OrderTimelines,
         wall: Callable[[], int] = time.time_ns,
+        on_denial: DenialListener | None = None,
     ) -> None:
         self._engine = engine
         self._workflow = workflow
@@ -55,6 +60,7 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         self._keys = KeyFirst(orders)
         self._rights = OrderRights(orders)
         self._steps = wire_updates.StepWriter()
+        self._denials = Denials(on_denial)
 
     def key_is_taken(self, request: Keyed) -> bool:
         """Whether an order holds the key of a request of the call under way."""
@@ -142,7 +148,10 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         with self._keys.known_before_refusal(request, call.caller):
             close = wire.close_many_from_proto(request, call.caller)
         self._rights.require_own(call.caller, close.strategy_id)
-        return wire.closed_many_to_proto(await self._workflow.close_positions(close, call))
+        results = await self._workflow.close_positions(close, call)
+        for result in results:
+            self._denials.tell(_CLOSE_POSITIONS, result.outcome, context.peer())
+        return wire.closed_many_to_proto(results)
 
     async def StreamOrderUpdates(
         self, request: pb.StreamOrderUpdatesRequest, context: Any

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
 from dataclasses import replace
 from typing import Final
 
 import structlog
 
-from gateway.domain.errors import JournalUnavailable
+from gateway.domain.errors import GatewayError, JournalUnavailable
 from gateway.domain.interfaces import AuditLog
 from gateway.domain.models.audit import AuditAction, AuditEntry
 from gateway.domain.models.identity import Token
@@ -83,6 +83,25 @@ class AuditService:
         entry = self._entry(actor, action, subject, detail, outcome)
         async with self._writing:
             await self._append((entry,))
+
+    @asynccontextmanager
+    async def told(
+        self, actor: str, action: AuditAction, subject: str = "", detail: Mapping[str, str] | None = None
+    ) -> AsyncIterator[None]:
+        """Around an act that is on record before it takes effect: what came of it is told as well.
+
+        An act that nobody waits for any more has no end here, as its end is not known.
+
+        Raises:
+            JournalUnavailable: There is no record, and the act is not begun.
+        """
+        await self.record(actor, action, subject, detail, ASKED)
+        try:
+            yield
+        except GatewayError as error:
+            self.note(actor, action, subject, detail, error.reason)
+            raise
+        self.note(actor, action, subject, detail)
 
     def note(
         self,

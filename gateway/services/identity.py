@@ -89,6 +89,7 @@ class IdentityService:
 
     def __init__(self, store: IdentityStore, venue: Venue, wall: Callable[[], int]) -> None:
         self._store = store
+        self._venue = venue
         self._environment = _ENVIRONMENTS[venue]
         self._wall = wall
         self._tokens: dict[str, Token] = {}
@@ -154,8 +155,7 @@ class IdentityService:
 
     def has_usable_token(self) -> bool:
         """Whether anybody could come in."""
-        now_ns = self._wall()
-        return any(token.state(now_ns) is TokenState.USABLE for token in self._tokens.values())
+        return any(map(self._opens_this_venue, self._tokens.values()))
 
     def list(self, strategy_id: str = "", *, include_ended: bool = False) -> Sequence[Token]:
         """Tokens, newest first; of one strategy, or of all."""
@@ -206,7 +206,7 @@ class IdentityService:
         """Make a successor with the same rights; the old one ends after the overlap, both in one step.
 
         Raises:
-            ResourceNotFound: There is none, or it has ended.
+            ResourceNotFound: There is none, or it has ended, or it is another venue's.
             FieldInvalid: A duration is out of bounds.
             JournalUnavailable: Nothing changed.
         """
@@ -281,8 +281,8 @@ class IdentityService:
 
     def _usable_token(self, token_id: str) -> Token:
         token = self._tokens.get(token_id)
-        if token is None or token.state(self._wall()) is not TokenState.USABLE:
-            raise ResourceNotFound("no such token, or it has ended", metadata=_RESOURCE)
+        if token is None or not self._opens_this_venue(token):
+            raise ResourceNotFound("no such token of this venue, or it has ended", metadata=_RESOURCE)
         return token
 
     def _minted(self, grant: Grant, ttl_ms: int) -> Minted:
@@ -302,13 +302,14 @@ class IdentityService:
             grant.max_order_notional,
             grant.networks,
             grant.certificate,
+            venue=self._venue.value,
         )
         return Minted(token, secret)
 
     def _keep(self, token: Token) -> None:
         self._tokens[token.token_id] = token
         self._callers[token.token_id] = _caller_of(token)
-        if not token.certificate:
+        if not token.certificate or token.venue != self._venue:
             return
         if token.revoke_time_ns is None:
             self._by_certificate[token.certificate] = token.token_id
@@ -335,7 +336,10 @@ class IdentityService:
 
     def _is_certificate_taken(self, certificate: str) -> bool:
         token = self._tokens.get(self._by_certificate.get(certificate, ""))
-        return token is not None and token.state(self._wall()) is TokenState.USABLE
+        return token is not None and self._opens_this_venue(token)
+
+    def _opens_this_venue(self, token: Token) -> bool:
+        return token.venue == self._venue and token.state(self._wall()) is TokenState.USABLE
 
 
 def _place(token: Token) -> tuple[int, str]:

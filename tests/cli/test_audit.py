@@ -10,13 +10,17 @@ from pathlib import Path
 from typer.testing import CliRunner
 
 from gateway.cli.app import app
+from gateway.cli.process import Gateway
+from gateway.config import Settings
 from gateway.domain.models.audit import AuditAction, AuditEntry
+from gateway.domain.types import Authentication
 from gateway.infrastructure.persistence.audit_log import SqliteAuditLog
 from gateway.infrastructure.persistence.database import FILE_NAME, Database
 from gateway.services.audit import AuditService
 from tests.bad_requests import submit
 from tests.gateway_host import GatewayHost
 from tests.refusals import Wire
+from tests.test_serve import ask
 from trading_gateway.v1 import risk_pb2 as risk
 
 RUNNER = CliRunner()
@@ -26,6 +30,25 @@ def ran(*arguments: str) -> tuple[int, str]:
     """Exit code, and what was printed."""
     result = RUNNER.invoke(app, ["audit", *arguments])
     return result.exit_code, result.output
+
+
+def test_a_gateway_that_nobody_could_come_into_leaves_no_end_without_a_beginning(tmp_path: Path) -> None:
+    """All tokens of the directory are another venue's: it is shut, and is not said to have stopped."""
+    minted = ask("token", "mint", "--role", "operator", "--venue", "paper", "--data-dir", str(tmp_path))
+    assert minted.exit_code == 0, minted.stderr
+    settings = Settings(
+        data_dir=tmp_path, venue_url="http://127.0.0.1:1", authentication=Authentication.REQUIRED, listen="127.0.0.1:0"
+    )
+
+    async def begin() -> bool:
+        gateway = Gateway(settings)
+        is_shut = gateway.is_shut
+        await gateway.stop()
+        return is_shut
+
+    assert asyncio.run(begin())
+    told = [json.loads(line)["action"] for line in ran("list", "--data-dir", str(tmp_path), "--json")[1].splitlines()]
+    assert told == ["token_mint", "token_mint"]
 
 
 def test_the_log_tells_who_did_what_and_shows_a_change(start_gateway: GatewayHost, tmp_path: Path) -> None:
@@ -52,6 +75,8 @@ def test_the_log_tells_who_did_what_and_shows_a_change(start_gateway: GatewayHos
     assert ran("list", "--data-dir", str(tmp_path))[1].count("\n") == 3
 
     gateway.drain()
+    ends = [json.loads(line)["action"] for line in ran("list", "--data-dir", str(tmp_path), "--json")[1].splitlines()]
+    assert (ends[0], ends[-1], len(ends)) == ("gateway_start", "gateway_stop", 4)
     connection = sqlite3.connect(tmp_path / FILE_NAME)
     with connection:
         connection.execute("DELETE FROM audit WHERE sequence >= 3")

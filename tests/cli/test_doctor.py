@@ -163,9 +163,14 @@ def test_a_clients_own_certificate(start_gateway: GatewayHost, tmp_path: Path) -
 
 def test_a_set_up_that_nobody_could_come_into(tmp_path: Path) -> None:
     wanted = {"GATEWAY_AUTHENTICATION": "required", "GATEWAY_DATA_DIR": str(tmp_path / "data")}
-    before = finding(ask("doctor", "--target", "127.0.0.1:1", "--json", **wanted), "tokens")
-    assert "token mint --role operator" in before["remedy"]
-    assert ask("token", "mint", "--role", "operator", "--data-dir", str(tmp_path / "data")).exit_code == 0
+    mint = ("token", "mint", "--role", "operator", "--data-dir", str(tmp_path / "data"))
+    for elsewhere in ((), ("--venue", "paper")):
+        if elsewhere:
+            assert ask(*mint, *elsewhere).exit_code == 0
+        before = finding(ask("doctor", "--target", "127.0.0.1:1", "--json", **wanted), "tokens")
+        assert before["state"].startswith("0 usable for emulator")
+        assert "token mint --role operator" in before["remedy"]
+    assert ask(*mint, "--venue", "emulator").exit_code == 0
     after = finding(ask("doctor", "--target", "127.0.0.1:1", "--json", **wanted), "tokens")
     assert (after["state"].startswith("1 usable"), after["remedy"]) == (True, "")
 

@@ -36,6 +36,8 @@ LOOPBACK = ["127.0.0.1:0", "127.8.9.1:1", "[::1]:0", "[::ffff:127.0.0.1]:1", "un
         "dns:///127.0.0.1:50051",
         "no-such-host.invalid:1",
         "unix:",
+        "unix:%00gateway",  # gRPC's way to write a socket without a file, which every user of the machine may open
+        "unix:/tmp/gate%77ay.sock",
         "50051",
     ],
 )

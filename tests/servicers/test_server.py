@@ -20,7 +20,7 @@ from gateway.servicers.permissions import METHODS, MethodWithoutPermission
 from gateway.servicers.server import ServerOptions
 from tests.servicers.conftest import Served
 from tests.servicers.fakes import Rooms, read_error, refused
-from trading_gateway.v1 import account_pb2, account_pb2_grpc, trading_pb2 as pb, trading_pb2_grpc as rpc
+from trading_gateway.v1 import account_pb2, account_pb2_grpc, risk_pb2_grpc, trading_pb2 as pb, trading_pb2_grpc as rpc
 
 Start = Callable[..., Awaitable[Served]]
 Code = grpc.StatusCode
@@ -105,6 +105,23 @@ async def test_a_method_without_a_row_keeps_the_server_from_starting(serve: Star
     missing = "/trading_gateway.v1.TradingService/CancelOrders"
     with pytest.raises(MethodWithoutPermission, match="CancelOrders"):
         await serve(rules={path: rule for path, rule in METHODS.items() if path != missing})
+
+
+async def test_a_method_that_is_added_without_a_row_keeps_the_server_from_starting(
+    serve: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As generated code would register it, in a service that is there and in one that is new."""
+    register = risk_pb2_grpc.add_RiskServiceServicer_to_server
+    for service in ("trading_gateway.v1.RiskService", "trading_gateway.v1.BackDoor"):
+        handlers = {"Surprise": grpc.unary_unary_rpc_method_handler(lambda _request, _context: b"")}
+
+        def add(servicer: object, server: grpc.aio.Server, service: str = service, more: object = handlers) -> None:
+            register(servicer, server)
+            server.add_registered_method_handlers(service, more)
+
+        monkeypatch.setattr(risk_pb2_grpc, "add_RiskServiceServicer_to_server", add)
+        with pytest.raises(MethodWithoutPermission, match=f"{service}/Surprise"):
+            await serve()
 
 
 async def test_a_second_server_on_the_port_refuses_to_start(serve: Start) -> None:

@@ -16,11 +16,13 @@ from gateway.domain.errors import FieldInvalid, VenueUnreachable
 from gateway.domain.interfaces import VenueControl
 from gateway.domain.models.simulation import FaultKind, FaultOrder, LedgerKind, LedgerQuery
 from gateway.domain.types import TwoWay
+from gateway.infrastructure.persistence.audit_log import MemoryAuditLog
 from gateway.servicers.server import GatewayServer
 from gateway.servicers.simulation import SimulationServicer
 from gateway.servicers.wire import simulation as wire
+from gateway.services.audit import AuditService
 from tests.gateway_host import RunningGateway
-from tests.servicers.fake_control import ENTRY, SIMULATION, FakeControl, audit_in_memory
+from tests.servicers.fake_control import ENTRY, SIMULATION, FakeControl
 from tests.servicers.fakes import read_error
 from trading_gateway.v1 import simulation_pb2 as pb, simulation_pb2_grpc, trading_pb2
 
@@ -33,8 +35,18 @@ def control() -> FakeControl:
 
 
 @pytest.fixture
-def servicer(control: FakeControl) -> SimulationServicer:
-    return SimulationServicer(control, audit_in_memory())
+def log() -> MemoryAuditLog:
+    return MemoryAuditLog()
+
+
+@pytest.fixture
+def audit(log: MemoryAuditLog) -> AuditService:
+    return AuditService(log, lambda: 0, lambda: 0.0)
+
+
+@pytest.fixture
+def servicer(control: FakeControl, audit: AuditService) -> SimulationServicer:
+    return SimulationServicer(control, audit)
 
 
 @pytest.mark.parametrize(
@@ -63,6 +75,27 @@ async def test_a_fault_is_ordered_as_it_was_asked_for(servicer: SimulationServic
 async def test_no_count_means_once(servicer: SimulationServicer, control: FakeControl) -> None:
     await servicer.InjectFault(pb.InjectFaultRequest(fault=pb.FAULT_HTTP_500), None)
     assert control.asked == [FaultOrder(FaultKind.HTTP_500)]
+
+
+async def test_both_ends_of_a_fault_are_on_record_whatever_came_of_it(
+    servicer: SimulationServicer, control: FakeControl, audit: AuditService, log: MemoryAuditLog
+) -> None:
+    request = pb.InjectFaultRequest(fault=pb.FAULT_HTTP_500)
+    await servicer.InjectFault(request, None)
+    await servicer.ClearFaults(pb.ClearFaultsRequest(), None)
+    control.error = VenueUnreachable("the emulator's control routes cannot be reached")
+    with pytest.raises(VenueUnreachable):
+        await servicer.InjectFault(request, None)
+    await audit.write_notes()
+    told = [(record.entry.action.value, record.entry.subject, record.entry.outcome) for record in log.read()]
+    assert told == [
+        ("fault_inject", "http_500", "asked"),
+        ("fault_inject", "http_500", "ok"),
+        ("faults_clear", "", "asked"),
+        ("faults_clear", "", "ok"),
+        ("fault_inject", "http_500", "asked"),
+        ("fault_inject", "http_500", VenueUnreachable.reason),
+    ]
 
 
 @pytest.mark.parametrize(

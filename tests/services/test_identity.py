@@ -187,6 +187,24 @@ async def test_a_token_of_another_venue_opens_nothing(store: FailingStore, wall:
         IdentityService(store, Venue.LIVE, wall).verify(bearer(minted), home)
 
 
+async def test_a_token_of_another_venue_counts_for_nothing_here(store: FailingStore, wall: Wall) -> None:
+    """Neither its certificate nor a successor opens this one, and nobody could come in by it; it can be ended."""
+    grant = Grant("momentum", TRADER.scopes, certificate="spiffe://gw/momentum")
+    paper = IdentityService(store, Venue.PAPER, wall)
+    foreign = (await paper.mint(grant)).token
+    here = IdentityService(store, Venue.EMULATOR, wall)
+    assert (paper.has_usable_token(), here.has_usable_token()) == (True, False)
+    assert paper.verify_certificate([grant.certificate], home).token_id == foreign.token_id
+    with pytest.raises(TokenInvalid):
+        here.verify_certificate([grant.certificate], home)
+    with pytest.raises(ResourceNotFound):
+        await here.rotate(foreign.token_id)
+    own = await here.mint(grant)  # the name on the certificate is not taken here
+    assert here.verify_certificate([grant.certificate], home).token_id == own.token.token_id
+    assert (await here.revoke(foreign.token_id)).revoke_time_ns is not None
+    assert not IdentityService(store, Venue.PAPER, wall).has_usable_token()
+
+
 async def test_time_ends_a_token_and_says_so_to_its_holder(identity: IdentityService, wall: Wall) -> None:
     minted = await identity.mint(TRADER, ttl_ms=1_000)
     caller = identity.verify(bearer(minted), home)

@@ -70,6 +70,7 @@ class Token:
         expire_time_ns: Grants nothing from then on.
         revoke_time_ns: Was ended then; None: was not.
         last_used_time_ns: Last call, to the minute; None: never.
+        venue: The only one whose gateway takes it; empty: made before that was kept.
     """
 
     token_id: str
@@ -84,6 +85,7 @@ class Token:
     certificate: str = ""
     revoke_time_ns: int | None = None
     last_used_time_ns: int | None = None
+    venue: str = ""
 
     def state(self, now_ns: int) -> TokenState:
         """Whether it grants anything at an instant. An overlap ends by a revoke time that is still to come."""

@@ -24,10 +24,10 @@ from gateway.infrastructure.persistence.revocation_file import RevocationFile
 
 _READ: Final = """
 SELECT token_id, strategy_id, scopes, secret_hash, create_time_ns, expire_time_ns, symbols, max_order_notional,
-    networks, certificate, revoke_time_ns, last_used_time_ns
+    networks, certificate, revoke_time_ns, last_used_time_ns, venue
 FROM tokens ORDER BY create_time_ns
 """
-_WRITE: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_WRITE: Final = "INSERT OR REPLACE INTO tokens VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 
 
 class SqliteIdentityStore:
@@ -120,12 +120,13 @@ def _row(token: Token) -> tuple[Any, ...]:
         token.certificate,
         token.revoke_time_ns,
         token.last_used_time_ns,
+        token.venue,
     )
 
 
 def _read(row: tuple[Any, ...]) -> Token:
     token_id, strategy_id, scopes, secret_hash, created, expires, symbols, cap, networks, certificate, *rest = row
-    revoked, used = rest
+    revoked, used, venue = rest
     return Token(
         token_id,
         strategy_id,
@@ -139,6 +140,7 @@ def _read(row: tuple[Any, ...]) -> Token:
         certificate,
         revoked,
         used,
+        venue,
     )
 
 

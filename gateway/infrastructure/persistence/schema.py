@@ -13,7 +13,7 @@ Promises: each migration is one transaction; a file that a later version wrote i
   `sequence` is that of the newest event before a row, with which it goes.
 - `trading_states`: append-only; the newest row is in force.
 - `audit`: who did what; append-only. `hash` = SHA-256(hash before ‖ the entry's canonical JSON).
-- `tokens`: who may call; of a secret only its SHA-256. Sets are JSON lists.
+- `tokens`: who may call, and at which venue; of a secret only its SHA-256. Sets are JSON lists.
 """
 
 from __future__ import annotations
@@ -120,7 +120,13 @@ CREATE TABLE audit (
 )
 """
 
-MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _NAMES_BY_ORDER, _TOKENS, _STORIES, _AUDIT)
+_VENUE_OF_TOKENS: Final = """
+ALTER TABLE tokens ADD COLUMN venue TEXT NOT NULL DEFAULT '';
+UPDATE tokens SET venue = coalesce((SELECT value FROM meta WHERE key = 'venue'), '')
+"""
+"""A directory that was served already belongs to one venue, and so do its tokens; elsewhere nobody knows any more."""
+
+MIGRATIONS: Final[tuple[str, ...]] = (_FIRST, _NAMES_BY_ORDER, _TOKENS, _STORIES, _AUDIT, _VENUE_OF_TOKENS)
 """What makes version n + 1 of version n; only ever added to."""
 SCHEMA_VERSION: Final = len(MIGRATIONS)
 

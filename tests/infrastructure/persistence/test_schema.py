@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from gateway.domain.models.account import AccountPin
+from gateway.domain.models.identity import Scope
+from gateway.domain.types import Venue
 from gateway.infrastructure.persistence.database import FILE_NAME
 from gateway.infrastructure.persistence.schema import MIGRATIONS, SCHEMA_VERSION
+from gateway.infrastructure.persistence.stores import open_stores
+from gateway.services.identity import Grant, IdentityService
 from tests.infrastructure.persistence.journals import Open, archived, filled
 
 
@@ -50,3 +56,26 @@ async def test_a_file_of_an_earlier_version_becomes_a_present_one(
     span = (gone.create_time_ns - 1, ""), (gone.create_time_ns + 1, "")
     assert again.archive.created("b", *span, 9, oldest_first=True) == [gone]
     assert again.archive.created("a", *span, 9, oldest_first=True) == []
+
+
+@pytest.mark.parametrize("pinned", ["paper", ""])
+def test_tokens_of_an_earlier_version_are_those_of_the_venue_that_the_directory_belongs_to(
+    tmp_path: Path, pinned: str
+) -> None:
+    """Where no venue was pinned nobody knows whose they are, and they open none."""
+    stores = open_stores(tmp_path, 1, 1)
+    identity = IdentityService(stores.identities, Venue.PAPER, lambda: 1)
+
+    async def fill() -> None:
+        await identity.mint(Grant("momentum", frozenset({Scope.ORDERS_READ}), certificate="spiffe://gw/momentum"))
+        if pinned:
+            await stores.pins.put(AccountPin(Venue(pinned), "account"))
+        await stores.journal.close()
+
+    asyncio.run(fill())
+    as_written_by(5, tmp_path / FILE_NAME)
+    again = open_stores(tmp_path, 1, 1)
+    assert [token.venue for token in again.identities.all()] == [pinned]
+    assert IdentityService(again.identities, Venue.PAPER, lambda: 1).has_usable_token() is bool(pinned)
+    assert not IdentityService(again.identities, Venue.EMULATOR, lambda: 1).has_usable_token()
+    asyncio.run(again.journal.close())
