@@ -1,14 +1,14 @@
 """Replacements: new values for a working order.
 
 Promises: a replace is journaled before it is sent, and sent once; at the venue it makes a new order, here it stays the
-same one. Until the venue has settled it both may trade, and both are counted. An unanswered replace is looked up under
-both ids and never sent blindly again. A fill that crosses it is corrected at once.
+same one. Until the venue has settled it both may trade, and both are counted. An unanswered replace is never sent
+blindly again: `replacement_outcomes` looks for it. A fill that crosses it is corrected at once.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -20,24 +20,18 @@ from gateway.application.cancellations import Cancellations
 from gateway.application.commands import ReplaceRequest
 from gateway.application.failures import error_of, failure_of
 from gateway.application.key_desk import Command
-from gateway.application.lookups import Question, Span
 from gateway.application.order_feed import OrderFeed
 from gateway.application.order_manager import OrderManager
 from gateway.application.outcome_resolver import (
-    LIST_AFTER_NS,
-    LIST_BEFORE_NS,
-    LOOKUP_DELAYS_S,
-    MISSES_MIN,
-    SETTLE_WINDOW_MS,
     OutcomeResolver,
 )
 from gateway.application.owned_tasks import OwnedTasks
+from gateway.application.replacement_outcomes import ReplacementOutcomes, refusal_of
 from gateway.application.risk_manager import RiskManager, denial_of
 from gateway.application.submissions import stopped
 from gateway.application.trading_state import TradingStates
 from gateway.application.venue_calls import VenueCalls
 from gateway.domain.errors import (
-    ClientOrderIdReused,
     ExpiredUnsent,
     GatewayError,
     KeyFate,
@@ -50,11 +44,11 @@ from gateway.domain.errors import (
     VersionMismatch,
 )
 from gateway.domain.models.market_data import Quote
-from gateway.domain.models.orders import Failure, JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
+from gateway.domain.models.orders import JournalEvent, Order, OrderChanges, OrderEventKind, VenueOrder
 from gateway.domain.models.reference import Asset
 from gateway.domain.models.risk import Clearance, TradingMode
-from gateway.domain.order_lifecycle import changed, excess, venue_order_of
-from gateway.domain.types import MS_PER_SECOND, BudgetLane, CallContext, OrderState, venue_client_order_id
+from gateway.domain.order_lifecycle import changed, excess
+from gateway.domain.types import BudgetLane, CallContext, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import is_answer_to
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
 from gateway.services.reference import AssetService, MarketCalendarService
@@ -79,12 +73,11 @@ _log = structlog.get_logger(__name__)
 
 
 class Replacements:
-    """Sends replaces and sees them settled.
+    """Sends replaces.
 
     Args:
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, as `time.monotonic`.
-        sleep: Seconds, as `asyncio.sleep`.
     """
 
     def __init__(
@@ -98,6 +91,7 @@ class Replacements:
         risk: RiskManager,
         errors: ErrorService,
         resolver: OutcomeResolver,
+        outcomes: ReplacementOutcomes,
         cancellations: Cancellations,
         states: TradingStates,
         alarms: Alarms,
@@ -105,8 +99,6 @@ class Replacements:
         tasks: OwnedTasks,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
-        sleep: Callable[[float], Awaitable[None]],
-        settle_window_ms: int = SETTLE_WINDOW_MS,
     ) -> None:
         self._orders = orders
         self._feed = feed
@@ -117,6 +109,7 @@ class Replacements:
         self._risk = risk
         self._errors = errors
         self._resolver = resolver
+        self._outcomes = outcomes
         self._cancellations = cancellations
         self._states = states
         self._alarms = alarms
@@ -124,9 +117,6 @@ class Replacements:
         self._tasks = tasks
         self._wall = wall
         self._monotonic = monotonic
-        self._sleep = sleep
-        self._settle_window_s = settle_window_ms / MS_PER_SECOND
-        self._watched: set[str] = set()
         orders.add_listener(self._on_event)
 
     async def perform(self, command: Command, order_id: str, request: ReplaceRequest, call: CallContext) -> None:
@@ -156,7 +146,7 @@ class Replacements:
             raise
         except Exception:  # a bug of ours: nobody else looks for this replace
             _log.exception("replace_failed", order_id=order_id)
-            self.watch(order_id)
+            self._outcomes.watch(order_id)
 
     async def _record(
         self,
@@ -187,7 +177,7 @@ class Replacements:
             if not evaluation.passed:
                 command.settle()
                 failure = failure_of(denial_of(evaluation, after), KeyFate.SPENT)
-                await self._orders.record([asked, self._refusal(before, request.client_order_id, failure)])
+                await self._orders.record([asked, refusal_of(before, request.client_order_id, failure, self._wall())])
                 raise error_of(failure, order_id)
             if self._wall() >= request.valid_until_ns:
                 raise ExpiredUnsent("valid_until passed before the replace could be sent; nothing is stored.")
@@ -202,10 +192,7 @@ class Replacements:
 
     def watch(self, order_id: str) -> None:
         """Find out what became of a replace without an answer."""
-        replace_id = self._orders.order(order_id).pending_replace_id
-        if replace_id and replace_id not in self._watched:
-            self._watched.add(replace_id)
-            self._tasks.spawn(self._resolve(order_id, replace_id), lasting=True)
+        self._outcomes.watch(order_id)
 
     def _check_replaceable(self, order: Order, request: ReplaceRequest) -> None:
         if order.state.is_terminal:
@@ -319,7 +306,7 @@ class Replacements:
             order_id=order_id,
             venue_order_id=answer.venue_order_id,
         )
-        self.watch(order_id)
+        self._outcomes.watch(order_id)
 
     def _for_venue(self, order: Order, changes: OrderChanges) -> OrderChanges:
         """The venue's new order begins with nothing filled: it is asked for what is left of the new total."""
@@ -332,7 +319,7 @@ class Replacements:
         if is_ambiguous(error):
             if not isinstance(error, OutcomeUnknown):
                 _log.error("replace_failed", order_id=command.order_id, exc_info=error)
-            self.watch(command.order_id)
+            self._outcomes.watch(command.order_id)
             return
         assert isinstance(error, GatewayError), "everything else is ambiguous"
         await self._refuse(command, key, error)
@@ -342,82 +329,9 @@ class Replacements:
         is_answer = command.settle()
         failure = failure_of(error, KeyFate.SPENT if is_answer else None)
         request_id = error.metadata.get("venue_request_id", "")
-        is_refused = await self._record_refusal(command.order_id, key, failure, request_id)
+        is_refused = await self._outcomes.record_refusal(command.order_id, key, failure, request_id)
         if is_answer and is_refused:
             raise error_of(failure, command.order_id)
-
-    async def _record_refusal(
-        self, order_id: str, key: str, failure: Failure, request_id: str = "", *, is_guess: bool = False
-    ) -> bool:
-        """Record that nothing changed, unless the feed was faster, and knows better; whether it was recorded.
-
-        Args:
-            order_id: Whose replace.
-            key: Its key.
-            failure: Why.
-            request_id: The venue's, of the answer that says so.
-            is_guess: The venue did not say so: it is only recorded while nothing else is known.
-        """
-        async with self._orders.family_lock(self._orders.order(order_id)):
-            order = self._orders.order(order_id)
-            replace_id = venue_client_order_id(order.strategy_id, key)
-            is_pending = order.pending_replace_id == replace_id
-            is_there = any(known.venue_client_order_id == replace_id for known in order.venue_orders)
-            if not is_pending and (is_there or is_guess):
-                return False
-            refused = await self._orders.record(
-                [replace(self._refusal(order, key, failure), venue_request_id=request_id)]
-            )
-        if refused.pending_replace is None:
-            self._risk.release_replace(order_id)
-        return True
-
-    async def _resolve(self, order_id: str, replace_id: str) -> None:
-        """Look for the new venue order, and at the old one, until one of them tells."""
-        began = self._monotonic()
-        misses, step = 0, 0
-        try:
-            while (order := self._orders.order(order_id)).pending_replace_id == replace_id:
-                await self._sleep(LOOKUP_DELAYS_S[min(step, len(LOOKUP_DELAYS_S) - 1)])
-                step += 1
-                if self._feed.is_latched:  # nothing can be recorded any more: the next life looks
-                    return
-                try:
-                    misses = await self._look(order, misses)
-                    has_settled = self._monotonic() - began >= self._settle_window_s
-                    if misses >= MISSES_MIN and has_settled and self._feed.is_live:
-                        failure = Failure("ABSENT", "The replace was sent without an answer, and did not take effect.")
-                        await self._record_refusal(order_id, _key_of(order), failure, is_guess=True)
-                except Exception as error:  # whatever it is: nobody else looks for this replace
-                    self._resolver.tell_failure(order_id, error)
-        finally:
-            self._watched.discard(replace_id)
-
-    async def _look(self, order: Order, misses: int) -> int:
-        """One lookup under both ids; how many in a row found nothing now."""
-        answer = await self._resolver.lookups.look(self._question(order))
-        found = answer.found
-        if not answer.is_proof:
-            return misses
-        is_named = found is not None and found.venue_client_order_id == order.pending_replace_id
-        if found is not None and is_named and venue_order_of(order, found.replaces or "") is None:
-            self._alarms.tell_collision(order.order_id, found, self._wall())
-            failure = Failure(ClientOrderIdReused.reason, "The venue holds another order under this key.")
-            await self._record_refusal(order.order_id, _key_of(order), failure, is_guess=True)
-            return 0
-        if found is not None:
-            await self._resolver.take(order.order_id, found)
-            return 0
-        if answer.replaced is not None:
-            await self._resolver.take(order.order_id, answer.replaced)
-        return misses + 1
-
-    def _question(self, order: Order) -> Question:
-        """For the new order, and for the old one, which says what stands for it; a list must reach back to that one."""
-        present = order.venue_order
-        begun_ns = None if present is None or order.parent_order_id else present.submit_time_ns
-        span = None if begun_ns is None else Span(begun_ns - LIST_BEFORE_NS, self._wall() + LIST_AFTER_NS)
-        return Question(order.order_id, order.pending_replace_id, span, replaced_id=order.venue_order_id)
 
     def _on_event(self, event: JournalEvent, order: Order) -> None:
         """A fill that crossed a replace leaves more at work than was asked for."""
@@ -471,26 +385,9 @@ class Replacements:
             attempt=1,
         )
 
-    def _refusal(self, order: Order, key: str, failure: Failure) -> JournalEvent:
-        now_ns = self._wall()
-        return JournalEvent(
-            OrderEventKind.REPLACE_REJECTED,
-            order.order_id,
-            order.strategy_id,
-            now_ns,
-            now_ns,
-            client_order_id=key,
-            failure=failure,
-        )
-
 
 def _expired() -> ExpiredUnsent:
     return ExpiredUnsent("valid_until passed before the replace could be sent.")
-
-
-def _key_of(order: Order) -> str:
-    """The key of the replace that is not settled yet."""
-    return order.pending_replace_id.partition(".")[2]
 
 
 def _last_key(order: Order) -> str:

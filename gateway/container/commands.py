@@ -15,6 +15,7 @@ from gateway.application.order_updates import OrderUpdates
 from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.reconciler import Reconciler
+from gateway.application.replacement_outcomes import ReplacementOutcomes
 from gateway.application.replacements import Replacements
 from gateway.application.risk_manager import RiskManager
 from gateway.application.submissions import Submissions
@@ -159,6 +160,33 @@ class CommandsModule(Module):
 
     @provider
     @singleton
+    def replacement_outcomes(
+        self,
+        orders: OrderManager,
+        feed: OrderFeed,
+        risk: RiskManager,
+        resolver: OutcomeResolver,
+        alarms: Alarms,
+        tasks: OwnedTasks,
+        settings: Settings,
+        clocks: Clocks,
+    ) -> ReplacementOutcomes:
+        """Replaces whose answer was lost."""
+        return ReplacementOutcomes(
+            orders,
+            feed,
+            risk,
+            resolver,
+            alarms,
+            tasks,
+            clocks.wall,
+            clocks.monotonic,
+            clocks.sleep,
+            settings.settle_window_ms,
+        )
+
+    @provider
+    @singleton
     def replacements(
         self,
         orders: OrderManager,
@@ -170,12 +198,12 @@ class CommandsModule(Module):
         risk: RiskManager,
         errors: ErrorService,
         resolver: OutcomeResolver,
+        outcomes: ReplacementOutcomes,
         cancellations: Cancellations,
         states: TradingStates,
         alarms: Alarms,
         calls: VenueCalls,
         tasks: OwnedTasks,
-        settings: Settings,
         clocks: Clocks,
     ) -> Replacements:
         """New values for working orders."""
@@ -189,6 +217,7 @@ class CommandsModule(Module):
             risk,
             errors,
             resolver,
+            outcomes,
             cancellations,
             states,
             alarms,
@@ -196,8 +225,6 @@ class CommandsModule(Module):
             tasks,
             clocks.wall,
             clocks.monotonic,
-            clocks.sleep,
-            settings.settle_window_ms,
         )
 
     @provider

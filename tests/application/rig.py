@@ -22,6 +22,7 @@ from gateway.application.outcome_resolver import OutcomeResolver
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.position_check import PositionCheck
 from gateway.application.reconciler import Reconciler
+from gateway.application.replacement_outcomes import ReplacementOutcomes
 from gateway.application.replacements import Replacements
 from gateway.application.risk_manager import RiskManager
 from gateway.application.submissions import Submissions
@@ -237,9 +238,12 @@ class Gateway:
         self.cancellations = cancellations = Cancellations(
             self.orders, service, self.resolver, self.states, calls, self.tasks, wall, sleep
         )
+        outcomes = ReplacementOutcomes(
+            self.orders, self.feed, self.risk, self.resolver, self.alarms, self.tasks, wall, monotonic, sleep
+        )
         replacements = Replacements(
             self.orders, self.feed, service, self.assets, calendar, validation, self.risk, errors, self.resolver,
-            cancellations, self.states, self.alarms, calls, self.tasks, wall, monotonic, sleep,
+            outcomes, cancellations, self.states, self.alarms, calls, self.tasks, wall, monotonic,
         )  # fmt: skip
         self.baselines = settings.get("baselines") or MemoryPositionBaselines()
         self.holdings = PositionCheck(self.journal, self.baselines, self.alarms, monotonic)
