@@ -7,7 +7,7 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from tests.bad_requests import INVALID, MISSING, Case
+from tests.bad_requests import INVALID, MISSING, TOKEN, Case
 from trading_gateway.v1 import operations_pb2 as operations, risk_pb2 as risk, simulation_pb2 as simulation
 
 FOREVER_S = 2**62
@@ -67,7 +67,7 @@ def _tokens(bad_symbols: Texts, bad_decimals: Texts) -> Iterator[Case]:
     for row, texts in bad_decimals.items():
         capped = mint(max_order_notional=texts[0])
         yield Case(row, ascii(texts[0])[:16], "MintToken", capped, fields=("max_order_notional",))
-    for text in ("", "ABCDEF01", "0123456", "012345678", "../00000", "0000000\n", "0000000\u0660"):
+    for text in ("", TOKEN, "ABCDEF01", "0123456", "012345678", "../00000", "0000000\n", "0000000\u0660"):
         what, fields = ascii(text)[:24], ("token_id",)
         yield Case("B49", what, "RotateToken", operations.RotateTokenRequest(token_id=text), fields=fields)
         yield Case("B49", what, "RevokeToken", operations.RevokeTokenRequest(token_id=text), fields=fields)

@@ -28,6 +28,8 @@ KEYED: Final = frozenset({"SubmitOrder", "ReplaceOrder", "ClosePosition", "Close
 INACTIVE: Final = "OLDCO"
 """An asset of the stage that cannot be traded; BRK.B is one with a dot, WHOLE one that is not fractionable."""
 UNKNOWN_ID: Final = "11111111-2222-4333-8444-555555555555"
+TOKEN: Final = "gw_paper_0123abcd_" + "aB3-_" * 8 + "xyz"
+"""In the shape of a secret token, which somebody puts where it would be kept."""
 
 _numbers = itertools.count(1)
 

@@ -25,6 +25,7 @@ from tests.bad_requests import (
     SELL,
     STOP,
     STOP_LIMIT,
+    TOKEN,
     TRAILING,
     UNKNOWN_ID,
     Case,
@@ -126,12 +127,14 @@ def shape() -> Iterator[Case]:
         field = "timeframe" if unit in range(1, 6) else "timeframe.unit"
         note = "7 MINUTE is legal by the contract: 1 to 59 are"
         yield Case("B79", f"{amount} of {unit}", "ListBars", bars(timeframe=timeframe), fields=(field,), note=note)
-    for what, text in {"newline": "a\nb", "escape": "\x1b[31mred", "nul": "a\0b", "long": "x" * 129}.items():
+    unfit = {"newline": "a\nb", "escape": "\x1b[31mred", "nul": "a\0b", "long": "x" * 129, "token": TOKEN}
+    for what, text in unfit.items():
         yield Case("B80", what, "SubmitOrder", submit(labels={"note": text}), fields=("labels",))
         yield Case("B80", what, "ListAssets", reference.ListAssetsRequest(exchange=text), fields=("exchange",))
     names = {str(number): "x" for number in range(17)}
     yield Case("B80", "17 labels", "SubmitOrder", submit(labels=names), fields=("labels",))
     yield Case("B80", "a name with a newline", "SubmitOrder", submit(labels={"a\nb": "x"}), fields=("labels",))
+    yield Case("B80", "a token as a name", "SubmitOrder", submit(labels={TOKEN[:32]: "x"}), fields=("labels",))
     large: dict[str, Any] = {
         "code": EXHAUSTED,
         "reason": "",

@@ -26,6 +26,7 @@ from gateway.cli.connection import DEFAULT_TARGET
 from gateway.cli.embedded_emulator import Credentials, EmbeddedEmulator
 from gateway.cli.hardening import LOCK_FILE, FolderExposed, keep_folder_private, let_be_traced
 from gateway.cli.killer import Killer
+from gateway.cli.program import program
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.domain.errors import JournalUnavailable
@@ -56,7 +57,7 @@ _PAPER_WARNING: Final = (
 )
 _NOBODY: Final = (
     "{listen} takes a token with every call, and {where}: nobody could come in. Mint one, and start again:\n"
-    "  .venv/bin/trading-gateway token mint --role operator --venue {venue} --data-dir {folder}"
+    "  {program} token mint --role operator --venue {venue} --data-dir {folder}"
 )
 _NO_FOLDER: Final = (
     "\nTokens live in the data directory: start with --data-dir {folder}. On loopback alone, --authentication off does"
@@ -157,7 +158,7 @@ def nobody_text(settings: Settings) -> str:
     """That tokens are required, that there are none, and how to have one."""
     folder = settings.data_dir or Path("data")
     where = f"{folder} has none that is usable" if settings.data_dir else "there is no data directory to keep any"
-    text = _NOBODY.format(listen=settings.listen, where=where, folder=folder, venue=settings.venue)
+    text = _NOBODY.format(listen=settings.listen, where=where, folder=folder, venue=settings.venue, program=program())
     return text if settings.data_dir else text + _NO_FOLDER.format(folder=folder)
 
 
@@ -319,11 +320,9 @@ def _announce(settings: Settings, address: str, folder: Path, *, embedded: bool)
     elsewhere = "" if target == DEFAULT_TARGET else f" --target {target}"
     if settings.tls_cert is not None:
         elsewhere += " --tls-ca ca.pem"
-    typer.echo(f"  .venv/bin/trading-gateway quotes --follow AAPL MSFT{elsewhere}")
+    typer.echo(f"  {program()} quotes --follow AAPL MSFT{elsewhere}")
     typer.echo("Stop everything, whatever else works:")
-    typer.echo(
-        f"  .venv/bin/trading-gateway kill{elsewhere}  |  kill -USR1 {os.getpid()}  |  touch {folder / KILL_FILE}"
-    )
+    typer.echo(f"  {program()} kill{elsewhere}  |  kill -USR1 {os.getpid()}  |  touch {folder / KILL_FILE}")
 
 
 def _target_of(address: str) -> str:

@@ -29,6 +29,7 @@ RESERVED_STRATEGIES: Final = frozenset({"account", "unattributed"})
 _DECIMAL = re.compile(r"(0|[1-9][0-9]{0,14})(\.[0-9]{1,9})?", re.ASCII)
 _DECIMAL_LENGTH_MAX: Final = 25  # 15 digits, the point, 9 digits
 _KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}", re.ASCII)
+_TOKEN_WITHIN = re.compile(r"gw_(?:emu|paper|live)_[0-9a-f]{8}_[A-Za-z0-9_-]{8,}", re.ASCII)
 _STRATEGY = re.compile(r"[a-z0-9][a-z0-9-]{0,23}", re.ASCII)
 _EQUITY = re.compile(r"[A-Z][A-Z0-9]{0,9}(\.[A-Z0-9]{1,10})?", re.ASCII)
 _SYMBOL_LENGTH_MAX: Final = 21
@@ -307,6 +308,16 @@ def asset_class_of(symbol: str) -> AssetClass:
 def is_client_order_id(text: str) -> bool:
     """Whether the text may be an idempotency key: 1 to 64 characters, no separator at the start."""
     return bool(_KEY.fullmatch(text))
+
+
+def holds_token(text: str) -> bool:
+    """Whether a secret token stands in the text, or so much of one that no record should have it."""
+    return bool(_TOKEN_WITHIN.search(text))
+
+
+def without_tokens(text: str) -> str:
+    """The text with what `holds_token` means blanked."""
+    return _TOKEN_WITHIN.sub("***", text)
 
 
 def is_strategy_id(text: str) -> bool:

@@ -12,6 +12,7 @@ from gateway.application.kill_switch import Killed
 from gateway.domain.errors import JournalUnavailable
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import OrderState
+from tests.bad_requests import TOKEN
 from tests.servicers.conftest import Served
 from tests.servicers.fakes import NOW_NS, Refused, Rooms, read_error
 from trading_gateway.v1 import risk_pb2 as pb, risk_pb2_grpc, trading_pb2
@@ -45,6 +46,12 @@ async def test_every_mode_there_and_back(risk: Any) -> None:
         assert (await risk.GetTradingState(pb.GetTradingStateRequest())).trading_state == state
     back = await risk.SetTradingState(wanted(pb.TRADING_MODE_ACTIVE, reason="looked into", expected_version=3))
     assert (back.trading_state.version, back.trading_state.reason, back.all_gone) == (4, "looked into", False)
+
+
+async def test_a_stop_whose_reason_has_a_token_in_it_is_a_stop_and_keeps_no_token(risk: Any) -> None:
+    for text in (f"leaked {TOKEN}, twice: {TOKEN}", f"leaked {TOKEN[:40]}, twice: {TOKEN}x"):
+        state = (await risk.SetTradingState(wanted(pb.TRADING_MODE_KILLED, reason=text))).trading_state
+        assert (state.mode, state.reason) == (pb.TRADING_MODE_KILLED, "leaked ***, twice: ***")
 
 
 async def test_what_is_no_request(risk: Any) -> None:

@@ -27,6 +27,7 @@ from gateway.domain.types import (
     TwoWay,
     Venue,
     format_decimal,
+    holds_token,
     is_client_order_id,
     is_strategy_id,
     is_symbol,
@@ -78,6 +79,7 @@ _DURATION_SECONDS_MAX: Final = 315_576_000_000  # 10,000 years, the range of goo
 _LOOKS_LIKE_SYMBOL: Final = re.compile(r"[A-Za-z0-9]{1,10}([./_-][A-Za-z0-9]{1,10})?", re.ASCII)
 _CRYPTO_QUOTE_CURRENCIES: Final = frozenset({"USD", "USDT", "USDC", "BTC", "ETH"})
 _ZERO: Final = Decimal(0)
+_HOLDS_TOKEN: Final = "has a secret token in it, and is not kept: have that token revoked"  # noqa: S105
 
 D = TypeVar("D")
 E = TypeVar("E", bound=int)
@@ -255,6 +257,8 @@ class RequestReader:
             self.refuse(path, "is required")
         elif not is_client_order_id(text):
             self.refuse(path, "must be 1 to 64 of A-Z, a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
+        elif holds_token(text):
+            self.refuse(path, _HOLDS_TOKEN)
         return text
 
     def timestamp(self, path: str, message: Timestamp) -> int:
@@ -304,6 +308,8 @@ class RequestReader:
             self.refuse(path, f"must have {characters_max} characters or fewer")
         elif not text.isprintable():
             self.refuse(path, "must not have control characters")
+        elif holds_token(text):
+            self.refuse(path, _HOLDS_TOKEN)
         return text
 
     def labels(self, path: str, labels: Mapping[str, str]) -> dict[str, str]:

@@ -7,7 +7,7 @@ from typing import Final
 
 from gateway.application.kill_switch import Killed
 from gateway.domain.models.risk import REASON_CHARACTERS_MAX, TradingMode, TradingState
-from gateway.domain.types import TwoWay
+from gateway.domain.types import TwoWay, without_tokens
 from gateway.servicers.wire.common import RequestReader, timestamp_to_proto
 from gateway.servicers.wire.trading import cancel_result_to_proto
 from trading_gateway.v1 import risk_pb2 as pb
@@ -38,7 +38,8 @@ def wanted_state_from_proto(request: pb.SetTradingStateRequest) -> WantedState:
     if len(request.reason) > REASON_CHARACTERS_MAX or not request.reason.isprintable():
         reader.refuse("reason", f"must be at most {REASON_CHARACTERS_MAX} printable characters")
     reader.finish()
-    return WantedState(mode, request.reason, request.expected_version if request.HasField("expected_version") else None)
+    reason = without_tokens(request.reason)  # not refused: a stop waits for nothing that can be mended without it
+    return WantedState(mode, reason, request.expected_version if request.HasField("expected_version") else None)
 
 
 def trading_state_to_proto(state: TradingState) -> pb.TradingState:
