@@ -7,6 +7,7 @@ names, live in `SecretStr` and are never logged.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NoReturn
 
 from pydantic import AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -138,6 +139,10 @@ class Settings(BaseSettings):
     """Base address of an OTLP/HTTP collector; empty: no spans and metrics leave the process."""
     traceable: bool = False
     """Debuggers and profilers of the same user may look into the process, keys and all; with the emulator alone."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        """`SecretStr` shows itself to pickle alone."""
+        raise TypeError("settings have secrets, and are not to be written down")
 
     @property
     def secrets(self) -> tuple[str, ...]:

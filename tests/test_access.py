@@ -84,6 +84,12 @@ def named(order: pb.Order) -> pb.OrderRef:
     return pb.OrderRef(order_id=order.order_id)
 
 
+def methods_with(*fields: str) -> set[str]:
+    """The methods of TradingService whose requests name an order or a strategy in one of these fields."""
+    service = pb.DESCRIPTOR.services_by_name["TradingService"]
+    return {method.name for method in service.methods if not set(fields).isdisjoint(method.input_type.fields_by_name)}
+
+
 def met(wire: Wire, method: str, request: Message | bytes = b"") -> Refused | None:
     """The error of a call or of a stream; None when it is answered, or when the stream has begun."""
     try:
@@ -253,8 +259,7 @@ def test_time_ends_the_streams_of_a_token_and_leaves_those_that_need_none(door: 
     assert next(watch).status == health_pb2.HealthCheckResponse.SERVING
     book = wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(), timeout=WAIT_S)
     assert next(book).HasField("snapshot_begin")
-    ended = wire.stream_refusal(book)
-    assert ended.code is Code.UNAUTHENTICATED
+    assert said(wire.stream_refusal(book))[:2] == (Code.UNAUTHENTICATED, "TOKEN_EXPIRED")
     assert time.time_ns() >= minted.token.expire_time_ns
     assert watch.is_active()
     watch.cancel()
@@ -285,7 +290,7 @@ def test_the_venue_sees_whose_order_it_is(door: Door) -> None:
 
 @produces("SCOPE_MISSING", "ORDER_NOT_FOUND")
 def test_one_strategy_never_sees_anothers_orders(door: Door) -> None:
-    owner, other = door.wire(door.mint("momentum")), door.wire(door.mint("carry"))
+    owner, other = door.wire(door.mint("momentum")), door.wire(door.mint("carry", TRADER | {Scope.ACCOUNT_TRADE}))
     request = submit(wanted=spec(limit_price="1"))
     order = owner.call("SubmitOrder", request).order
     assert order.strategy_id == "momentum"
@@ -308,17 +313,24 @@ def test_one_strategy_never_sees_anothers_orders(door: Door) -> None:
         ("ReplaceOrder", pb.ReplaceOrderRequest(order=theirs, client_order_id="new", limit_price="2")),
         ("ListOrders", pb.ListOrdersRequest(strategy_id="momentum")),
         ("ListOrders", pb.ListOrdersRequest(all_strategies=True)),
+        ("GetOrderTimeline", pb.GetOrderTimelineRequest(order=theirs)),
+        ("ListFills", pb.ListFillsRequest(strategy_id="momentum")),
         ("ListFills", pb.ListFillsRequest(all_strategies=True)),
         ("CancelOrders", pb.CancelOrdersRequest(strategy_id="momentum")),
         ("CancelOrders", pb.CancelOrdersRequest(all_strategies=True)),
         ("SubmitOrder", submit(strategy_id="momentum")),
         ("PreviewOrder", pb.PreviewOrderRequest(strategy_id="momentum", spec=spec())),
+        ("ClosePosition", close(strategy_id="momentum")),
+        ("ClosePositions", pb.ClosePositionsRequest(strategy_id="momentum", client_order_id_prefix="all")),
     )
+    assert {method for method, _ in hidden} == methods_with("order")
+    assert {method for method, _ in denied} == methods_with("order", "strategy_id") - {"StreamOrderUpdates"}
     for method, about in denied:
         refusal = other.refusal(method, about)
         assert (refusal.code, refusal.reason) == (Code.PERMISSION_DENIED, "SCOPE_MISSING"), (method, refusal)
-    book = other.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(strategy_id="momentum"))
-    assert other.stream_refusal(book).reason == "SCOPE_MISSING"
+    for wanted in ({"strategy_id": "momentum"}, {"all_strategies": True}):
+        book = other.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(**wanted))
+        assert other.stream_refusal(book).reason == "SCOPE_MISSING"
 
     assert not other.call("ListOrders", pb.ListOrdersRequest()).orders
     same_key = other.call("SubmitOrder", request).order  # in a key space of its own

@@ -60,6 +60,15 @@ class Collected:
         return [point for metric in metrics for point in metric.data.data_points]
 
 
+def test_how_long_the_certificate_is_valid_is_measured() -> None:
+    collected = Collected()
+    left_s = [1_209_600.5, -3.0]
+    collected.telemetry.observe_certificate(lambda: left_s[0])
+    for expected in tuple(left_s):
+        assert [point.value for point in collected.points("trading_gateway.tls.certificate_left")] == [expected]
+        left_s.pop(0)
+
+
 async def answer(request: bytes, context: Any) -> bytes:
     match request:
         case b"refuse":

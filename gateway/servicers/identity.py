@@ -16,7 +16,7 @@ from ipaddress import IPv6Address, ip_address
 from typing import Any, Final
 from urllib.parse import unquote
 
-from gateway.domain.errors import TokenExpired, TokenInvalid, Unauthenticated
+from gateway.domain.errors import TokenInvalid, Unauthenticated
 from gateway.domain.models.identity import IPAddress
 from gateway.domain.types import CallContext, Caller
 from gateway.servicers.certificates import CertificateRefused, read_certificates, validity
@@ -103,16 +103,16 @@ class Doorkeeper:
             raise TokenInvalid
         return replace(caller, certified_until_ns=card.end_ns)
 
-    def may_stay(self, caller: Caller) -> bool:
-        """Whether one who was let in still may be served."""
-        return self._identity is None or caller is PUBLIC or self._identity.usable(caller)
+    def ended_by(self, caller: Caller) -> Unauthenticated | None:
+        """Why one who was let in may not be served any more; None: it may."""
+        return None if self._identity is None or caller is PUBLIC else self._identity.ended_by(caller)
 
     def _certified(self, card: _Card, context: Any) -> Caller:
         assert self._identity is not None
         known = self._identity.verify_certificate(card.uris, lambda: peer_address(context.peer()))
         caller = replace(known, certified_until_ns=card.end_ns)
-        if not self._identity.usable(caller):
-            raise TokenExpired("the client certificate's time is over")
+        if (end := self._identity.ended_by(caller)) is not None:
+            raise end
         return caller
 
 

@@ -29,7 +29,6 @@ from gateway.domain.errors import (
     KeyFate,
     ScopeMissing,
     SlowConsumer,
-    TokenInvalid,
     TooManyStreams,
 )
 from gateway.domain.types import BudgetLane, CallContext, Caller
@@ -237,8 +236,8 @@ class Doors:
     def end_streams_of_strangers(self) -> None:
         """End the streams of callers whose token has ended meanwhile."""
         for stream in tuple(self._streams.values()):
-            if not self._doorkeeper.may_stay(stream.caller):
-                stream.end(TokenInvalid())
+            if (end := self._doorkeeper.ended_by(stream.caller)) is not None:
+                stream.end(end)
 
     def end_blocked_streams(self) -> None:
         """End the streams whose reader has taken nothing for too long."""

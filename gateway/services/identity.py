@@ -2,7 +2,7 @@
 
 Promises: a secret is known to its holder alone (256 random bits, kept as SHA-256, told once); whether one is right
 takes the same work and says the same words for every wrong one; a revoked or expired token grants nothing from that
-instant, and `usable` says so of callers that are being served. A revocation takes effect even if the disk cannot keep
+instant, and `ended_by` says so of callers that are being served. A revocation takes effect even if the disk cannot keep
 it, and then says so. Leaves to the doors where a call came from and what its method needs, and to the store what is
 kept over a restart.
 """
@@ -30,6 +30,7 @@ from gateway.domain.errors import (
     ResourceNotFound,
     TokenExpired,
     TokenInvalid,
+    Unauthenticated,
 )
 from gateway.domain.interfaces import IdentityStore
 from gateway.domain.models.identity import OPERATOR_SCOPES, TTL_MAX_MS, IPAddress, IPNetwork, Scope, Token, TokenState
@@ -139,13 +140,15 @@ class IdentityService:
             raise TokenInvalid
         return self._admit(self._tokens[named.pop()], address_of)
 
-    def usable(self, caller: Caller) -> bool:
-        """Whether a caller that was let in still may be here."""
+    def ended_by(self, caller: Caller) -> Unauthenticated | None:
+        """Why a caller that was let in may not be here any more; None: it may."""
         now_ns = self._wall()
         if caller.certified_until_ns is not None and now_ns >= caller.certified_until_ns:
-            return False
+            return TokenExpired("the client certificate's time is over")
+        if not caller.token_id:
+            return None
         token = self._tokens.get(caller.token_id)
-        return not caller.token_id or (token is not None and token.state(now_ns) is TokenState.USABLE)
+        return TokenInvalid() if token is None else _end_of(token, now_ns)
 
     def is_same_holder(self, one: Caller, other: Caller) -> bool:
         """Whether two tokens are one holder's: a strategy's; operators, who have none, by their certificate."""
@@ -266,11 +269,8 @@ class IdentityService:
 
     def _admit(self, token: Token, address_of: AddressOf) -> Caller:
         now_ns = self._wall()
-        state = token.state(now_ns)
-        if state is TokenState.REVOKED:
-            raise TokenInvalid
-        if state is TokenState.EXPIRED:
-            raise TokenExpired("the token's time is over: mint or rotate")
+        if (end := _end_of(token, now_ns)) is not None:
+            raise end
         if token.networks and not token.allows_address(address_of()):
             raise NetworkNotAllowed("the token may not be used from this address")
         if token.last_used_time_ns is None or now_ns - token.last_used_time_ns >= _USED_STEP_NS:
@@ -340,6 +340,16 @@ class IdentityService:
 
     def _opens_this_venue(self, token: Token) -> bool:
         return token.venue == self._venue and token.state(self._wall()) is TokenState.USABLE
+
+
+def _end_of(token: Token, now_ns: int) -> Unauthenticated | None:
+    match token.state(now_ns):
+        case TokenState.REVOKED:
+            return TokenInvalid()
+        case TokenState.EXPIRED:
+            return TokenExpired("the token's time is over: mint or rotate")
+        case TokenState.USABLE:
+            return None
 
 
 def _place(token: Token) -> tuple[int, str]:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import io
+import pickle
 import resource
 import signal
 import stat
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import SecretStr
 
 from gateway.cli.embedded_emulator import Credentials
 from gateway.cli.hardening import LOCK_FILE, FolderExposed, keep_folder_private
+from gateway.config import Settings
 from tests.test_serve import ask, run
 
 SHOWS_ITSELF = """
@@ -102,6 +105,18 @@ def test_no_secret_is_taken_from_a_command_line() -> None:
         for flag in ("--secret", "--key", "--api-key", "--token"):
             assert ask(command, flag, "x").exit_code == 2, (command, flag)
     assert "EMULATOR_KEY" in ask("emulator", "--help").stdout
+
+
+def test_settings_show_no_secret_however_they_are_written() -> None:
+    names = ("api_key", "api_secret", "emulator_key", "emulator_secret")
+    held: dict[str, Any] = {name: SecretStr(f"canary-{name}") for name in names}
+    settings = Settings(**held)
+    assert len(settings.secrets) == len(names)
+    shown = [repr(settings), str(settings), f"{settings}", str(settings.model_dump()), settings.model_dump_json()]
+    assert [text for text in shown if "canary-" in text] == []
+    with pytest.raises(TypeError, match="not to be written down"):
+        pickle.dumps(settings)
+    assert settings.model_copy(update={"listen": "x"}).secrets == settings.secrets
 
 
 def test_credentials_go_down_a_pipe_and_are_shown_nowhere() -> None:

@@ -209,9 +209,9 @@ async def test_time_ends_a_token_and_says_so_to_its_holder(identity: IdentitySer
     minted = await identity.mint(TRADER, ttl_ms=1_000)
     caller = identity.verify(bearer(minted), home)
     wall.pass_ms(999)
-    assert identity.usable(caller)
+    assert identity.ended_by(caller) is None
     wall.pass_ms(1)
-    assert not identity.usable(caller)
+    assert isinstance(identity.ended_by(caller), TokenExpired)
     assert not identity.has_usable_token()
     with pytest.raises(TokenExpired):
         identity.verify(bearer(minted), home)
@@ -225,7 +225,7 @@ async def test_revoking_ends_at_once_twice_is_once_and_a_restart_remembers(
     ended = await identity.revoke(minted.token.token_id)
     wall.pass_ms(5)
     assert await identity.revoke(minted.token.token_id) == ended
-    assert not identity.usable(caller)
+    assert isinstance(identity.ended_by(caller), TokenInvalid)
     with pytest.raises(TokenInvalid):
         IdentityService(store, Venue.EMULATOR, wall).verify(bearer(minted), home)
     with pytest.raises(ResourceNotFound):
