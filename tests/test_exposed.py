@@ -80,6 +80,13 @@ def test_settings_that_do_not_go_together_are_refused(folder: Path, arguments: l
     assert said in refused(folder, *arguments)
 
 
+def test_an_address_of_another_machine_is_refused_before_anything_is_started(folder: Path) -> None:
+    """192.0.2.0/24 is nobody's (RFC 5737)."""
+    output = refused(folder, "--listen", "192.0.2.1:0", *TLS, "--data-dir", "{folder}/data")
+    assert "cannot serve on 192.0.2.1:0: 192.0.2.1 is not an address of this machine" in output
+    assert not (folder / "data").exists()
+
+
 def test_an_expired_certificate_does_not_start(folder: Path, authority: Authority) -> None:
     authority.sign(*HOSTS, ends_in_s=-1).write(folder)
     assert "expired on" in refused(folder, *TLS)

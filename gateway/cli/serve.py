@@ -34,9 +34,9 @@ from gateway.domain.types import Venue
 from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.infrastructure.persistence.schema import DatabaseRefused
 from gateway.infrastructure.start_record import StartRecord
-from gateway.servicers.addresses import ServerRefused, check_free, numeric_addresses
+from gateway.servicers.addresses import AddressRefused, ServerRefused, check_free, numeric_addresses
 from gateway.servicers.certificates import CertificateRefused
-from gateway.servicers.exposure import ExposureRefused, check_exposure, is_token_required
+from gateway.servicers.exposure import check_exposure, is_token_required
 from gateway.servicers.tls import CertificateFiles, load
 from gateway.telemetry import configure_logging
 from trading_gateway.access import VARIABLES
@@ -150,6 +150,8 @@ def check_reach(settings: Settings) -> None:
         raise Refused(nobody_text(settings))
     try:
         check_free(addresses, listen)
+    except AddressRefused as error:
+        raise Refused(f"cannot serve on {listen}: {error}") from None
     except ServerRefused as error:  # it may be free the next time
         raise Refused(f"cannot serve on {listen}: {error}", code=1) from None
 
@@ -263,7 +265,7 @@ def _settling(start: StartRecord, listen: str, folder: Path) -> Iterator[None]:
     except (DatabaseRefused, ReplayFailed, WrongAccount) as error:
         start.settle()
         raise Refused(f"--data-dir {folder}: {error}") from None
-    except (ExposureRefused, CertificateRefused) as error:
+    except (AddressRefused, CertificateRefused) as error:
         start.settle()
         raise Refused(f"cannot serve on {listen}: {error}") from None
     except OSError as error:

@@ -10,13 +10,13 @@ from collections.abc import Sequence
 from typing import Final
 
 from gateway.domain.types import Authentication, Venue
-from gateway.servicers.addresses import ServerRefused, is_loopback
+from gateway.servicers.addresses import AddressRefused, is_loopback
 
 _TLS: Final = "--tls-cert FILE --tls-key FILE"
 
 
-class ExposureRefused(ServerRefused):
-    """The settings would open the account to others; starting again does not help."""
+class ExposureRefused(AddressRefused):
+    """The settings would open the account to others."""
 
 
 def is_token_required(authentication: Authentication, venue: Venue, addresses: Sequence[str]) -> bool:

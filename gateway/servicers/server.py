@@ -183,6 +183,7 @@ class GatewayServer:
 
         Raises:
             ExposureRefused: Others could reach it in plain text, or without a token.
+            AddressRefused: It is not this machine's, or not for this user.
             ServerRefused: The address is wrong, or taken.
             MethodWithoutPermission: A method has no row in the permission table.
         """

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 import socket
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import structlog.testing
 
 from gateway.domain.types import Authentication, Venue
-from gateway.servicers.addresses import ServerRefused, is_loopback, numeric_addresses
+from gateway.servicers.addresses import AddressRefused, ServerRefused, bind, check_free, is_loopback, numeric_addresses
 from gateway.servicers.exposure import ExposureRefused, check_exposure, is_token_required
 from gateway.servicers.identity import Doorkeeper
 from gateway.servicers.server import GatewayServer, ServerOptions
@@ -128,3 +133,80 @@ async def test_what_is_bound_is_loopback(serve: Start, listen: str) -> None:
     listening = {row[1].rpartition(":")[0] for row in rows if row[1].endswith(f":{wanted}") and row[3] == "0A"}
     assert listening
     assert listening <= {"0100007F", "0000000000000000FFFF00000100007F", "00000000000000000000000001000000"}
+
+
+def resolving_to(*numbers: str) -> Callable[..., list[tuple[object, ...]]]:
+    return lambda _host, port, **_: [(0, 0, 0, "", (number, port)) for number in numbers]
+
+
+class MachineWithoutIpv6(socket.socket):
+    """Where /etc/hosts still names ::1."""
+
+    def bind(self, address: Any, /) -> None:
+        if self.family is socket.AF_INET6:
+            raise OSError(errno.EADDRNOTAVAIL, "Cannot assign requested address")
+        super().bind(address)
+
+
+async def test_a_name_may_lose_the_loopback_of_an_ipv6_that_is_off_and_says_so(
+    serve: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", resolving_to("::1", "127.0.0.1"))
+    monkeypatch.setattr(socket, "socket", MachineWithoutIpv6)
+    check_free(["[::1]:0", "127.0.0.1:0"], "somewhere:0")
+    with structlog.testing.capture_logs() as lines:
+        served = await serve(listen="somewhere:0")
+    assert served.address.startswith("127.0.0.1:")
+    assert [(line["event"], line["address"]) for line in lines if line["log_level"] == "warning"] == [
+        ("address_left_out", "[::1]:0")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "missing"),
+    [(("::1",), "::1"), (("127.0.0.1", "192.0.2.7"), "192.0.2.7"), (("127.0.0.1", "2001:db8::7"), "2001:db8::7")],
+)
+def test_nothing_else_that_was_asked_for_is_left_out(
+    monkeypatch: pytest.MonkeyPatch, numbers: tuple[str, ...], missing: str
+) -> None:
+    monkeypatch.setattr(socket, "getaddrinfo", resolving_to(*numbers))
+    monkeypatch.setattr(socket, "socket", MachineWithoutIpv6)
+    addresses = numeric_addresses("somewhere:0")
+    with pytest.raises(AddressRefused, match=f"^{re.escape(missing)} is not an address of this machine$"):
+        check_free(addresses, "somewhere:0")
+    with pytest.raises(AddressRefused, match=f"^{re.escape(missing)} is not an address of this machine$"):
+        bind(Unable(), addresses, "somewhere:0")  # type: ignore[arg-type]
+
+
+class Unable:
+    """A server of gRPC that binds what can be bound, and says of nothing else why not."""
+
+    def add_insecure_port(self, address: str) -> int:
+        if address.startswith("127.0.0.1"):
+            return 1_024
+        raise RuntimeError("Failed to bind")
+
+
+@pytest.mark.parametrize(
+    ("number", "kind", "words"),
+    [
+        (errno.EACCES, AddressRefused, "this user may not listen on 127.0.0.1:80"),
+        (errno.EADDRINUSE, ServerRefused, "another process, perhaps another gateway, listens on 127.0.0.1:80"),
+        (errno.EMFILE, ServerRefused, "127.0.0.1: Too many open files"),
+    ],
+)
+def test_why_an_address_cannot_be_had_is_told_apart(
+    monkeypatch: pytest.MonkeyPatch, number: int, kind: type[ServerRefused], words: str
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(socket.socket, "bind", fail, raising=False)
+    with pytest.raises(ServerRefused, match=f"^{re.escape(words)}") as refusal:
+        check_free(["127.0.0.1:80"], "127.0.0.1:80")
+    assert type(refusal.value) is kind
+
+
+async def test_a_socket_whose_folder_is_not_there_is_no_other_gateway(serve: Start, tmp_path: Path) -> None:
+    with pytest.raises(AddressRefused, match="no socket can be made at unix:"):
+        await serve(listen=f"unix:{tmp_path}/nowhere/gateway.sock")
