@@ -240,6 +240,8 @@ def do_everything(life: Life, evidence: Evidence) -> dict[str, str]:
         Caller(life.target, evidence, bearer(wrong))("ListOrders")
     Caller(life.target, evidence, bearer(trader), bearer(operator))("ListOrders")
     Caller(life.target, evidence, ("authorization", f"Basic {trader}"), ("x-request-id", "r-1"))("ListOrders")
+    Caller(life.target, evidence, bearer(trader), ("x-request-id", trader))("ListFills")
+    Caller(life.target, evidence, ("x-token", trader), ("user-agent", trader))("ListOrders")
     for _ in range(12):
         Caller(life.target, evidence, bearer(f"{trader[:-4]}AAAA"))("ListOrders")
     bug = Caller(life.target, evidence, bearer(trader))("GetMarketClock", reference_pb2.GetMarketClockRequest())

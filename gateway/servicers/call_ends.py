@@ -11,6 +11,7 @@ from typing import Any, Final, NoReturn
 import grpc
 from google.rpc import status_pb2
 
+from gateway.domain.types import holds_token
 from gateway.servicers.identity import Metadata
 
 REQUEST_ID_HEADER: Final = "x-request-id"
@@ -27,9 +28,14 @@ _own_prefix: Final = secrets.token_hex(_REQUEST_ID_PREFIX_BYTES)
 
 
 def request_id_of(metadata: Metadata) -> str:
-    """The caller's where it is well formed, else one of ours: unique in this process, and very likely beyond."""
+    """The caller's where it is well formed, else one of ours: unique in this process, and very likely beyond.
+
+    A token is none, however well formed: an id goes into logs, traces and answers.
+    """
     for name, value in metadata:
-        if name == REQUEST_ID_HEADER and isinstance(value, str) and _REQUEST_ID.fullmatch(value):
+        if name != REQUEST_ID_HEADER or not isinstance(value, str):
+            continue
+        if _REQUEST_ID.fullmatch(value) and not holds_token(value):
             return value
     return f"{_own_prefix}-{next(_own_ids):x}"
 

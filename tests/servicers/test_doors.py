@@ -139,7 +139,7 @@ async def test_the_request_id_is_the_callers_and_always_given_back(channel: grpc
     assert await _request_id(stub.GetOrder(missing, metadata=[("x-request-id", "mine")])) == "mine"
 
 
-@pytest.mark.parametrize("bad", ["", "x" * 65, "with blank", "a/b", "a=b"])
+@pytest.mark.parametrize("bad", ["", "x" * 65, "with blank", "a/b", "a=b", f"gw_emu_0a1b2c3d_{'A' * 43}"])
 async def test_a_malformed_request_id_is_replaced(channel: grpc.aio.Channel, bad: str) -> None:
     stub = rpc.TradingServiceStub(channel)
     first = await _request_id(stub.GetOrder(READ, metadata=[("x-request-id", bad)]))
