@@ -12,17 +12,16 @@ from typing import Final
 
 import structlog
 
+from gateway.application.order_news import Unheard
 from gateway.application.owned_tasks import OwnedTasks
 from gateway.application.trading_state import TradingStates
 from gateway.domain.errors import GatewayError
-from gateway.domain.models.orders import JournalEvent, VenueOrder
+from gateway.domain.models.orders import VenueOrder
 from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import NANOS_PER_SECOND
 
 REMEMBERED_NS: Final = 30 * 86_400 * NANOS_PER_SECOND
 """For so long at least an order that has ended is remembered."""
-READERS: Final = frozenset({"OrderUpdates", "OrderRetention"})
-"""Who hears events only to look at the journal sooner."""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,16 +67,17 @@ class Alarms:
         reason = "The venue holds another order under an id of this gateway's."
         self.trip("id_collision", TradingMode.HALTED, reason, **facts)
 
-    def tell_deaf(self, listener: str, event: JournalEvent, error: Exception) -> None:
+    def tell_deaf(self, unheard: Unheard) -> None:
         """Somebody who hears every event of orders did not take one in. What limits and cancels go by may be wrong from
         here on, until a start makes it anew of the journal; a stream reads the journal again by itself.
         """
-        facts = {"order_id": event.order_id, "sequence": event.sequence, "exc_info": error}
-        if listener.partition(".")[0] in READERS:
-            self.tell("event_not_heard", listener=listener, **facts)
+        event = unheard.event
+        facts = {"order_id": event.order_id, "sequence": event.sequence, "exc_info": unheard.error}
+        if unheard.is_reader:
+            self.tell("event_not_heard", listener=unheard.listener, **facts)
             return
         reason = "A part of the gateway did not take in what happened to an order: start it again, then resume."
-        self.trip("event_not_heard", TradingMode.HALTED, reason, listener=listener, **facts)
+        self.trip("event_not_heard", TradingMode.HALTED, reason, listener=unheard.listener, **facts)
 
     async def _tighten(self, name: str, mode: TradingMode, reason: str) -> None:
         try:

@@ -70,7 +70,7 @@ class Cancellations:
         self._sleep = sleep
         self._pursued: dict[str, asyncio.Event] = {}
         self._unrecorded = UnrecordedCancels(venue, calls, wall, sleep)
-        orders.add_listener(self._on_event)
+        orders.news.add_listener(self._on_event)
 
     async def request(self, order_id: str) -> Order:
         """Owe the end of an order; returns when that is journaled. The caller may go away meanwhile."""

@@ -92,7 +92,7 @@ class KillSwitch:
         self._covered: dict[str, GatewayError | None] = {}
         self._unseen: set[str] = set()
         states.add_listener(self._on_state)
-        orders.add_listener(self._on_event)
+        orders.news.add_listener(self._on_event)
 
     def start(self) -> None:
         """Go on with a kill of an earlier life."""
@@ -113,7 +113,7 @@ class KillSwitch:
                     await self._gone.wait()
                     for order_id in tuple(self._covered):
                         while not self._orders.order(order_id).state.is_terminal:
-                            await self._orders.wait_for_change(order_id, wait_s)
+                            await self._orders.news.wait_for_change(order_id, wait_s)
             except TimeoutError:
                 pass
         results = [

@@ -12,7 +12,6 @@ import asyncio
 import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from decimal import Decimal
 from typing import Final
@@ -24,6 +23,7 @@ from gateway.application.beginnings import Beginnings
 from gateway.application.order_index import OrderIndex, split_venue_client_id
 from gateway.application.order_lists import order_page
 from gateway.application.order_log import TAIL_EVENTS_MAX, OrderLog
+from gateway.application.order_news import OrderNews
 from gateway.application.replaying import replayed
 from gateway.domain.errors import JournalUnavailable, OrderNotFound
 from gateway.domain.interfaces import OrderJournal
@@ -51,8 +51,6 @@ _ORDER_IDS: Final = b"order_id"
 
 _log = structlog.get_logger(__name__)
 
-Listener = Callable[[JournalEvent, Order], None]
-
 
 def order_id_of(venue_client_order_id: str) -> str:
     """The gateway's id of an order: the same in every life of the journal."""
@@ -77,8 +75,7 @@ class OrderManager:
         last_record_time_ns: Of the newest event in the books; None while there is none.
         on_adopted: Told of every order that was met at the venue without a row of ours, legs apart, and whether the
             id it bears as ours is another order's.
-        on_listener_failed: Told who did not take an event in, and what was raised; must not raise. Without anybody
-            to tell, recording ends.
+        news: Who hears of every event.
     """
 
     def __init__(
@@ -95,16 +92,14 @@ class OrderManager:
         self._index = OrderIndex()
         self.keys_beginning = self._index.keys_beginning  # in memory alone
         self._ended: dict[str, int] = {}  # terminal orders and their last event, those that ended first at the front
-        self._listeners: list[Listener] = []
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._adoption = asyncio.Lock()
         self._beginnings = Beginnings()
         self._parked: deque[Report] = deque(maxlen=PARKED_MAX)
-        self._waiters: dict[str, list[asyncio.Future[None]]] = {}
         self.adopts_whole = False
         self.last_record_time_ns: int | None = None
         self.on_adopted: Callable[[Order, VenueOrder, bool], None] = lambda *_: None
-        self.on_listener_failed: Callable[[str, JournalEvent, Exception], None] = _nobody_to_tell
+        self.news = OrderNews()
         self.log = OrderLog(journal, tail_events_max)
         newest = journal.read(journal.head - 1, 1) if journal.head else ()
         self._last_record_ns = newest[0].record_time_ns if newest else 0
@@ -229,10 +224,6 @@ class OrderManager:
 
     # Changes.
 
-    def add_listener(self, listener: Listener) -> None:
-        """Tell somebody of every event; it must not block. One that raises is an alarm, and nobody else's concern."""
-        self._listeners.append(listener)
-
     def add_fault_listener(self, listener: Callable[[str], None]) -> None:
         """Tell somebody, once, when nothing can be recorded any more, and why; it must neither block nor raise."""
         self._journal.add_fault_listener(listener)
@@ -310,27 +301,6 @@ class OrderManager:
         """Reports that wait for their parent."""
         return len(self._parked)
 
-    async def wait_for_change(self, order_id: str, timeout_s: float) -> bool:
-        """Wait for the next event of an order; False when none came in time."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiters.setdefault(order_id, []).append(future)
-        try:
-            async with asyncio.timeout(timeout_s):
-                await future
-        except TimeoutError:
-            return False
-        finally:
-            self._forget(order_id, future)
-        return True
-
-    def _forget(self, order_id: str, future: asyncio.Future[None]) -> None:
-        waiters = self._waiters.get(order_id)
-        if waiters is not None:
-            with suppress(ValueError):
-                waiters.remove(future)
-            if not waiters:
-                del self._waiters[order_id]
-
     def _replay(self) -> None:
         """The orders of an earlier life."""
         for event, order in replayed(self._journal.replay(), self._apply):
@@ -356,14 +326,7 @@ class OrderManager:
     def _take(self, event: JournalEvent) -> Order:
         order = self._apply(event)
         self.log.note(event, order)
-        for listener in self._listeners:
-            try:
-                listener(event, order)
-            except Exception as error:  # the event is recorded and the order has changed: both stand
-                self.on_listener_failed(getattr(listener, "__qualname__", "?"), event, error)
-        for future in self._waiters.pop(event.order_id, ()):
-            if not future.done():
-                future.set_result(None)
+        self.news.tell(event, order)
         return order
 
     def _revived(self, order_id: str) -> Order | None:
@@ -485,7 +448,3 @@ class OrderManager:
                     known = await self.record([leg_recorded(parent, order_id, replace(leg_report, venue_order=begin))])
                 if events := interpret(known, leg_report):
                     await self.record(events)
-
-
-def _nobody_to_tell(_listener: str, _event: JournalEvent, error: Exception) -> None:
-    raise error

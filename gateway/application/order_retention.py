@@ -63,7 +63,7 @@ class OrderRetention:
         self._sleep = sleep
         self._retention = retention or Retention()
         self._crowded = asyncio.Event()
-        orders.add_listener(self._on_event)
+        orders.news.add_listener(self._on_event, is_reader=True)
 
     async def run(self) -> None:
         """Until canceled."""

@@ -144,7 +144,7 @@ class OrderUpdates:
         self._readers: dict[_Reader, None] = {}  # woken in the order in which they came
         self._turn = asyncio.Lock()
         self._is_draining = False
-        orders.add_listener(self._on_event)
+        orders.news.add_listener(self._on_event, is_reader=True)
         feed.add_listener(self._on_notice)
 
     def lags(self) -> Mapping[str, int]:

@@ -117,8 +117,8 @@ class Reconciler:
         orders.adopts_whole = self._high_water_ns is not None
         orders.on_adopted = self._on_adopted
         feed.bind(self._on_connected, self.on_doubt, self._close_gap)
-        orders.add_listener(self._on_event)
-        orders.add_listener(holdings.on_event)
+        orders.news.add_listener(self._on_event)
+        orders.news.add_listener(holdings.on_event)
 
     def suspect(self, order_id: str) -> None:
         """A read shows more of an order than the feed has told: look again in a moment."""

@@ -117,7 +117,7 @@ class Replacements:
         self._tasks = tasks
         self._wall = wall
         self._monotonic = monotonic
-        orders.add_listener(self._on_event)
+        orders.news.add_listener(self._on_event)
 
     async def perform(self, command: Command, order_id: str, request: ReplaceRequest, call: CallContext) -> None:
         """Everything between a free key and the venue's answer.

@@ -124,7 +124,7 @@ class RiskManager:
         self._is_refreshing = False
         for order in orders.open_orders():
             self._count(order)
-        orders.add_listener(self._on_event)
+        orders.news.add_listener(self._on_event)
 
     async def prepare(self, spec: OrderSpec, call: CallContext) -> Quote | None:
         """Have everything at hand that the checks need; usually it already is.

@@ -231,7 +231,7 @@ class TradingEngine:
                 error = OrderRejected("The venue would not cancel the order.")
                 error.key = None
                 raise error
-            if not await self._orders.wait_for_change(order.order_id, left_s):
+            if not await self._orders.news.wait_for_change(order.order_id, left_s):
                 break
             order = self._orders.order(order.order_id)
         known = self._orders.order(order.order_id)

@@ -47,7 +47,7 @@ class ZombieWatch:
         self._monotonic = monotonic
         self._on_zombie = on_zombie
         self._denied: dict[str, float] = {}
-        orders.add_listener(self._on_event)
+        orders.news.add_listener(self._on_event)
 
     def note_denied(self, order: Order) -> None:
         """The venue says that it does not know an order which it has acknowledged."""

@@ -43,7 +43,7 @@ class SafetyModule(Module):
     def alarms(self, states: TradingStates, tasks: OwnedTasks, orders: OrderManager) -> Alarms:
         """What an operator must see."""
         alarms = Alarms(states, tasks)
-        orders.on_listener_failed = alarms.tell_deaf
+        orders.news.on_unheard = alarms.tell_deaf
         return alarms
 
     @provider

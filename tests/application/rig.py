@@ -214,7 +214,7 @@ class Gateway:
         )
         self.orders = OrderManager(self.journal, wall, settings.get("orders_max", 10_000))
         self.alarms = Alarms(self.states, self.tasks)
-        self.orders.on_listener_failed = self.alarms.tell_deaf
+        self.orders.news.on_unheard = self.alarms.tell_deaf
         self.feed = OrderFeed(self.orders, wall, sleep)
         self.assets = AssetService(venue.market_data, cache, errors, monotonic)
         self.positions = PositionService(venue.account, cache, errors, wall, monotonic)

@@ -124,7 +124,7 @@ async def test_old_pages_are_what_was_told_live(start: Start) -> None:
         live[None].append(OrderEvent(event.sequence, event, order))  # type: ignore[arg-type]
         live[event.strategy_id].append(OrderEvent(event.book_sequence, event, order))  # type: ignore[arg-type]
 
-    manager.add_listener(note)
+    manager.news.add_listener(note)
     life = Life(manager)
     await asyncio.gather(*(life.order(ends=number % 3 > 0) for number in range(40)))
     assert len(live[None]) > 5 * TAIL

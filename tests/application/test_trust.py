@@ -226,7 +226,7 @@ class TestHoldings:
         await story.tell(3 * READ_PAGE)
         states = TradingStates(MemoryTradingStates(), OwnedTasks(), books.wall)
         check = PositionCheck(journal, baselines, Alarms(states, OwnedTasks()), lambda: 0.0)
-        books.orders.add_listener(check.on_event)
+        books.orders.news.add_listener(check.on_event)
         loading = asyncio.create_task(check.load())
         await asyncio.sleep(0)
         assert not loading.done()
