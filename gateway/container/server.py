@@ -108,19 +108,8 @@ class ServerModule(Module):
     ) -> GatewayServer:
         """The gRPC server."""
         simulation = injector.get(SimulationServicer) if settings.venue is Venue.EMULATOR else None
-        options = ServerOptions(
-            listen=settings.listen,
-            request_bytes_max=settings.request_bytes_max,
-            concurrent_rpcs_max=settings.concurrent_rpcs_max,
-            streams_max=settings.streams_max,
-            streams_per_connection_max=settings.streams_per_connection_max,
-            connection_age_max_ms=settings.connection_age_max_ms,
-            connection_age_grace_ms=settings.connection_age_grace_ms,
-            deadline_ms=settings.deadline_default_ms,
-            write_blocked_ms=settings.stream_write_blocked_ms,
-        )
         return GatewayServer(
-            options,
+            server_options(settings),
             Servicers(trading, market_data, account, reference, risk, operations, simulation),
             telemetry,
             key_is_taken=trading.key_is_taken,
@@ -129,3 +118,18 @@ class ServerModule(Module):
             clients=clients,
             certificates=transport.certificates,
         )
+
+
+def server_options(settings: Settings) -> ServerOptions:
+    """The server that the settings ask for."""
+    return ServerOptions(
+        listen=settings.listen,
+        request_bytes_max=settings.request_bytes_max,
+        concurrent_rpcs_max=settings.concurrent_rpcs_max,
+        streams_max=settings.streams_max,
+        streams_per_connection_max=settings.streams_per_connection_max,
+        connection_age_max_ms=settings.connection_age_max_ms,
+        connection_age_grace_ms=settings.connection_age_grace_ms,
+        deadline_ms=settings.deadline_default_ms,
+        write_blocked_ms=settings.stream_write_blocked_ms,
+    )

@@ -209,6 +209,10 @@ class BudgetLane(StrEnum):
     READ = "read"
 
 
+RETRY_AFTER_MAX_MS: Final = 60_000
+"""The venue counts by the minute: whatever it answers, nobody waits longer than one for its budget."""
+
+
 @dataclass(frozen=True, slots=True)
 class Caller:
     """Who is calling, and what it may do.

@@ -43,9 +43,9 @@ RAW_METHODS: Final = "RAW_METHODS"
 _RICH_ERRORS: Final = error_details_pb2.DESCRIPTOR.name  # Imported so that reflection can decode error details.
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ServerOptions:
-    """Where the server listens, and its bounds.
+    """Where the server listens, and its bounds; what has no default is a setting, and `config` has it.
 
     Attributes:
         listen: HOST:PORT, [V6]:PORT or unix:PATH; port 0 takes a free one.
@@ -68,23 +68,23 @@ class ServerOptions:
         stop_grace_ms: What calls still running at the very end have.
     """
 
-    listen: str = "127.0.0.1:50051"
-    request_bytes_max: int = 64 * 1024
+    listen: str
+    request_bytes_max: int
+    concurrent_rpcs_max: int
+    streams_max: int
+    streams_per_connection_max: int
+    deadline_ms: int
+    write_blocked_ms: int
+    connection_age_max_ms: int
+    connection_age_grace_ms: int
     response_bytes_max: int = 4 * 1024 * 1024
     metadata_bytes_max: int = 8 * 1024
-    concurrent_rpcs_max: int = 2_000
-    streams_max: int = 1_000
-    streams_per_connection_max: int = 100
-    deadline_ms: int = 10_000
-    write_blocked_ms: int = 30_000
     keepalive_time_ms: int = 20_000
     keepalive_timeout_ms: int = 10_000
     ping_interval_min_ms: int = 10_000
     handshake_max_ms: int = 10_000
     request_wait_ms: int = 9_000
     idle_max_ms: int = 600_000
-    connection_age_max_ms: int = 86_400_000
-    connection_age_grace_ms: int = 60_000
     stop_grace_ms: int = 2_000
 
     def door_limits(self) -> DoorLimits:

@@ -10,14 +10,13 @@ from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
 from gateway.domain.errors import GatewayError, OutcomeUnknown, VenueRateLimited, VenueUnreachable
-from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, CallContext
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, RETRY_AFTER_MAX_MS, CallContext
 
 READ_DELAYS_MS: Final = (100, 400)
 """Between the attempts of a read."""
 UNSENT_DELAYS_MS: Final = (100, 200, 400, 800, 1_000)
 """Between attempts to send a change that has certainly not left; the last repeats."""
 UNSENT_ATTEMPTS_MAX: Final = 64
-RETRY_AFTER_MAX_MS: Final = 60_000
 CERTAINLY_UNSENT: Final = (VenueUnreachable, VenueRateLimited)
 """Errors of a change which prove that nothing left for the venue, or that it was not even looked at."""
 

@@ -16,9 +16,8 @@ from typing import Final
 
 from gateway.domain.errors import VenueRateLimited
 from gateway.domain.models.quota import Quota
-from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, BudgetLane
+from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, RETRY_AFTER_MAX_MS, BudgetLane
 
-RETRY_AFTER_MAX_MS: Final = 60_000
 _SECONDS_PER_MINUTE: Final = 60.0
 
 RESERVE_FOR_MORE_URGENT: Final = {

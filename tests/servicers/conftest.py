@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
+from typing import Any
 
 import grpc
 import pytest
 
 from gateway.application.token_acts import TokenActs
+from gateway.config import Settings
+from gateway.container.server import server_options
 from gateway.servicers.account import AccountServicer
 from gateway.servicers.operations import OperationsServicer
 from gateway.servicers.permissions import METHODS, MethodRule
@@ -71,6 +75,11 @@ class Served:
         return channel
 
 
+def shipped(**changed: Any) -> ServerOptions:
+    """The options of a gateway without any setting, on a free port; but for what a test changes."""
+    return replace(server_options(Settings(listen="127.0.0.1:0")), **changed)
+
+
 @pytest.fixture
 def log() -> io.StringIO:
     """What the gateway logs, as JSON lines."""
@@ -104,7 +113,7 @@ async def serve(
         clients: ClientLimits | None = None,
         **options: int | str,
     ) -> Served:
-        wanted = ServerOptions(**({"listen": "127.0.0.1:0", "stop_grace_ms": 200} | options))  # type: ignore[arg-type]
+        wanted = shipped(**{"stop_grace_ms": 200, **options})
         clients = clients or ClientLimits(ClientBounds(), time.monotonic, time.time_ns)
         servicers = servicers_over(rooms, simulation_control, clients)
         table = METHODS if rules is None else rules

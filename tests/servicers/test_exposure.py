@@ -17,8 +17,8 @@ from gateway.domain.types import Authentication, Venue
 from gateway.servicers.addresses import AddressRefused, ServerRefused, bind, check_free, is_loopback, numeric_addresses
 from gateway.servicers.exposure import ExposureRefused, check_exposure, is_token_required
 from gateway.servicers.identity import Doorkeeper
-from gateway.servicers.server import GatewayServer, ServerOptions
-from tests.servicers.conftest import Served, servicers_over
+from gateway.servicers.server import GatewayServer
+from tests.servicers.conftest import Served, servicers_over, shipped
 from tests.servicers.fakes import Rooms
 
 Start = Callable[..., Awaitable[Served]]
@@ -115,7 +115,7 @@ async def test_a_name_that_also_leads_elsewhere_is_refused(serve: Start, monkeyp
 async def test_a_name_that_changes_between_two_looks_is_looked_at_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens were found not to be required on loopback; then the name leads elsewhere."""
     server = GatewayServer(
-        ServerOptions(listen="somewhere:0"), servicers_over(Rooms()), doorkeeper=Doorkeeper(is_required=False)
+        shipped(listen="somewhere:0"), servicers_over(Rooms()), doorkeeper=Doorkeeper(is_required=False)
     )
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [(0, 0, 0, "", ("0.0.0.0", 0))])
     with pytest.raises(ExposureRefused):

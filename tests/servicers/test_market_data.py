@@ -19,13 +19,13 @@ from grpc_status import rpc_status
 from gateway.domain.models.market_data import Adjustment, Page, Snapshot, TimeframeUnit
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed
 from gateway.servicers.market_data import MarketDataServicer
-from gateway.servicers.server import GatewayServer, ServerOptions
+from gateway.servicers.server import GatewayServer
 from gateway.servicers.wire import market_data as wire
 from gateway.services.cache import CacheService
 from gateway.services.latest_reads import LatestReads
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.recovery import ErrorService
-from tests.servicers.conftest import servicers_over
+from tests.servicers.conftest import servicers_over, shipped
 from tests.servicers.fakes import Rooms
 from tests.services.streaming.conftest import Corridor, corridor, eventually, limits  # noqa: F401 - fixtures
 from tests.services.streaming.venue import T0_NS, bar, quote, trade
@@ -65,7 +65,7 @@ async def market(corridor: Corridor) -> AsyncIterator[Market]:  # noqa: F811 - t
         streaming,
     )
     server = GatewayServer(
-        ServerOptions(listen="127.0.0.1:0", stop_grace_ms=100, write_blocked_ms=WRITE_BLOCKED_MS),
+        shipped(stop_grace_ms=100, write_blocked_ms=WRITE_BLOCKED_MS),
         replace(servicers_over(Rooms()), market_data=servicer),
     )
     address = await server.start()

@@ -17,8 +17,7 @@ from grpc_reflection.v1alpha import reflection_pb2
 from gateway.application.order_updates import Heartbeat, Step
 from gateway.servicers.addresses import ServerRefused
 from gateway.servicers.permissions import METHODS, MethodWithoutPermission
-from gateway.servicers.server import ServerOptions
-from tests.servicers.conftest import Served
+from tests.servicers.conftest import Served, shipped
 from tests.servicers.fakes import Rooms, read_error, refused
 from trading_gateway.v1 import account_pb2, account_pb2_grpc, risk_pb2_grpc, trading_pb2 as pb, trading_pb2_grpc as rpc
 
@@ -174,7 +173,7 @@ async def test_a_connection_that_says_nothing_is_closed(serve: Start, greeting: 
 
 def test_streams_may_not_take_every_place() -> None:
     with pytest.raises(ServerRefused, match="lock out cancels"):
-        ServerOptions(streams_max=10, concurrent_rpcs_max=10).door_limits()
+        shipped(streams_max=10, concurrent_rpcs_max=10).door_limits()
 
 
 async def test_a_message_beyond_the_limit_is_refused(channel: grpc.aio.Channel, rooms: Rooms) -> None:

@@ -23,10 +23,10 @@ from gateway.domain.errors import (
     VenueRateLimited,
     VenueUnreachable,
 )
+from gateway.domain.types import RETRY_AFTER_MAX_MS
 from gateway.infrastructure.alpaca.converters.fields import Unreadable, exact_json
 
 RETRY_AFTER_DEFAULT_MS: Final = 1_000
-RETRY_AFTER_MAX_MS: Final = 60_000
 _MESSAGE_LENGTH_MAX: Final = 256
 _ERROR_BODY_MAX_BYTES: Final = 65_536
 _CODE_PER_STATUS: Final = 100_000
