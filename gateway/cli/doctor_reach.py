@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Final
 
 from gateway.cli.remedies import remedy_for
+from gateway.domain.types import Venue
 from gateway.servicers.certificates import CertificateRefused, instant_text, read_certificates, validity
 from trading_gateway.access import SYSTEM_CA, TOKEN_VARIABLE, Access, AccessRefused, Bearer
 from trading_gateway.errors import GatewayError
@@ -24,6 +25,8 @@ from trading_gateway.errors import GatewayError
 _TIMEOUT_S: Final = 5.0
 _ALPN: Final = ["h2"]
 _TOKEN: Final = re.compile(r"Bearer gw_(?P<venue>emu|paper|live)_(?P<id>[0-9a-f]{8})_[A-Za-z0-9_-]{43}", re.ASCII)
+_VENUES: Final = {"emu": Venue.EMULATOR.value, "paper": Venue.PAPER.value, "live": Venue.LIVE.value}
+"""As tokens spell them, and as everything else does."""
 _OTHERS: Final = stat.S_IRWXG | stat.S_IRWXO
 _EXPIRED, _NOT_YET, _OTHER_HOST, _OTHER_ADDRESS = 10, 9, 62, 64
 """OpenSSL's X509_V_ERR_*, as `ssl.SSLCertVerificationError.verify_code` gives them."""
@@ -90,7 +93,7 @@ def _token_finding(given: Access) -> Finding:
         )
     if given.token_file and stat.S_IMODE(Path(given.token_file).stat().st_mode) & _OTHERS:
         return Finding("token", f"{where} can be read by others of this machine", f"chmod 600 {where}, then rotate it.")
-    return Finding("token", f"{shape['id']}, for the venue {shape['venue']}, from {where}")
+    return Finding("token", f"{shape['id']}, for the venue {_VENUES[shape['venue']]}, from {where}")
 
 
 def _own_certificate_finding(path: Path) -> Finding:

@@ -30,6 +30,16 @@ _REMEDIES: Final[Mapping[str, str]] = MappingProxyType(
             "makes another one (trading-gateway token mint --scopes ...)."
         ),
         "SYMBOL_NOT_ALLOWED": "The token's symbols leave this one out: an operator makes another one, with --symbols.",
+        "TOO_MANY_CALLS": (
+            "Wait a moment. A client has limits of its own (GATEWAY_CLIENT_*), which GetQuota tells; an address whose\n"
+            "calls show no valid token has a limit of failures: look for who shows a wrong one."
+        ),
+        "TOO_MANY_STREAMS": "End streams that nobody reads: a client has limits of its own, GetQuota tells them.",
+        "VENUE_AUTHENTICATION": (
+            "The venue refuses the gateway's keys: look at GATEWAY_API_KEY and GATEWAY_API_SECRET where it runs, and\n"
+            "start it anew."
+        ),
+        "JOURNAL_UNAVAILABLE": "Look at the gateway's disk and its log, then start it anew.",
         "NETWORK_NOT_ALLOWED": "Call from one of the token's networks, or have an operator make one with --networks.",
     }
 )

@@ -119,19 +119,24 @@ def check_venue(settings: Settings, emulator_options: Mapping[str, Any]) -> None
     """Refuse what this build must not do, and options that would be ignored."""
     if settings.venue is Venue.LIVE:
         raise Refused(_LIVE_REFUSAL)
-    if settings.traceable and settings.venue is not Venue.EMULATOR:
-        raise Refused("GATEWAY_TRACEABLE is for the emulator alone: who traces this process reads the account's keys")
+    check_combination(settings)
     embedded = settings.venue is Venue.EMULATOR and not settings.venue_url
     if emulator_options and not embedded:
         names = ", ".join(f"--{name.replace('_', '-')}" for name in emulator_options)
         raise Refused(f"{names}: for the emulator that 'serve' starts itself, and it starts none here", code=2)
     if settings.venue is Venue.PAPER:
-        if settings.venue_url:
-            raise Refused("--venue-url points at an emulator; paper has Alpaca's own address", code=2)
         if not (settings.api_key.get_secret_value() and settings.api_secret.get_secret_value()):
             raise Refused("paper needs keys: set GATEWAY_API_KEY and GATEWAY_API_SECRET (or Alpaca's own names)")
         if settings.data_dir is None:
             typer.echo(_PAPER_WARNING, err=True)
+
+
+def check_combination(settings: Settings) -> None:
+    """Refuse settings that do not go together."""
+    if settings.traceable and settings.venue is not Venue.EMULATOR:
+        raise Refused("GATEWAY_TRACEABLE is for the emulator alone: who traces this process reads the account's keys")
+    if settings.venue is Venue.PAPER and settings.venue_url:
+        raise Refused("--venue-url points at an emulator; paper has Alpaca's own address", code=2)
 
 
 def check_reach(settings: Settings) -> None:

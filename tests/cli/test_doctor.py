@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 import grpc
 import pytest
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2
 
-from gateway.cli import doctor
+from gateway.cli import doctor, doctor_reach
+from gateway.cli.hardening import LOCK_FILE
 from gateway.domain.models.identity import Scope
+from gateway.infrastructure.persistence.database import FILE_NAME
 from gateway.services.identity import Grant, IdentityService
 from tests.certificates import Authority, Pair
 from tests.clients.scripted import ScriptedGateway
 from tests.gateway_host import GatewayHost, RunningGateway
 from tests.test_access import Door
 from tests.test_serve import ask, finding
+from trading_gateway.access import Access
+from trading_gateway.errors import DOMAIN, GatewayError
 
 READER = frozenset({Scope.ACCOUNT_READ, Scope.MARKET_DATA_READ})
 
@@ -53,7 +63,7 @@ def test_tokens_that_do_not_pass(door: Door, tmp_path: Path) -> None:
     file.chmod(0o600)
     shown = ("doctor", "--target", door.gateway.target, "--json", "--token-file", str(file))
     well = ask(*shown)
-    assert (well.exit_code, "for the venue emu" in finding(well, "token")["state"]) == (0, True), well.stdout
+    assert (well.exit_code, "for the venue emulator, from" in finding(well, "token")["state"]) == (0, True), well.stdout
     assert "EMULATOR1" not in well.stdout
     file.chmod(0o644)
     assert "chmod 600" in finding(ask(*shown), "token")["remedy"]
@@ -180,3 +190,83 @@ def test_of_another_machine_it_says_nothing_that_is_this_ones() -> None:
     first = next(doctor._findings("gateway.example:50051", None))
     assert "another machine" in first.state
     assert not first.remedy
+
+
+def at(folder: Path, subject: str, **extra: str) -> dict[str, str]:
+    """What it says of one thing, of a directory on which no gateway can be asked."""
+    return finding(ask("doctor", "--target", "127.0.0.1:1", "--json", "--data-dir", str(folder), **extra), subject)
+
+
+def test_a_directory_that_serve_would_refuse(tmp_path: Path) -> None:
+    folder = tmp_path / "deep" / "data"
+    assert at(folder, "data directory") == {
+        "subject": "data directory", "state": f"{folder} will be made", "remedy": "",
+    }  # fmt: skip
+    assert ask("token", "mint", "--role", "operator", "--data-dir", str(folder)).exit_code == 0
+    assert at(folder, "data directory")["state"].endswith("exists, of no venue yet")
+    folder.chmod(0o702)
+    assert "chmod 700" in at(folder, "data directory")["remedy"]
+    folder.chmod(0o700)
+    file = folder / FILE_NAME
+    for change, state, remedy in (
+        ("INSERT INTO meta VALUES ('venue', 'emulator')", "exists, of the venue emulator", ""),
+        (
+            "UPDATE meta SET value = 'paper' WHERE key = 'venue'",
+            "was begun with the venue paper",
+            "GATEWAY_VENUE=paper",
+        ),
+        ("UPDATE meta SET value = '99' WHERE key = 'schema_version'", "run the version that wrote it", "serve refuses"),
+    ):
+        with closing(sqlite3.connect(file)) as connection, connection:
+            connection.execute(change)
+        found = at(folder, "data directory")
+        assert (state in found["state"], remedy in found["remedy"], bool(found["remedy"])) == (True, True, bool(remedy))
+    file.write_bytes(b"no journal" * 1_000)
+    assert "Restore a back-up" in at(folder, "data directory")["state"]
+
+
+def test_what_another_program_has(start_gateway: GatewayHost, tmp_path: Path) -> None:
+    """A gateway that is asked at a wrong place: it is not gone, it has the directory and the port."""
+    gateway = start_gateway()
+    with (tmp_path / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        held = [
+            one
+            for one in json.loads(
+                ask(
+                    "doctor", "--target", "127.0.0.1:1", "--json", "--data-dir", str(tmp_path),
+                    GATEWAY_LISTEN=gateway.target,
+                ).stdout
+            )
+            if "--target" in one["remedy"]
+        ]  # fmt: skip
+    assert [one["subject"] for one in held] == ["data directory", "address"]
+    assert "serve refuses a second one" in held[0]["state"]
+    assert "another process, perhaps another gateway" in held[1]["state"]
+
+
+def test_orders_that_nobody_takes(door: Door) -> None:
+    """The trading state is told to who may see it; others are not blamed for not seeing it."""
+    reader = door.mint(scopes=READER | {Scope.RISK_READ}).secret
+    shown = ("doctor", "--target", door.gateway.target, "--json")
+    assert finding(ask(*shown, GATEWAY_TOKEN=reader), "trading")["state"] == "ACTIVE"
+    door.gateway.call(door.gateway.gateway.halt("a drill", "test"))
+    found = finding(ask(*shown, GATEWAY_TOKEN=reader), "trading")
+    assert (found["state"], "trading-gateway resume" in found["remedy"]) == ("HALTED, set by test: a drill", True)
+    blind = finding(ask(*shown, GATEWAY_TOKEN=door.mint(scopes=READER).secret), "trading")
+    assert ("risk:read" in blind["state"], blind["remedy"]) == (True, "")
+
+
+def test_a_gateway_that_refuses_for_reasons_of_its_own(start_gateway: GatewayHost) -> None:
+    """Each reason that a look can meet has what to do; what is met is told, whatever it is."""
+    for reason in ("TOO_MANY_CALLS", "VENUE_AUTHENTICATION", "JOURNAL_UNAVAILABLE", "TOO_MANY_STREAMS"):
+        detail = any_pb2.Any()
+        detail.Pack(error_details_pb2.ErrorInfo(reason=reason, domain=DOMAIN))
+        failure = GatewayError(grpc.StatusCode.RESOURCE_EXHAUSTED, "words", [detail])
+        found = doctor_reach.denial_finding("venue", failure, Access())
+        assert (reason in found.state, found.remedy.startswith("Look at the gateway's log;")) == (True, False)
+    target = start_gateway(authentication="required", authentication_failures_per_minute=2).target
+    for _ in range(2):
+        last = ask("doctor", "--target", target, "--json", GATEWAY_TOKEN="gw_emu_00000000_" + "x" * 43)
+    found = finding(last, "venue")
+    assert ("RESOURCE_EXHAUSTED" in found["state"], "limit of failures" in found["remedy"]) == (True, True), found

@@ -15,7 +15,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Final, TypeVar
@@ -23,7 +23,7 @@ from typing import Any, Final, TypeVar
 import structlog
 
 from gateway.domain.errors import JournalUnavailable
-from gateway.infrastructure.persistence.schema import SCHEMA_VERSION, DatabaseRefused, migrate
+from gateway.infrastructure.persistence.schema import SCHEMA_VERSION, DatabaseRefused, check_version, meta, migrate
 
 FILE_NAME: Final = "journal.sqlite3"
 CHECKPOINT_PAGES: Final = 4_000
@@ -93,8 +93,7 @@ class Database:
 
     def meta(self, key: str) -> str | None:
         """One of the facts about the whole file."""
-        row = self.reader.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
-        return None if row is None else str(row[0])
+        return meta(self.reader, key)
 
     async def write(self, job: Callable[[sqlite3.Connection], T], rows: int = 1) -> T:
         """Run a job on the writer's thread, in a transaction of its own; durable when this returns.
@@ -243,6 +242,22 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(str(verdict))
 
 
+def look(folder: Path) -> str | None:
+    """The venue that a data directory belongs to; None: not yet any. Reads alone, also beside a gateway.
+
+    Raises:
+        DatabaseRefused: A gateway would refuse it: damaged, or of a later version.
+    """
+    path = folder / FILE_NAME
+    try:
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            version = check_version(connection)
+            _check_pages(connection)
+            return meta(connection, "venue") if version else None
+    except (sqlite3.DatabaseError, ValueError) as error:
+        raise DatabaseRefused(f"{path} cannot be read: {error}. Restore a back-up of it.") from None
+
+
 def back_up(folder: Path, target: Path) -> int:
     """Copy the file of a data directory, also while a gateway writes it; how many events the copy has.
 
@@ -287,4 +302,13 @@ def _sync(path: Path) -> None:
             os.close(descriptor)
 
 
-__all__ = ["CHECKPOINT_PAGES", "FILE_NAME", "SCHEMA_VERSION", "Database", "DatabaseRefused", "back_up", "connect"]
+__all__ = [
+    "CHECKPOINT_PAGES",
+    "FILE_NAME",
+    "SCHEMA_VERSION",
+    "Database",
+    "DatabaseRefused",
+    "back_up",
+    "connect",
+    "look",
+]

@@ -143,13 +143,7 @@ def migrate(connection: sqlite3.Connection, now_ns: int, new_epoch: Callable[[],
     """
     connection.execute("BEGIN IMMEDIATE")
     try:
-        known = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]
-        version = int(_meta(connection, "schema_version") or 0) if known else 0
-        if version > SCHEMA_VERSION:
-            raise DatabaseRefused(
-                f"the journal has schema version {version}, and this build knows {SCHEMA_VERSION}: "
-                "run the version that wrote it, or a later one."
-            )
+        version = check_version(connection)
         for script in MIGRATIONS[version:]:
             for statement in script.split(";"):
                 connection.execute(statement)
@@ -165,6 +159,23 @@ def migrate(connection: sqlite3.Connection, now_ns: int, new_epoch: Callable[[],
         raise
 
 
-def _meta(connection: sqlite3.Connection, key: str) -> str | None:
+def check_version(connection: sqlite3.Connection) -> int:
+    """The version of a file; 0 of a new one.
+
+    Raises:
+        DatabaseRefused: A later version wrote it.
+    """
+    known = connection.execute("SELECT count(*) FROM sqlite_schema WHERE name = 'meta'").fetchone()[0]
+    version = int(meta(connection, "schema_version") or 0) if known else 0
+    if version > SCHEMA_VERSION:
+        raise DatabaseRefused(
+            f"the journal has schema version {version}, and this build knows {SCHEMA_VERSION}: "
+            "run the version that wrote it, or a later one."
+        )
+    return version
+
+
+def meta(connection: sqlite3.Connection, key: str) -> str | None:
+    """One of the facts about the whole file."""
     row = connection.execute("SELECT value FROM meta WHERE key = ?", (key,)).fetchone()
     return None if row is None else str(row[0])
