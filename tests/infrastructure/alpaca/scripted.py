@@ -97,6 +97,7 @@ class ScriptedHttp:
         self.steps: deque[Step] = deque(steps)
         self.asked: list[Asked] = []
         self.connections = 0
+        self.closed = 0
         self.url = ""
         self._server: asyncio.Server | None = None
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -122,6 +123,9 @@ class ScriptedHttp:
             while await self._answer(reader, writer):
                 pass
         writer.close()
+        with contextlib.suppress(ConnectionError, asyncio.CancelledError):
+            await writer.wait_closed()
+        self.closed += 1
         self._tasks.discard(task)
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
@@ -275,6 +279,12 @@ async def until(condition: Callable[[], object], wait_s: float = 5.0) -> None:
     async with asyncio.timeout(wait_s):
         while not condition():  # noqa: ASYNC110  # what is waited for happens in a thread, or over a socket
             await asyncio.sleep(0.005)
+
+
+def at_work() -> list[str]:
+    """The adapters' tasks that run: where there is none, nothing is opened any more, however long one waits."""
+    running: list[Any] = [task.get_coro() for task in asyncio.all_tasks()]
+    return [one.__qualname__ for one in running if "gateway/infrastructure" in one.cr_code.co_filename]
 
 
 IEX = DataFeed.IEX

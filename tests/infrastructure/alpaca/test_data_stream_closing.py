@@ -15,6 +15,7 @@ from tests.infrastructure.alpaca.listeners import MarketNotes
 from tests.infrastructure.alpaca.scripted import (
     ScriptedSocket,
     acknowledge,
+    at_work,
     greet,
     until,
 )
@@ -26,22 +27,29 @@ async def test_closing_frees_the_socket_in_every_state() -> None:
 
     async def half(connection: ServerConnection) -> None:
         await greet(connection)
+        greeted.set()
         await connection.wait_closed()
 
-    for talk in (mute, half, serving([quote()])):
-        notes = MarketNotes()
+    greeted = asyncio.Event()
+    notes = MarketNotes()
+    venue: ScriptedSocket
+    states = [
+        (mute, lambda: venue.opened),
+        (half, greeted.is_set),
+        (serving([quote()]), lambda: "live" in notes.state_names()),
+    ]
+    for talk, is_there in states:
         async with ScriptedSocket(talk) as venue, feed_at(venue, notes) as feed:
             await feed.set_subscriptions(wanted(quotes="AAPL"))
-            await until(lambda venue=venue: venue.opened)
-            await asyncio.sleep(0.02)
+            await until(is_there)
+            assert at_work()
             began = time.monotonic()
             await feed.close()
             assert time.monotonic() - began < 2.0
             await feed.close()
             await until(lambda venue=venue: venue.closed == 1)
             await feed.set_subscriptions(wanted(quotes="MSFT"))
-            await asyncio.sleep(0.05)
-            assert len(venue.opened) == 1, "closed is closed"
+            assert (at_work(), len(venue.opened)) == ([], 1), "closed is closed"
 
 
 async def test_closing_a_peer_that_answers_nothing_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,8 +74,7 @@ async def test_close_before_anything_began_is_nothing() -> None:
     async with ScriptedSocket(serving()) as venue, feed_at(venue, MarketNotes()) as feed:
         await feed.close()
         await feed.set_subscriptions(wanted(quotes="AAPL"))
-        await asyncio.sleep(0.02)
-        assert venue.opened == []
+        assert (at_work(), venue.opened) == ([], [])
 
 
 async def test_an_empty_set_closes_the_socket_and_a_new_one_opens_it_again() -> None:

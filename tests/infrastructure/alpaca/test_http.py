@@ -209,7 +209,7 @@ async def test_a_stale_connection_never_makes_a_change_leave_twice() -> None:
 async def test_a_connection_that_the_venue_closed_while_idle_is_not_used() -> None:
     async with ScriptedHttp(Reply(close=True), GOOD) as venue, factory_at(venue.url) as factory:
         assert await post(factory) == 200
-        await asyncio.sleep(0.02)  # the close arrives
+        await until(lambda: venue.closed == 1)
         assert await post(factory) == 200
         assert venue.connections == 2
 
@@ -270,7 +270,7 @@ async def test_waiting_requests_are_bounded_and_a_full_queue_sends_nothing(gate:
         factory_at(venue.url, gate, threads=5, queue_max=3, read_ms=1_000) as factory,
     ):
         waiting = [asyncio.create_task(get(factory, wait_s)) for wait_s in (0.5, 0.5, 0.2, 0.2, 0.2)]
-        await asyncio.sleep(0.05)
+        await until(lambda: (len(gate.admitted), len(venue.asked)) == (5, 2))
         began = time.monotonic()
         with pytest.raises(VenueUnreachable, match="too many requests wait"):
             await get(factory)

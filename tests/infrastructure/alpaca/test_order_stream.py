@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import random
 from collections.abc import AsyncIterator
@@ -19,7 +18,7 @@ from gateway.infrastructure.alpaca.reconnect import BackOff
 from gateway.infrastructure.alpaca.streaming_adapter import OrderFeed, StreamingAdapter
 from tests.infrastructure.alpaca.listeners import OrderNotes
 from tests.infrastructure.alpaca.samples import ORDER_ID, order
-from tests.infrastructure.alpaca.scripted import KEY, SECRET, ScriptedSocket, Talk, factory_at, until
+from tests.infrastructure.alpaca.scripted import KEY, SECRET, ScriptedSocket, Talk, at_work, factory_at, until
 
 QUICK = BackOff(first_s=0.01, max_s=0.05, spacing_s=0.02, crowded_s=0.2, refused_s=0.4)
 NOW_NS = 1_790_000_000_000_000_000
@@ -215,7 +214,7 @@ async def test_every_reconnect_is_told_so_that_what_was_missed_can_be_read() -> 
     async def breaks(connection: ServerConnection) -> None:
         await authorize(connection)
         await send(connection, update("new"))
-        await asyncio.sleep(0.01)
+        await until(lambda: len(notes.updates) == len(venue.opened))
         connection.transport.abort()
 
     notes = OrderNotes()
@@ -241,11 +240,11 @@ async def test_closing_frees_the_socket() -> None:
     notes = OrderNotes()
     async with ScriptedSocket(serving()) as venue, orders_at(venue, notes) as feed:
         await until(lambda: "reconciling" in notes.state_names())
+        assert at_work()
         await feed.close()
         await feed.close()
         await until(lambda: venue.closed == 1)
-        await asyncio.sleep(0.05)
-        assert len(venue.opened) == 1
+        assert (at_work(), len(venue.opened)) == ([], 1)
 
 
 async def test_only_one_listens() -> None:
