@@ -11,17 +11,20 @@ import os
 import re
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, Protocol
 
+import grpc
 import typer
 from google.protobuf.duration_pb2 import Duration
 
 from gateway.cli.connection import TIMEOUT_S, as_json, connected, fail
 from gateway.cli.roles import Role, scopes_of
 from gateway.cli.show import print_table
+from trading_gateway.errors import GatewayError
 from trading_gateway.v1 import operations_pb2 as pb, operations_pb2_grpc
 
 _PAGE_SIZE: Final = 1_000
@@ -35,6 +38,20 @@ _UNANSWERED: Final = (
     "On the directory of a gateway that does not run: --data-dir DIR. What was done although no answer came is in\n"
     "'token list'; a token whose secret nobody was told is best revoked."
 )
+_OPTIONS: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "strategy_id": "--strategy",
+        "scopes": "--scopes",
+        "symbols": "--symbols",
+        "max_order_notional": "--max-order-notional",
+        "networks": "--networks",
+        "certificate": "--certificate",
+        "ttl": "--ttl",
+        "overlap": "--overlap",
+        "token_id": "TOKEN_ID",
+    }
+)
+"""Where a field of a request comes from."""
 _HOW_TO_SHOW: Final = "Its holder shows it by GATEWAY_TOKEN_FILE or GATEWAY_TOKEN; nobody can be told it again."
 
 
@@ -135,7 +152,37 @@ class _OverTheWire:
 
     def __getattr__(self, rpc: str) -> Callable[[Any], Any]:
         call = getattr(self._stub, rpc)
-        return lambda request: call(request, timeout=TIMEOUT_S)
+
+        def ask(request: Any) -> Any:
+            try:
+                return call(request, timeout=TIMEOUT_S)
+            except grpc.RpcError as error:
+                if violations := GatewayError.from_call(error).violations:
+                    fail(by_option(violations), code=2)
+                raise
+
+        return ask
+
+
+class Violation(Protocol):
+    """What is wrong with one field of a request."""
+
+    @property
+    def field(self) -> str:
+        """Its path."""
+
+    @property
+    def description(self) -> str:
+        """What is wrong."""
+
+
+def by_option(violations: Iterable[Violation]) -> str:
+    """A line for each of them, under the name of the option that it came from."""
+    lines = []
+    for violation in violations:
+        name, bracket, place = violation.field.partition("[")
+        lines.append(f"{_OPTIONS.get(name, name)}{bracket}{place}: {violation.description}")
+    return "\n".join(lines)
 
 
 def duration(option: str, text: str | None) -> Duration | None:

@@ -20,6 +20,7 @@ from google.protobuf.message import Message
 from gateway.application.token_acts import TokenActs
 from gateway.cli.connection import fail
 from gateway.cli.serve import Refused, data_directory
+from gateway.cli.token import by_option
 from gateway.domain.errors import FieldInvalid, GatewayError
 from gateway.domain.types import CallContext, Caller, Venue
 from gateway.infrastructure.persistence.database import FILE_NAME
@@ -91,7 +92,7 @@ def local_desk(folder: Path, venue: str | None, *, may_begin: bool) -> Iterator[
     except DatabaseRefused as refusal:
         fail(f"--data-dir {folder}: {refusal}")
     except FieldInvalid as refusal:
-        fail("\n".join(f"{violation.field}: {violation.description}" for violation in refusal.violations), code=2)
+        fail(by_option(refusal.violations), code=2)
     except GatewayError as error:
         fail(error.message)
 

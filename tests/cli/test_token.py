@@ -149,8 +149,9 @@ def test_a_directory_that_a_gateway_holds_is_left_alone(tmp_path: Path) -> None:
     ("arguments", "told"),
     [
         ((), "say what it may do"),
-        (("--role", "trader"), "strategy_id: is required"),
-        (("--scopes", "orders:everything", "--networks", "10.0.0"), "networks[0]: must be a network"),
+        (("--role", "trader"), "--strategy: is required"),
+        (("--role", "reader", "--max-order-notional", "1e3"), "--max-order-notional: must be"),
+        (("--scopes", "orders:everything", "--networks", "10.0.0"), "--networks[0]: must be a network"),
         (("--role", "reader", "--ttl", "90"), "give a number and a unit"),
         (("--role", "reader", "--ttl", "9000d"), "ttl"),
         (("--role", "reader", "--venue", "moon"), "is no venue"),
@@ -173,6 +174,15 @@ def test_refusals_say_what_to_do(door: Door) -> None:
     away = ask("account", "--target", "gateway.example:50051", GATEWAY_TOKEN=reader)
     assert (away.exit_code, "not sent in plain text" in away.stderr, reader in away.stderr) == (2, True, False)
     assert "--data-dir DIR" in ask("token", "list", "--target", NOBODY).stderr
+    operator = door.mint("", OPERATOR_SCOPES).secret
+    nobodys = ask("token", "mint", "--role", "trader", *to, GATEWAY_TOKEN=operator)
+    assert (nobodys.exit_code, nobodys.stderr.startswith("--strategy: is required")) == (2, True), nobodys.stderr
+    no_id = ask("token", "revoke", operator, *to, GATEWAY_TOKEN=operator)
+    assert (no_id.exit_code, no_id.stderr.startswith("TOKEN_ID: must be 8"), operator in no_id.stderr) == (
+        2,
+        True,
+        False,
+    )
 
 
 def test_a_role_is_nothing_but_scopes() -> None:
