@@ -15,7 +15,7 @@ from tests.bad_requests import BUY, GTC, MARKET, OCO, SELL, STOP_LIMIT, UNKNOWN_
 from tests.gateway_host import GatewayHost
 from tests.refusals import Wire, noted, produces
 from tests.test_access import TRADER, Door, denials, named, said
-from trading_gateway.v1 import trading_pb2 as pb
+from trading_gateway.v1 import errors_pb2 as errors, trading_pb2 as pb
 
 CLOSER = TRADER | {Scope.ACCOUNT_TRADE}
 COIN = "BTC/USD"
@@ -74,6 +74,34 @@ def test_what_another_strategy_closed_is_not_told_by_a_prefix(door: Door) -> Non
     raw = request.SerializeToString() + UNKNOWN_FIELD
     assert said(owner.refusal("ClosePositions", raw))[1:] == ("CLIENT_ORDER_ID_REUSED", "taken")
     assert said(other.refusal("ClosePositions", raw))[1:] == ("UNKNOWN_FIELD", "free")
+
+
+def figures_told(wire: Wire) -> tuple[set[str], set[str], bool]:
+    """The checks of a preview that have figures, the figures of a denial, and whether a fill tells the position."""
+    looked = wire.call("PreviewOrder", pb.PreviewOrderRequest(spec=spec(side=SELL, quantity="1", order_type=MARKET)))
+    with_figures = {errors.ErrorReason.Name(check.reason)[13:] for check in looked.checks if check.observed}
+    refusal = wire.refusal("SubmitOrder", submit(wanted=spec(quantity="9000000", limit_price="900")))
+    assert said(refusal) == (Code.FAILED_PRECONDITION, "RISK_BUYING_POWER", "spent")
+    (fill, *_) = wire.call("ListFills", pb.ListFillsRequest(symbols=[COIN])).fills
+    told = [fill.HasField("account_position_quantity")]
+    updates = wire.stream("StreamOrderUpdates", pb.StreamOrderUpdatesRequest(start_time=fill.trade_time))
+    for update in updates:
+        if update.event.HasField("fill"):
+            told.append(update.event.fill.HasField("account_position_quantity"))
+            break
+    updates.cancel()
+    assert len(set(told)) == 1, told
+    return with_figures, {"observed", "limit", "unit"} & set(refusal.metadata), told[0]
+
+
+def test_what_all_strategies_have_made_together_is_for_those_who_may_see_the_account(door: Door) -> None:
+    """Its buying power, its positions, and how many of them others are selling: no check, denial or fill tells."""
+    blind = door.wire(door.mint("momentum", TRADER))
+    buy_coins(blind)
+    seeing = door.wire(door.mint("momentum", TRADER | {Scope.ACCOUNT_READ}))
+    of_account = {"RISK_BUYING_POWER", "RISK_SHORT_NOT_ALLOWED"}
+    assert figures_told(blind) == (set(), set(), False)
+    assert figures_told(seeing) == (of_account, {"observed", "limit", "unit"}, True)
 
 
 def test_closing_cancels_nothing_that_the_caller_may_not_cancel(door: Door) -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from decimal import Decimal
 from typing import Final
 
 import structlog
@@ -48,7 +47,7 @@ from gateway.domain.models.orders import JournalEvent, Order, OrderChanges, Orde
 from gateway.domain.models.reference import Asset
 from gateway.domain.models.risk import Clearance, TradingMode
 from gateway.domain.order_lifecycle import changed, excess
-from gateway.domain.types import BudgetLane, CallContext, OrderState, venue_client_order_id
+from gateway.domain.types import BudgetLane, CallContext, Caller, OrderState, venue_client_order_id
 from gateway.domain.venue_reports import is_answer_to
 from gateway.services.recovery import CERTAINLY_UNSENT, ErrorService, is_ambiguous
 from gateway.services.reference import AssetService, MarketCalendarService
@@ -132,13 +131,13 @@ class Replacements:
         after = changed(before.spec, request.changes)
         if request.changes.time_in_force is not None:
             await self._calendar.check_cut_off(request.changes.time_in_force, call)
-        quote, cap = await self._risk.prepare(after, call), call.caller.max_order_notional
+        quote = await self._risk.prepare(after, call)
         if not self._feed.is_live:
             await self._risk.refresh_positions(call)
-        clearance = await self._record(command, order_id, request, asset, quote, cap, is_fresh=False)
+        clearance = await self._record(command, order_id, request, asset, quote, call.caller, is_fresh=False)
         if clearance is None:
             await self._risk.refresh(call)  # outside of the lock, which the order's own news wait for
-            clearance = await self._record(command, order_id, request, asset, quote, cap, is_fresh=True)
+            clearance = await self._record(command, order_id, request, asset, quote, call.caller, is_fresh=True)
         assert clearance is not None, "fresh figures decide"
         try:
             await self._send(command, request.client_order_id, request.changes, request.valid_until_ns, clearance, call)
@@ -155,7 +154,7 @@ class Replacements:
         request: ReplaceRequest,
         asset: Asset,
         quote: Quote | None,
-        order_cap: Decimal | None,
+        caller: Caller,
         *,
         is_fresh: bool,
     ) -> Clearance | None:
@@ -166,7 +165,7 @@ class Replacements:
             after = changed(before.spec, request.changes)
             if after.quantity is not None:
                 after = replace(after, quantity=after.quantity - before.filled_quantity)
-            evaluation = self._risk.evaluate(after, asset, quote, before, order_cap)
+            evaluation = self._risk.evaluate(after, asset, quote, caller, before)
             if not (evaluation.passed or is_fresh) and self._risk.is_stale:
                 return None
             clearance = self._states.admit(is_reduction=evaluation.is_reduction, valid_until_ns=request.valid_until_ns)

@@ -33,6 +33,7 @@ from gateway.domain.errors import (
     TokenCapExceeded,
 )
 from gateway.domain.interfaces import PriceSource
+from gateway.domain.models.identity import Scope
 from gateway.domain.models.market_data import Quote
 from gateway.domain.models.orders import JournalEvent, Order, OrderEventKind, OrderSpec
 from gateway.domain.models.reference import Asset
@@ -166,11 +167,10 @@ class RiskManager:
         call: CallContext,
     ) -> Evaluation:
         """All checks; on fresh figures if one fails on old ones. Nothing else runs between the last and the return."""
-        cap = call.caller.max_order_notional
-        evaluation = self.evaluate(spec, asset, quote, order_cap=cap)
+        evaluation = self.evaluate(spec, asset, quote, call.caller)
         if not evaluation.passed and self.is_stale:
             await self.refresh(call)
-            evaluation = self.evaluate(spec, asset, quote, order_cap=cap)
+            evaluation = self.evaluate(spec, asset, quote, call.caller)
         return evaluation
 
     @property
@@ -196,17 +196,27 @@ class RiskManager:
         spec: OrderSpec,
         asset: Asset,
         quote: Quote | None,
+        caller: Caller,
         replacing: Order | None = None,
-        order_cap: Decimal | None = None,
     ) -> Evaluation:
-        """All checks on what is known now, for a caller with this cap on one order, US dollars.
+        """All checks on what is known now, with the figures that the caller may see.
 
-        `replacing` is the order in whose place it would stand.
+        What the account has, and what others hold and have under way, is for `account:read`.
+
+        Args:
+            spec: The order.
+            asset: What it trades.
+            quote: Its market, if it is known.
+            caller: Whose order it is; its token may cap it.
+            replacing: The order in whose place it would stand.
         """
-        view = self._view(spec, asset, quote, replacing, order_cap)
+        view = self._view(spec, asset, quote, replacing, caller.max_order_notional)
         quantity = risk_checks.worst_quantity(spec, view)
+        checks = risk_checks.check_all(spec, view, None if replacing is None else replacing.spec)
+        if Scope.ACCOUNT_READ not in caller.scopes:
+            checks = tuple(map(risk_checks.without_account, checks))
         return Evaluation(
-            checks=risk_checks.check_all(spec, view, None if replacing is None else replacing.spec),
+            checks=checks,
             cost=risk_checks.cost_of(spec, view, quantity),
             value=risk_checks.value_of(spec, view),
             is_reduction=risk_checks.is_reduction(spec, view),

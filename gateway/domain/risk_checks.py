@@ -23,6 +23,8 @@ SHORT_COLLAR: Final = Decimal("1.03")
 FRACTION_MIN_USD: Final = Decimal(1)
 _STOPS: Final = frozenset({OrderType.STOP, OrderType.STOP_LIMIT})
 _OTHER_SIDE: Final = {OrderSide.BUY: OrderSide.SELL, OrderSide.SELL: OrderSide.BUY}
+_SHOWS_THE_ACCOUNT: Final = frozenset({"RISK_BUYING_POWER", "RISK_SHORT_NOT_ALLOWED", "RISK_REDUCE_ONLY"})
+"""Checks whose figures are the account's money, its position, and what everybody's open orders do to it."""
 _ZERO: Final = Decimal(0)
 
 
@@ -102,6 +104,11 @@ def check_all(spec: OrderSpec, view: RiskView, stands: OrderSpec | None = None) 
         checks.append(check_short(spec, view, quantity))
     checks.append(check_buying_power(view, cost_of(spec, view, quantity)))
     return tuple(checks)
+
+
+def without_account(check: RiskCheckResult) -> RiskCheckResult:
+    """The check as it is told to somebody who may not see the account: its outcome, and no figure of the account's."""
+    return RiskCheckResult(check.reason, check.passed) if check.reason in _SHOWS_THE_ACCOUNT else check
 
 
 def check_account(spec: OrderSpec, view: RiskView) -> RiskCheckResult:

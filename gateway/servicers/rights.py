@@ -97,6 +97,11 @@ class OrderRights:
         self.require_own(caller, strategy_id)
 
 
+def sees_account(caller: Caller) -> bool:
+    """Whether it may be told what the account holds: figures that all strategies have made together."""
+    return Scope.ACCOUNT_READ in caller.scopes
+
+
 def _require_name(ref: OrderRef, may_use: Callable[[str], bool], scope: Scope) -> None:
     if ref.strategy_id and not may_use(ref.strategy_id):
         raise ScopeMissing(scope)

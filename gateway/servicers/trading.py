@@ -17,7 +17,7 @@ from gateway.application.workflows import TradingWorkflow
 from gateway.servicers.denials import DenialListener, Denials
 from gateway.servicers.identity import call_context
 from gateway.servicers.key_first import Keyed, KeyFirst
-from gateway.servicers.rights import OrderRights
+from gateway.servicers.rights import OrderRights, sees_account
 from gateway.servicers.wire import order_history as history, order_updates as wire_updates, trading as wire
 from gateway.servicers.wire.orders import order_answer, order_with_legs_to_proto
 from trading_gateway.v1 import trading_pb2 as pb, trading_pb2_grpc
@@ -125,7 +125,8 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         caller = call_context().caller
         wanted, page_size, page_token = history.fill_filter_from_proto(request, caller)
         self._rights.require_readable(caller, wanted.strategy_id)
-        return await history.fill_page_to_proto(await self._fills.page(wanted, page_size, page_token))
+        page = await self._fills.page(wanted, page_size, page_token)
+        return await history.fill_page_to_proto(page, shows_account=sees_account(caller))
 
     async def GetOrderTimeline(self, request: pb.GetOrderTimelineRequest, context: Any) -> pb.GetOrderTimelineResponse:
         """The story of one order."""
@@ -160,6 +161,7 @@ class TradingServicer(trading_pb2_grpc.TradingServiceServicer):
         caller = call_context().caller
         book, start, heartbeat_ms = wire_updates.follow_from_proto(request, caller)
         self._rights.require_readable(caller, book.strategy_id)
+        shows_account = sees_account(caller)
         async with aclosing(self._updates.follow(book, start, heartbeat_ms)) as steps:  # type: ignore[type-var]  # a generator
             async for step in steps:
-                yield self._steps.write(step, self._wall())
+                yield self._steps.write(step, self._wall(), shows_account=shows_account)

@@ -28,7 +28,7 @@ async def test_pages_are(kind: str) -> None:
     count = 8 * SLICE_ITEMS
     write = {
         "orders": lambda: trading.order_page_to_proto(Page(tuple(order(f"o{number}") for number in range(count)), "")),
-        "fills": lambda: order_history.fill_page_to_proto(Page((FILL,) * count, "")),
+        "fills": lambda: order_history.fill_page_to_proto(Page((FILL,) * count, ""), shows_account=True),
     }[kind]
     writing = asyncio.create_task(write())
     turns = 0

@@ -261,7 +261,7 @@ EVENT = JournalEvent(
     ],
 )
 def test_every_step_of_a_book_is_written(payload: Any, name: str, empty: set[str] | None) -> None:
-    message = order_updates.step_to_proto(Step(7, "token", payload), NOW_NS)
+    message = order_updates.StepWriter().write(Step(7, "token", payload), NOW_NS, shows_account=True)
     assert (message.sequence, message.resume_token, message.WhichOneof("payload")) == (7, "token", name)
     assert message.server_time.nanos == NOW_NS % 10**9
     if empty is not None:
@@ -287,9 +287,21 @@ async def test_the_story_of_an_order_is_written_whole() -> None:
 
 
 async def test_fills_are_written_whole() -> None:
-    page = await order_history.fill_page_to_proto(Page((FILL,), "next"))
+    page = await order_history.fill_page_to_proto(Page((FILL,), "next"), shows_account=True)
     assert unset(page.fills[0]) == set()
     assert page.next_page_token == "next"
+
+
+async def test_what_the_account_holds_is_written_for_those_who_may_see_it() -> None:
+    """Whoever of two readers of one event comes first: neither is told what the other one is."""
+    page = await order_history.fill_page_to_proto(Page((FILL,), ""), shows_account=False)
+    assert unset(page.fills[0]) == {"account_position_quantity"}
+    step = Step(7, "token", OrderEvent(7, EVENT, order()))
+    for first in (True, False):
+        writer = order_updates.StepWriter()
+        for shows_account in (first, not first, first):
+            fill = writer.write(step, NOW_NS, shows_account=shows_account).event.fill
+            assert unset(fill) == (set() if shows_account else {"account_position_quantity"})
 
 
 def test_the_account_is_written_whole_with_its_number_masked() -> None:

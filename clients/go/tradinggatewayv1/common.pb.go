@@ -638,7 +638,8 @@ type RiskCheck struct {
 	Reason ErrorReason `protobuf:"varint,1,opt,name=reason,proto3,enum=trading_gateway.v1.ErrorReason" json:"reason,omitempty"`
 	// Whether the order stays within the limit.
 	Passed bool `protobuf:"varint,3,opt,name=passed,proto3" json:"passed,omitempty"`
-	// What was compared, the order included, open and unknown orders at their worst case.
+	// What was compared, the order included, open and unknown orders at their worst case. This, limit and headroom are
+	// empty where they would tell of the account (its buying power, its positions) and the token lacks account:read.
 	Observed string `protobuf:"bytes,4,opt,name=observed,proto3" json:"observed,omitempty"`
 	// The limit itself.
 	Limit string `protobuf:"bytes,5,opt,name=limit,proto3" json:"limit,omitempty"`

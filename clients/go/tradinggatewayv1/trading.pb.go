@@ -3424,7 +3424,8 @@ type Fill struct {
 	LeavesQuantity *string `protobuf:"bytes,11,opt,name=leaves_quantity,json=leavesQuantity,proto3,oneof" json:"leaves_quantity,omitempty"`
 	// When it was traded.
 	TradeTime *timestamppb.Timestamp `protobuf:"bytes,14,opt,name=trade_time,json=tradeTime,proto3" json:"trade_time,omitempty"`
-	// The whole account's position in the symbol after it; absent when the venue did not say.
+	// The whole account's position in the symbol after it; absent when the venue did not say, and for tokens without
+	// account:read.
 	AccountPositionQuantity *string `protobuf:"bytes,15,opt,name=account_position_quantity,json=accountPositionQuantity,proto3,oneof" json:"account_position_quantity,omitempty"`
 	// Inferred from a change of the order: the venue's own report is missing.
 	Synthesized   bool `protobuf:"varint,16,opt,name=synthesized,proto3" json:"synthesized,omitempty"`

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Final
 
 from gateway.application.fill_log import FILLS_PAGE_SIZE_MAX
@@ -45,14 +46,15 @@ def fill_filter_from_proto(request: pb.ListFillsRequest, caller: Caller) -> tupl
     return FillFilter(strategy_id, frozenset(symbols), start_ns, end_ns, request.oldest_first), page_size, page_token
 
 
-async def fill_page_to_proto(page: Page[Fill]) -> pb.ListFillsResponse:
+async def fill_page_to_proto(page: Page[Fill], *, shows_account: bool) -> pb.ListFillsResponse:
     """One page of fills."""
-    fills = await in_slices(page.items, fill_to_proto)
+    fills = await in_slices(page.items, partial(fill_to_proto, shows_account=shows_account))
     return pb.ListFillsResponse(fills=fills, next_page_token=page.next_page_token)
 
 
-def fill_to_proto(fill: Fill) -> pb.Fill:
-    """One execution."""
+def fill_to_proto(fill: Fill, *, shows_account: bool) -> pb.Fill:
+    """One execution; the position that it left is the account's, others' orders included."""
+    position = fill.account_position_quantity if shows_account else None
     return pb.Fill(
         fill_id=fill.fill_id,
         order_id=fill.order_id,
@@ -66,7 +68,7 @@ def fill_to_proto(fill: Fill) -> pb.Fill:
         cumulative_quantity=format_decimal(fill.cumulative_quantity),
         leaves_quantity=optional_decimal_to_proto(fill.leaves_quantity),
         trade_time=timestamp_to_proto(fill.trade_time_ns),
-        account_position_quantity=optional_decimal_to_proto(fill.account_position_quantity),
+        account_position_quantity=optional_decimal_to_proto(position),
         synthesized=fill.synthesized,
     )
 

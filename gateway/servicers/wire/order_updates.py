@@ -78,13 +78,11 @@ def follow_from_proto(request: pb.StreamOrderUpdatesRequest, caller: Caller) -> 
 
 
 def step_to_proto(step: Step, now_ns: int) -> pb.StreamOrderUpdatesResponse:
-    """One step of the book, sent now."""
+    """One step of the book that is no event, sent now."""
     message = pb.StreamOrderUpdatesResponse(
         sequence=step.sequence, resume_token=step.resume_token, server_time=timestamp_to_proto(now_ns)
     )
     match step.payload:
-        case OrderEvent() as event:
-            message.event.CopyFrom(event_to_proto(event))
         case SnapshotBegin(count):
             message.snapshot_begin.count = count
             message.snapshot_begin.SetInParent()
@@ -112,42 +110,39 @@ class StepWriter:
     def __init__(self, bytes_max: int = ENCODED_BYTES_MAX) -> None:
         self._bytes_max = bytes_max
         self._bytes = 0
-        self._encoded: dict[int, bytes] = {}
+        self._encoded: dict[tuple[int, bool], bytes] = {}
 
-    def write(self, step: Step, now_ns: int) -> pb.StreamOrderUpdatesResponse:
-        """One step of a book, sent now."""
+    def write(self, step: Step, now_ns: int, *, shows_account: bool) -> pb.StreamOrderUpdatesResponse:
+        """One step of a book, sent now; to a reader who may see what the account holds, or may not."""
         if not isinstance(step.payload, OrderEvent):
             return step_to_proto(step, now_ns)
         message = pb.StreamOrderUpdatesResponse(
             sequence=step.sequence, resume_token=step.resume_token, server_time=timestamp_fields(now_ns)
         )
-        message.MergeFromString(self._body(step.payload))
+        message.MergeFromString(self._body(step.payload, shows_account=shows_account))
         return message
 
-    def _body(self, event: OrderEvent) -> bytes:
+    def _body(self, event: OrderEvent, *, shows_account: bool) -> bytes:
         """An event as the field of a response, under its sequence in the journal: in every book the same."""
-        sequence = event.event.sequence
-        body = self._encoded.get(sequence)
+        place = event.event.sequence, shows_account or event.event.fill is None
+        body = self._encoded.get(place)
         if body is None:
-            body = pb.StreamOrderUpdatesResponse(event=_event_fields(event)).SerializeToString()
-            self._encoded[sequence] = body
+            fields = _event_fields(event, shows_account=shows_account)
+            body = pb.StreamOrderUpdatesResponse(event=fields).SerializeToString()
+            self._encoded[place] = body
             self._bytes += len(body)
             while self._bytes > self._bytes_max:
                 self._bytes -= len(self._encoded.pop(next(iter(self._encoded))))
         return body
 
 
-def event_to_proto(event: OrderEvent) -> pb.OrderEvent:
+def _event_fields(event: OrderEvent, *, shows_account: bool) -> Any:
     """Something that happened to an order, and the order after it."""
-    return pb.OrderEvent(**_event_fields(event))
-
-
-def _event_fields(event: OrderEvent) -> Any:
     row = event.event
     return {
         "kind": EVENT_KIND[row.kind],
         "order": order_to_proto(event.order),
-        "fill": None if row.fill is None else fill_to_proto(row.fill),
+        "fill": None if row.fill is None else fill_to_proto(row.fill, shows_account=shows_account),
         "event_time": timestamp_fields(row.event_time_ns),
         "record_time": timestamp_fields(row.record_time_ns),
         "venue_event": row.venue_event,

@@ -361,7 +361,9 @@ class RiskCheck(_message.Message):
     passed: _builtins.bool
     """Whether the order stays within the limit."""
     observed: _builtins.str
-    """What was compared, the order included, open and unknown orders at their worst case."""
+    """What was compared, the order included, open and unknown orders at their worst case. This, limit and headroom are
+    empty where they would tell of the account (its buying power, its positions) and the token lacks account:read.
+    """
     limit: _builtins.str
     """The limit itself."""
     headroom: _builtins.str

@@ -1777,7 +1777,9 @@ class Fill(_message.Message):
     leaves_quantity: _builtins.str
     """Left in this venue order; absent for notional orders."""
     account_position_quantity: _builtins.str
-    """The whole account's position in the symbol after it; absent when the venue did not say."""
+    """The whole account's position in the symbol after it; absent when the venue did not say, and for tokens without
+    account:read.
+    """
     synthesized: _builtins.bool
     """Inferred from a change of the order: the venue's own report is missing."""
     @_builtins.property
