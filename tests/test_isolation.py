@@ -52,7 +52,7 @@ def loops(count: int, wire: Wire, method: str, request: bytes, told: Counter[str
     """So many calls under way at any time, whatever they are answered; ended on leaving."""
     stop = threading.Event()
     stub = wire.channel.unary_unary(METHODS[method][0])
-    headers = wire._headers
+    headers = wire.headers
 
     def again(call: grpc.Future | None) -> None:
         if call is not None:

@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import aclosing, suppress
 from dataclasses import dataclass
-from typing import Any, Final, NoReturn
+from typing import Any, Final
 
 import grpc
 import structlog
@@ -32,7 +32,7 @@ from gateway.domain.errors import (
     TooManyStreams,
 )
 from gateway.domain.types import BudgetLane, CallContext, Caller
-from gateway.servicers.call_ends import REQUEST_ID_HEADER, Context, abort, code_of_call, request_id_of
+from gateway.servicers.call_ends import REQUEST_ID_HEADER, Context, code_of_call, end, request_id_of
 from gateway.servicers.denials import DenialListener, Denials
 from gateway.servicers.errors import new_error_id
 from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, enter_call
@@ -301,7 +301,7 @@ class Doors:
                 code = code_of_call(context) if status is None else status.code
                 if status is None:
                     raise
-                error = caught.with_traceback(None)
+                error = _bare(caught)
             finally:
                 self._calls -= 1
                 if inside is not None:
@@ -334,7 +334,7 @@ class Doors:
             await self._turnstile.delay(wait_s)
         return request
 
-    async def _refuse(self, refused: _Refused, context: Context, request_id: str) -> NoReturn:
+    async def _refuse(self, refused: _Refused, context: Context, request_id: str) -> bytes:
         """Tell a caller why, later if it earned many refusals; what is said of a key is true when it is said."""
         method, error, status = refused.method, refused.error, refused.status
         self._denials.tell(method.path, error, context.peer())
@@ -343,7 +343,7 @@ class Doors:
             if has_waited and method.rule.carries_key and error.key is KeyFate.FREE and self._holds_key(refused):
                 error.key = KeyFate.TAKEN
                 status = error_to_proto(error, carries_key=True)
-        await abort(context, status, request_id)
+        return end(context, status, request_id)
 
     def _holds_key(self, refused: _Refused) -> bool:
         if refused.client is None:
@@ -388,7 +388,7 @@ class Doors:
                 code = code_of_call(context) if status is None else status.code
                 if status is None:
                     raise
-                error = caught.with_traceback(None)
+                error = _bare(caught)
             finally:
                 self._streams.pop(task, None)
                 if inside is not None:
@@ -470,6 +470,12 @@ class Doors:
         self.end_blocked_streams()
         self.end_streams_of_strangers()
         self._sweeper = asyncio.get_running_loop().call_later(_SWEEP_MS / 1_000, self._sweep)
+
+
+def _bare(error: BaseException) -> BaseException:
+    """Without what it was raised from: those tracebacks hold the call that holds it."""
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def _refusal(method: _Method, error: GatewayError, stream: _Stream | None) -> status_pb2.Status:

@@ -151,9 +151,14 @@ class Client:
         self.faults = Bucket(bounds.faults_per_second)
 
     def lacks_room(self, peer: str, reserve: int = 0) -> str:
-        """Which of its limits stands against one more call over this connection; empty: none."""
+        """Which of its limits stands against one more call over this connection; empty: none.
+
+        A refusal that waits to be told counts as a call, but not against those with a reserve: who goes on and on
+        beyond its limits is soon served nothing else.
+        """
         calls_max, connections_max = self._bounds.calls_in_flight_max, self._bounds.connections_max
-        if calls_max and self.calls >= calls_max + reserve:
+        calls = self.calls if reserve else self.calls + self.waiting
+        if calls_max and calls >= calls_max + reserve:
             return "client:calls"
         if connections_max and peer not in self.connections and len(self.connections) >= connections_max:
             return "client:connections"

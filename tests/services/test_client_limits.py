@@ -120,6 +120,17 @@ def test_a_client_has_so_many_calls_and_connections_and_cancels_some_more(clock:
     assert client.lacks_room("c", 100) == ""
 
 
+def test_answers_that_wait_count_as_calls_but_not_against_cancels(clock: Clock) -> None:
+    clients = limits(clock, calls_in_flight_max=2)
+    client = clients.find("one")
+    client.enter_call(PEER)
+    clients.begin_wait(client)
+    assert client.lacks_room(PEER) == "client:calls"
+    assert client.lacks_room(PEER, CANCELS_IN_FLIGHT_RESERVE) == ""
+    clients.end_wait(client)
+    assert client.lacks_room(PEER) == ""
+
+
 def test_a_client_has_so_many_streams_and_symbols(clock: Clock) -> None:
     client = limits(clock, streams_max=3, symbols_max=10).find("t")
     client.enter_stream(PEER, 6)

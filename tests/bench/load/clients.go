@@ -88,7 +88,7 @@ func paced(o options) (map[string]any, error) {
 		go func() {
 			defer group.Done()
 			due := time.Now().Add(step * time.Duration(client) / time.Duration(o.clients))
-			for number := 0; due.Before(end); number++ {
+			for number := client; due.Before(end); number++ { // Not all of them order at the same moment.
 				time.Sleep(time.Until(due))
 				group.Add(1)
 				go one(connection, o.tokens[client], due, number%callsPerOrder == 0)
