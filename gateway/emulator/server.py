@@ -38,7 +38,7 @@ from gateway.emulator.later import Sleep
 from gateway.emulator.ledger import LedgerError
 from gateway.emulator.market import Hours, Market, SyntheticMarket
 from gateway.emulator.record import FLUSH_S, RECORD_FILE, Record
-from gateway.emulator.recorded import open_exchange
+from gateway.emulator.reopening import open_exchange
 from gateway.emulator.rest.gate import Credentials
 from gateway.emulator.rest.misbehavior import HANG_UP_EXTENSION, LATE_ARRIVAL
 from gateway.emulator.streams.data import StreamSettings

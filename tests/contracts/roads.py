@@ -26,7 +26,7 @@ from gateway.emulator.exchange import ExchangeConfig, make_assets
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.in_process import InProcessVenue
 from gateway.emulator.market import SyntheticMarket
-from gateway.emulator.recorded import open_exchange
+from gateway.emulator.reopening import open_exchange
 from gateway.infrastructure.alpaca.account_adapter import AccountAdapter
 from gateway.infrastructure.alpaca.asset_table import AssetTable
 from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory

@@ -19,7 +19,8 @@ from gateway.domain.models.orders import OrderChanges
 from gateway.domain.types import NANOS_PER_SECOND
 from gateway.emulator.exchange import ExchangeConfig, NewOrder, Refusal, SessionRule, make_assets
 from gateway.emulator.ledger import LEDGER_FILE, Durability, Ledger, LedgerError
-from gateway.emulator.recorded import RecordedExchange, open_exchange
+from gateway.emulator.recorded import RecordedExchange
+from gateway.emulator.reopening import open_exchange
 from tests.emulator.exchange.desk import Desk, instant, make_spec
 from tests.emulator.exchange.storms import memory
 

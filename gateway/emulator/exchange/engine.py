@@ -12,10 +12,9 @@ from collections.abc import Callable
 from decimal import Decimal
 from typing import Final
 
-from gateway.domain.models.account import Activity
 from gateway.domain.types import AssetClass, LegRole, OrderClass, OrderSide, OrderType, TimeInForce
-from gateway.emulator.exchange.account import fee_of, times
-from gateway.emulator.exchange.activities import CRYPTO_FEE, FILL, activity_id
+from gateway.emulator.exchange.account import times
+from gateway.emulator.exchange.bookings import book_fill, charge_fee
 from gateway.emulator.exchange.config import StopTrigger, UnfilledAuction
 from gateway.emulator.exchange.families import (
     covered_quantity,
@@ -274,8 +273,8 @@ class Engine:
             state.store.close(order)
         else:
             order.status = OrderStatus.PARTIALLY_FILLED
-        self._add_fill_activity(order, execution_id, quantity, price, ZERO if is_done else leaves)
-        self._charge(order, quantity, price)
+        book_fill(state, order, execution_id, quantity, price, ZERO if is_done else leaves)
+        charge_fee(state, order, quantity, price)
         after_fee = state.holdings.quantity(order.symbol)
         self.reserve(order)
         self._tell(
@@ -288,25 +287,6 @@ class Engine:
         )
         self._after_fill(order, is_done)
 
-    def _add_fill_activity(
-        self, order: ExchangeOrder, execution_id: str, quantity: Decimal, price: Decimal, leaves: Decimal
-    ) -> None:
-        now_ns = self._state.now_ns
-        self._state.activities.add(
-            Activity(
-                activity_id=activity_id(now_ns, execution_id),
-                activity_type=FILL,
-                time_ns=now_ns,
-                symbol=order.symbol,
-                side=order.side,
-                quantity=quantity,
-                price=price,
-                cumulative_quantity=order.filled_quantity,
-                leaves_quantity=leaves,
-                venue_order_id=order.id,
-            )
-        )
-
     def _leaves(self, order: ExchangeOrder, price: Decimal) -> Decimal:
         """What is still to fill; of a notional order, what its rest buys at this price."""
         if order.quantity is not None:
@@ -318,34 +298,6 @@ class Engine:
     def _sold_out(self, order: ExchangeOrder) -> bool:
         """A notional sale ends with the position, though the price fell and its money is not reached."""
         return self._has_nothing_to_close(order)
-
-    def _charge(self, order: ExchangeOrder, quantity: Decimal, price: Decimal) -> None:
-        """Crypto's fee: coins of a buy, dollars of a sell."""
-        bps = self._state.config.crypto_fee_bps
-        if order.asset_class is not AssetClass.CRYPTO or not bps:
-            return
-        holdings = self._state.holdings
-        coins, dollars = ZERO, ZERO
-        if order.side is OrderSide.BUY:
-            coins = holdings.pay_fee_in_kind(order.symbol, fee_of(quantity, bps))
-        else:
-            dollars = fee_of(times(quantity, price), bps)
-            holdings.pay_fee(dollars)
-        if not coins and not dollars:
-            return
-        now_ns = self._state.now_ns
-        self._state.activities.add(
-            Activity(
-                activity_id=activity_id(now_ns, self._state.new_id("fee")),
-                activity_type=CRYPTO_FEE,
-                time_ns=now_ns,
-                symbol=order.symbol,
-                quantity=-coins,
-                price=price,
-                net_amount=-dollars,
-                venue_order_id=order.id,
-            )
-        )
 
     def _after_fill(self, order: ExchangeOrder, is_done: bool) -> None:
         sibling = sibling_of(self._state, order) if is_armed(self._state, order) else None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings, strategies as st
 
 from gateway.emulator.exchange import SimulatedExchange
-from gateway.emulator.recorded import open_exchange
+from gateway.emulator.reopening import open_exchange
 from tests.emulator.exchange.storms import ASSETS, START_NS, Storm, make_config, memory
 
 seeds = st.integers(min_value=0, max_value=2**32)
