@@ -74,7 +74,9 @@ class Gateway:
             self._aside.append(asyncio.create_task(self._kill_watch.run()))
             verifying = await self._guard.verify_at_start()
             self._aside += [] if verifying is None else [verifying]
-            self._audit.note(GATEWAY, AuditAction.GATEWAY_START, metadata.version("trading-gateway"))
+            state = self._states.current  # a change whose entry a crash has kept from the log shows here
+            found = {"trading_state": state.mode.value, "trading_state_version": str(state.version)}
+            self._audit.note(GATEWAY, AuditAction.GATEWAY_START, metadata.version("trading-gateway"), found)
             self._is_on_record = True
             works = [
                 self._retention.run(),

@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import json
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
 from typer.testing import CliRunner
 
+from gateway.application.alarms import Alarms
 from gateway.cli.app import app
 from gateway.cli.process import Gateway
 from gateway.config import Settings
 from gateway.domain.models.audit import AuditAction, AuditEntry
+from gateway.domain.models.risk import TradingMode
 from gateway.domain.types import Authentication
+from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.infrastructure.persistence.audit_log import SqliteAuditLog
 from gateway.infrastructure.persistence.database import FILE_NAME, Database
 from gateway.services.audit import AuditService
@@ -21,6 +25,7 @@ from tests.bad_requests import submit
 from tests.gateway_host import GatewayHost
 from tests.refusals import Wire
 from tests.test_serve import ask
+from tests.test_stopping import until
 from trading_gateway.v1 import risk_pb2 as risk
 
 RUNNER = CliRunner()
@@ -91,6 +96,65 @@ def test_the_log_tells_who_did_what_and_shows_a_change(start_gateway: GatewayHos
     code, printed = ran("verify", "--data-dir", str(tmp_path))
     assert code == 1
     assert "NOT INTACT: entry 2 is not what was recorded" in printed
+
+
+def test_every_change_of_the_trading_state_is_on_record(start_gateway: GatewayHost, tmp_path: Path) -> None:
+    """Asked for, by file, by signal, by the gateway itself, and each way back; the next life says where it begins."""
+    gateway = start_gateway(data_dir=tmp_path)
+    wire, version = Wire(gateway.target), 0
+
+    def set_to(mode: risk.TradingMode.ValueType) -> None:
+        wire.call("SetTradingState", risk.SetTradingStateRequest(mode=mode, reason="why", expected_version=version))
+
+    def is_killed() -> bool:
+        state = wire.call("GetTradingState", risk.GetTradingStateRequest()).trading_state
+        return bool(state.mode == risk.TRADING_MODE_KILLED)
+
+    set_to(risk.TRADING_MODE_REDUCING)
+    version = 1
+    set_to(risk.TRADING_MODE_ACTIVE)
+    alarms = gateway.gateway.injector.get(Alarms)
+    gateway.call(on_loop(lambda: alarms.trip("drift", TradingMode.REDUCING, "a holding")))
+    gateway.call(gateway.gateway.halt("a crash loop", "start"))
+    version = 4
+    set_to(risk.TRADING_MODE_ACTIVE)
+    gateway.call(on_loop(lambda: gateway.gateway.kill("USR1", "signal")))
+    until(is_killed)
+    version = 6
+    set_to(risk.TRADING_MODE_HALTED)
+    (tmp_path / KILL_FILE).touch()
+    until(is_killed)
+    wire.close()
+    gateway.drain()
+
+    told = [json.loads(line) for line in ran("list", "--data-dir", str(tmp_path), "--json")[1].splitlines()]
+    changes = [
+        (one["actor"], one["subject"], one["detail"]["automatic"], one["detail"]["version"])
+        for one in told
+        if one["action"] == "trading_state"
+    ]
+    assert changes == [
+        ("local", "reducing", "false", "1"),
+        ("local", "active", "false", "2"),
+        ("drift", "reducing", "true", "3"),
+        ("start", "halted", "true", "4"),
+        ("local", "active", "false", "5"),
+        ("signal", "killed", "false", "6"),
+        ("local", "halted", "false", "7"),
+        ("file", "killed", "false", "8"),
+    ]
+    start_gateway(data_dir=tmp_path).drain()
+    *_, begun, _ = [json.loads(line) for line in ran("list", "--data-dir", str(tmp_path), "--json")[1].splitlines()]
+    assert (begun["action"], begun["detail"]) == (
+        "gateway_start", {"trading_state": "killed", "trading_state_version": "8"},
+    )  # fmt: skip
+    assert ran("verify", "--data-dir", str(tmp_path))[0] == 0
+
+
+async def on_loop(act: Callable[[], None]) -> None:
+    """What the gateway's own parts do at once; what it has begun goes on after it."""
+    act()
+    await asyncio.sleep(0)
 
 
 def test_words_of_strangers_move_no_terminal_and_make_no_line(tmp_path: Path) -> None:
