@@ -25,7 +25,8 @@ class Settings(BaseSettings):
     venue: Venue = Venue.EMULATOR
     """Where orders go. `live` is refused by this build."""
     venue_url: str = ""
-    """Base address of an emulator that runs by itself, as http://127.0.0.1:8700; empty starts one as a child."""
+    """Base address of an emulator that runs by itself on this machine, as http://127.0.0.1:8700; empty starts one as a
+    child."""
     authentication: Authentication = Authentication.AUTO
     """Whether a call needs a token. `auto`: it does, but not for the emulator on loopback; `required`: always; `off`:
     never, on loopback alone. A token that is shown is verified, and binds, in each of them."""

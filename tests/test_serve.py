@@ -305,6 +305,7 @@ def test_paper_warns_and_takes_keys_under_alpacas_names(
         (["--listen", "0.0.0.0:0"], {}, EXIT_CONFIG, "it needs TLS"),
         (["--listen", "50051"], {}, EXIT_CONFIG, "give HOST:PORT"),
         (["--venue-url", "not an address", "--listen", "127.0.0.1:0"], {}, 2, "address"),
+        (["--venue-url", "https://api.alpaca.markets", "--listen", "127.0.0.1:0"], {}, 2, "must be of this machine"),
         ([], {"GATEWAY_LISTNE": "x"}, EXIT_CONFIG, "GATEWAY_LISTNE"),
     ],
 )

@@ -7,6 +7,7 @@ costs a second and 100 MB. Whether live trading is allowed is not decided here.
 
 from __future__ import annotations
 
+import ipaddress
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -75,9 +76,10 @@ class ClientConfig:
         """Everything at one address, such as `http://127.0.0.1:8700`.
 
         Raises:
-            ValueError: It is no http or https address of a host alone.
+            ValueError: It is no http or https address of a host alone, or not of this machine.
         """
         base = checked_base_url(base_url)
+        _require_this_machine(base)
         socket_base = "ws" + base.removeprefix("http")
         return cls(
             venue=Venue.EMULATOR,
@@ -128,6 +130,24 @@ def checked_base_url(url: str) -> str:
     if parts.path not in ("", "/"):
         raise ValueError("the venue's address must have no path: alpaca-py adds /v2 itself")
     return f"{parts.scheme}://{parts.netloc}"
+
+
+def _require_this_machine(base_url: str) -> None:
+    """An emulator serves loopback alone: anything else is somebody's account, by a name that no limit goes with.
+
+    Raises:
+        ValueError: It is elsewhere.
+    """
+    host = urlsplit(base_url).hostname or ""
+    try:
+        is_here = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # another name, which may lead anywhere
+        is_here = False
+    if not is_here:
+        raise ValueError(
+            f"an emulator's address must be of this machine, as http://127.0.0.1:8700, and {host} is none. Alpaca's "
+            "own addresses come with --venue paper."
+        )
 
 
 class ClientFactory:

@@ -76,9 +76,15 @@ def test_addresses_agree_with_alpaca_py() -> None:
         "http://user:pw@host",
         "http://host?x=1",
         "file:///x",
+        "https://api.alpaca.markets",
+        "https://paper-api.alpaca.markets",
+        "http://192.0.2.1:8700",
+        "http://[::ffff:192.0.2.1]:8700",
+        "http://0.0.0.0:8700",
+        "http://localhost.example:8700",
     ],
 )
-def test_an_address_that_alpaca_py_would_misread_is_refused(url: str) -> None:
+def test_an_address_that_is_no_emulators_is_refused(url: str) -> None:
     with pytest.raises(ValueError, match="address"):
         ClientConfig.emulator(url, LIMITS)
 
