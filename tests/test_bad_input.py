@@ -356,6 +356,23 @@ def test_canceling_what_has_ended_is_no_error(busy: Stage) -> None:
     assert busy.changes() == changes
 
 
+def test_canceling_what_its_sibling_has_ended_is_no_error(busy: Stage) -> None:
+    """An OCO whose take-profit fills at once: the stop-loss is gone before anybody cancels it."""
+    busy.bought("for-two-exits", "NVDA", "1")
+    exits = pb.OrderSpec(
+        symbol="NVDA", side=pb.ORDER_SIDE_SELL, quantity="1", order_type=pb.ORDER_TYPE_LIMIT,
+        time_in_force=pb.TIME_IN_FORCE_DAY, order_class=pb.ORDER_CLASS_OCO,
+        take_profit=pb.TakeProfit(limit_price="2"), stop_loss=pb.StopLoss(stop_price="1"),
+    )  # fmt: skip
+    order = busy.until(busy.submit("two-exits", exits), pb.ORDER_STATE_FILLED)
+    leg = pb.OrderRef(order_id=f"{order.order_id}/stop-loss")
+    busy.until(pb.Order(order_id=leg.order_id), pb.ORDER_STATE_CANCELED)
+    changes = busy.changes()
+    answer = busy.wire.call("CancelOrder", pb.CancelOrderRequest(order=leg))
+    assert (answer.already_terminal, answer.order.state) == (True, pb.ORDER_STATE_CANCELED)
+    assert busy.changes() == changes
+
+
 @produces("ORDER_TERMINAL", "VERSION_MISMATCH", "FIELD_INVALID", "ORDER_COMBINATION")
 def test_replaces_that_cannot_be(busy: Stage) -> None:
     ended = busy.ended(busy.submit("ended", spec()))
