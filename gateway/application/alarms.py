@@ -67,6 +67,16 @@ class Alarms:
         reason = "The venue holds another order under an id of this gateway's."
         self.trip("id_collision", TradingMode.HALTED, reason, **facts)
 
+    def trip_wrong_answer(self, order_id: str, answer: VenueOrder) -> None:
+        """The venue answered with another order than the one it was sent: nobody knows what it has done with that."""
+        self.trip(
+            "answer_names_another_order",
+            TradingMode.HALTED,
+            "The venue answered with another order than the one it was sent.",
+            order_id=order_id,
+            venue_order_id=answer.venue_order_id,
+        )
+
     def tell_deaf(self, unheard: Unheard) -> None:
         """Somebody who hears every event of orders did not take one in. What limits and cancels go by may be wrong from
         here on, until a start makes it anew of the journal; a stream reads the journal again by itself.

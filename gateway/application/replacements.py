@@ -298,13 +298,7 @@ class Replacements:
         if is_answer_to(answer, before, venue_client_order_id(before.strategy_id, key), asked):
             await self._resolver.take(order_id, answer)
             return
-        self._alarms.trip(
-            "answer_names_another_order",
-            TradingMode.HALTED,
-            "The venue answered with another order than the one it was sent.",
-            order_id=order_id,
-            venue_order_id=answer.venue_order_id,
-        )
+        self._alarms.trip_wrong_answer(order_id, answer)
         self._outcomes.watch(order_id)
 
     def _for_venue(self, order: Order, changes: OrderChanges) -> OrderChanges:

@@ -257,25 +257,16 @@ class Submissions:
 
     async def _accepted(self, command: Command, request: OrderRequest, venue_id: str, answer: VenueOrder) -> None:
         if answer.venue_client_order_id != venue_id or not same_order(request.spec, answer):
-            self._tell_another_order(command, answer)
+            self._alarms.trip_wrong_answer(command.order_id, answer)
             await self._unknown(command, request)
             return
         await self._resolver.take(command.order_id, answer)
         if not self._orders.order(command.order_id).venue_orders:  # the venue's id for it is another order's
-            self._tell_another_order(command, answer)
+            self._alarms.trip_wrong_answer(command.order_id, answer)
             await self._unknown(command, request)
             return
         if request.spec.order_class is not OrderClass.SIMPLE:
             await self._orders.release_parked(adopt=False)
-
-    def _tell_another_order(self, command: Command, answer: VenueOrder) -> None:
-        self._alarms.trip(
-            "answer_names_another_order",
-            TradingMode.HALTED,
-            "The venue answered with another order than the one it was sent.",
-            order_id=command.order_id,
-            venue_order_id=answer.venue_order_id,
-        )
 
     async def _not_accepted(self, command: Command, request: OrderRequest, venue_id: str, error: Exception) -> None:
         self._states.note_refusal(error)
