@@ -29,8 +29,8 @@ HONEST_PER_S: Final = 50
 GARBAGE_IN_FLIGHT: Final = 16
 GREEDY_IN_FLIGHT: Final = 160
 """Five times what one client may have."""
-SECONDS: Final = 2.0
-AHEAD_S: Final = 1.5
+SECONDS: Final = 4.0
+AHEAD_S: Final = 3.0
 """The hostile ones begin so much before what is counted: they have spent what may come at once, and go on."""
 END_S_MAX: Final = 30
 SUBMIT: Final = "/trading_gateway.v1.TradingService/SubmitOrder"
