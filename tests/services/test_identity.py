@@ -347,6 +347,16 @@ async def test_a_certificate_stands_for_one_token_until_that_ends(identity: Iden
     assert identity.verify_certificate([grant.certificate], home).token_id == again.token.token_id
 
 
+async def test_a_certificate_with_two_names_is_nobodys(identity: IdentityService) -> None:
+    """Whoever signed it did not say which of them its holder is; one that has ended is a name no more."""
+    names = ("spiffe://gw/momentum", "spiffe://gw/carry")
+    minted = [await identity.mint(Grant(name.rpartition("/")[2], TRADER.scopes, certificate=name)) for name in names]
+    with pytest.raises(TokenInvalid):
+        identity.verify_certificate(names, home)
+    await identity.revoke(minted[0].token.token_id)
+    assert identity.verify_certificate(names, home).strategy_id == "carry"
+
+
 @pytest.mark.parametrize(
     ("grant", "ttl_ms", "field"),
     [
