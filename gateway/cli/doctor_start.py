@@ -127,7 +127,7 @@ def _data_dir_finding(settings: Settings, folder: Path | None) -> Finding:
     if not (folder / FILE_NAME).is_file():
         return Finding(_FOLDER, f"{folder} {'exists' if folder.exists() else 'will be made'}")
     try:
-        venue = look(folder)
+        venue = look(folder, at_every_page=not _is_locked(folder))
     except DatabaseRefused as refusal:
         return Finding(_FOLDER, str(refusal), "serve refuses to start on it.")
     if venue is not None and venue != settings.venue:

@@ -225,6 +225,18 @@ def test_a_directory_that_serve_would_refuse(tmp_path: Path) -> None:
     assert "Restore a back-up" in at(folder, "data directory")["state"]
 
 
+def test_a_journal_whose_pages_are_damaged(tmp_path: Path) -> None:
+    """Beside a gateway, which has looked at all of them, it does not look at them again."""
+    assert ask("token", "mint", "--role", "operator", "--data-dir", str(tmp_path)).exit_code == 0
+    file = tmp_path / FILE_NAME
+    whole = file.read_bytes()
+    file.write_bytes(whole[:-4_096] + b"\xff" * 4_096)
+    assert "Restore a back-up" in at(tmp_path, "data directory")["state"]
+    with (tmp_path / LOCK_FILE).open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert at(tmp_path, "data directory")["remedy"] == ""
+
+
 def test_what_another_program_has(start_gateway: GatewayHost, tmp_path: Path) -> None:
     """A gateway that is asked at a wrong place: it is not gone, it has the directory and the port."""
     gateway = start_gateway()

@@ -242,8 +242,12 @@ def _check_pages(connection: sqlite3.Connection) -> None:
         raise sqlite3.DatabaseError(str(verdict))
 
 
-def look(folder: Path) -> str | None:
+def look(folder: Path, *, at_every_page: bool) -> str | None:
     """The venue that a data directory belongs to; None: not yet any. Reads alone, also beside a gateway.
+
+    Args:
+        folder: Has the file.
+        at_every_page: As a start does; beside a gateway, which has done it, that would only be in its way.
 
     Raises:
         DatabaseRefused: A gateway would refuse it: damaged, or of a later version.
@@ -252,7 +256,8 @@ def look(folder: Path) -> str | None:
     try:
         with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             version = check_version(connection)
-            _check_pages(connection)
+            if at_every_page:
+                _check_pages(connection)
             return meta(connection, "venue") if version else None
     except (sqlite3.DatabaseError, ValueError) as error:
         raise DatabaseRefused(f"{path} cannot be read: {error}. Restore a back-up of it.") from None
