@@ -26,6 +26,10 @@ from tests.gateway_host import GatewayHost
 
 MINUTES: Final = 10.0
 EXAMPLES_PER_ROUND: Final = 200
+EXAMPLES_MIN: Final = 5
+CASES_PER_S: Final = 30
+"""About: what is left of a small machine for one call after the other. The first round tries everything, so a short
+run takes fewer of each."""
 PARSER_S_MIN: Final = 5
 RPCS_SHARE: Final = 0.6
 ORDERING_SERVICE: Final = "TradingService"
@@ -72,13 +76,14 @@ def _campaign(gateways: GatewayHost, seconds: float, seed: int, only: str) -> bo
     tried += [(trading, rpc) for rpc in rpcs((ORDERING_SERVICE,))]
     tried = [(target, rpc) for target, rpc in tried if only in ("", rpc.name)]
     totals = [Tally(rpc) for _, rpc in tried]
+    examples = min(EXAMPLES_PER_ROUND, max(EXAMPLES_MIN, int(seconds * CASES_PER_S / len(tried))))
     faults: list[str] = []
     memory = 0.0
     rounds = 0
     with halted.watched() as watch:
         while time.monotonic() < ends_at or not rounds:
             for total, (target, rpc) in zip(totals, tried, strict=True):
-                total.add(_tried(target, rpc, seed + rounds, faults))
+                total.add(_tried(target, rpc, examples, seed + rounds, faults))
                 if time.monotonic() >= ends_at and rounds:
                     break
             rounds += 1
@@ -96,10 +101,10 @@ def _campaign(gateways: GatewayHost, seconds: float, seed: int, only: str) -> bo
     return not faults
 
 
-def _tried(target: Target, rpc: Rpc, seed: int, faults: list[str]) -> Tally:
+def _tried(target: Target, rpc: Rpc, examples: int, seed: int, faults: list[str]) -> Tally:
     tally = Tally(rpc)
     try:
-        fuzz(target, rpc, EXAMPLES_PER_ROUND, seed, tally)
+        fuzz(target, rpc, examples, seed, tally)
     except Exception as error:  # what hypothesis found, in whichever of its shapes
         notes = "\n".join(getattr(error, "__notes__", ()))
         faults.append(f"{rpc.path} seed {seed}: {error}\n{notes}")
