@@ -95,7 +95,14 @@ def _tokens(bad_symbols: Texts, bad_decimals: Texts) -> Iterator[Case]:
         yield Case("B78", f"token {ascii(token)[:9]}", "ListTokens", forged, INVALID, "PAGE_TOKEN_MISMATCH")
     long = operations.ListTokensRequest(page_token="x" * 600)
     yield Case("B78", "long token", "ListTokens", long, fields=("page_token",))
-    for text in ("spiffe://gateway/\x1b[31m", "spiffe://a\nb", "x" * 600, "spiffe://" + "x" * 600, "\u0441piffe://a"):
+    for text in (
+        "spiffe://gateway/\x1b[31m",
+        "spiffe://a\nb",
+        "x" * 600,
+        "spiffe://" + "x" * 600,
+        "\u0441piffe://a",
+        f"spiffe://gw/{TOKEN}",
+    ):
         yield Case("B80", ascii(text)[:24], "MintToken", mint(certificate=text), fields=("certificate",))
     for text in ("orders:trade\n", "ORDERS:TRADE", "*", "\x1b[31m", "x" * 5_000):
         yield Case("B80", ascii(text)[:24], "MintToken", mint(scopes=[text]), fields=("scopes[0]",))

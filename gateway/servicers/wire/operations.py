@@ -40,8 +40,8 @@ def grant_from_proto(request: pb.MintTokenRequest) -> tuple[Grant, int]:
     if request.HasField("max_order_notional"):
         cap = reader.decimal("max_order_notional", request.max_order_notional)
     networks = _networks(reader, request.networks)
-    certificate = request.certificate
-    if certificate and (len(certificate) > CERTIFICATE_CHARACTERS_MAX or not _URI.fullmatch(certificate)):
+    certificate = reader.text("certificate", request.certificate, characters_max=CERTIFICATE_CHARACTERS_MAX)
+    if certificate and not _URI.fullmatch(certificate):
         reader.refuse("certificate", "must be a URI, as spiffe://gateway/momentum")
     ttl_ms = _ttl_ms(reader, request)
     reader.finish()
