@@ -30,7 +30,7 @@ class KillWatch:
     def __init__(
         self,
         states: TradingStates,
-        is_wanted: Callable[[], bool],
+        is_wanted: Callable[[], Awaitable[bool]],
         period_ms: int,
         sleep: Callable[[float], Awaitable[None]],
     ) -> None:
@@ -50,7 +50,7 @@ class KillWatch:
 
     async def look(self) -> None:
         """Kill, if that is wanted and not done."""
-        if self._states.is_killed or not self._is_wanted():
+        if self._states.is_killed or not await self._is_wanted():
             return
         try:
             await self._states.set(TradingMode.KILLED, REASON, SET_BY_FILE)

@@ -66,7 +66,7 @@ class SafetyModule(Module):
     @singleton
     def kill_watch(self, states: TradingStates, kill_file: KillFile, settings: Settings, clocks: Clocks) -> KillWatch:
         """Looks for the file KILL."""
-        return KillWatch(states, kill_file.is_present, settings.kill_file_poll_ms, clocks.sleep)
+        return KillWatch(states, kill_file.look, settings.kill_file_poll_ms, clocks.sleep)
 
     @provider
     @singleton

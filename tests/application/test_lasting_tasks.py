@@ -85,7 +85,7 @@ async def test_no_more_than_so_many_wait_behind_a_missing_fill(rig: Rig, monkeyp
 async def test_the_file_is_looked_for_whatever_a_look_meets(rig: Rig) -> None:
     looks: list[bool | Exception] = [Surprise(), False, Surprise(), True]
 
-    def is_wanted() -> bool:
+    async def is_wanted() -> bool:
         found = looks.pop(0) if looks else True
         if isinstance(found, Exception):
             raise found

@@ -119,7 +119,11 @@ async def test_loosening_needs_a_reason_and_the_version_that_was_seen(rig: Rig) 
 
 async def test_nothing_is_loosened_while_the_file_is_there(rig: Rig) -> None:
     states = rig.gateway.states
-    watch = KillWatch(states, lambda: rig.settings.get("kill_file", False), 100, rig.clock.sleep)
+
+    async def is_wanted() -> bool:
+        return bool(rig.settings.get("kill_file", False))
+
+    watch = KillWatch(states, is_wanted, 100, rig.clock.sleep)
     await watch.look()
     assert states.mode is ACTIVE
     rig.gateway.settings["kill_file"] = True
