@@ -23,6 +23,7 @@ from gateway.domain.models.identity import Token
 from gateway.domain.models.market_data import (
     Adjustment,
     Bar,
+    LiveValue,
     Page,
     Quote,
     Snapshot,
@@ -39,7 +40,7 @@ from gateway.domain.models.orders import (
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
 from gateway.domain.models.risk import CancelAnswer, TradingState
 from gateway.domain.models.simulation import FaultOrder, InjectedFault, LedgerPage, LedgerQuery, Simulation
-from gateway.domain.types import AssetClass, BudgetLane, CallContext, DataFeed, FeedState
+from gateway.domain.types import AssetClass, BudgetLane, CallContext, Channel, DataFeed, FeedState
 
 
 class VenueOrderFilter(StrEnum):
@@ -192,12 +193,8 @@ class MarketDataListener(Protocol):
         """Quotes in the order received; one call per frame."""
         ...
 
-    def on_trades(self, trades: Sequence[Trade]) -> None:
-        """Trades in the order received."""
-        ...
-
-    def on_bars(self, bars: Sequence[Bar]) -> None:
-        """Minute bars in the order received."""
+    def on_values(self, channel: Channel, values: Sequence[LiveValue]) -> None:
+        """Values of any other channel in the order received; one call per frame and channel, with at least one."""
         ...
 
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:

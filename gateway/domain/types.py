@@ -180,6 +180,16 @@ class Channel(StrEnum):
     QUOTES = "quotes"
     TRADES = "trades"
     BARS = "bars"
+    UPDATED_BARS = "updated_bars"
+    DAILY_BARS = "daily_bars"
+    ORDER_BOOKS = "order_books"
+    TRADING_STATUS = "trading_status"
+    LULD = "luld"
+
+    @property
+    def is_bars(self) -> bool:
+        """Whether its values are bars."""
+        return self in (Channel.BARS, Channel.UPDATED_BARS, Channel.DAILY_BARS)
 
 
 class ConflationPolicy(StrEnum):

@@ -203,19 +203,23 @@ class InProcessFeed:
         if not self._is_live:
             return
         listener = self._listener
-        self._tell(Channel.QUOTES, listener.on_quotes, (one for one in events if isinstance(one, Quote)))
-        self._tell(Channel.TRADES, listener.on_trades, (one for one in events if isinstance(one, Trade)))
-        self._tell(Channel.BARS, listener.on_bars, (one for one in events if isinstance(one, Bar)))
+        quotes = self._wanted(Channel.QUOTES, (one for one in events if isinstance(one, Quote)))
+        if quotes:
+            listener.on_quotes(quotes)
+        trades = self._wanted(Channel.TRADES, (one for one in events if isinstance(one, Trade)))
+        if trades:
+            listener.on_values(Channel.TRADES, trades)
+        bars = self._wanted(Channel.BARS, (one for one in events if isinstance(one, Bar)))
+        if bars:
+            listener.on_values(Channel.BARS, bars)
 
     def break_off(self, detail: str, venue_error_code: int = 0) -> None:
         """Lose the connection, as a test wishes; it comes back with the next `set_subscriptions`."""
         self._end(detail, venue_error_code)
 
-    def _tell(self, channel: Channel, told: Callable[[Sequence[Value]], None], values: Iterable[Value]) -> None:
+    def _wanted(self, channel: Channel, values: Iterable[Value]) -> list[Value]:
         symbols, now_ns = self._symbols.get(channel, frozenset()), self._clock()
-        found = [replace(value, feed=self._feed, receive_time_ns=now_ns) for value in values if value.symbol in symbols]
-        if found:
-            told(found)
+        return [replace(value, feed=self._feed, receive_time_ns=now_ns) for value in values if value.symbol in symbols]
 
     def _end(self, detail: str, venue_error_code: int = 0) -> None:
         if self._is_live:

@@ -7,7 +7,7 @@ the end of a body.
 
 Quotes are packed by hand, because there are many of them: what does not change between two quotes of a symbol
 is kept as bytes, the numbers are packed in one step. What is out of the ordinary (a time within
-2 ms after a full second, or before 1978) takes the dictionary's own road. Trades and bars always do.
+2 ms after a full second, or before 1978) takes the dictionary's own road. The other nouns always do.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import struct
 from collections.abc import Sequence
 from typing import Final
 
-from gateway.domain.models.market_data import Bar, Quote, StreamStatus, Trade
+from gateway.domain.models.market_data import LiveValue, Quote, StreamStatus, TradeCancel, TradeCorrection
 from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed
 from gateway.servicers.wire import market_data as wire
 from gateway.servicers.wire.common import DATA_FEED, timestamp_to_proto
+from gateway.servicers.wire.market_values import VALUE_TO_PROTO, quote_to_proto
 
 CACHED_SYMBOLS_MAX: Final = 16_384
 CACHED_TAILS_MAX: Final = 4_096
@@ -32,15 +33,36 @@ _NANOS_4_BYTES: Final = 1 << 21
 _NANOS_5_BYTES: Final = 1 << 28
 
 # Tags: field number << 3 | wire type. They are the contract's, and a test parses what they write.
-_ELEMENT: Final = b"\x0a"  # repeated Quote quotes = 1, and likewise trades and bars
+_ELEMENT: Final = b"\x0a"  # repeated Quote quotes = 1, and likewise every other channel's values …
+_ELEMENT_OF: Final[dict[type[LiveValue], bytes]] = {TradeCorrection: b"\x2a", TradeCancel: b"\x32"}
+"""… but for corrections = 5 and cancels = 6 beside the trades."""
 _SYMBOL: Final = b"\x0a"
 _TIME: Final = b"\x12"
 _RECEIVE_TIME: Final = b"\x62"
 _BID_EXCHANGE, _ASK_EXCHANGE, _CONDITION, _TAPE, _FEED = b"\x2a", b"\x42", b"\x4a", b"\x52", b"\x58"
 _BID_PRICE, _BID_SIZE, _ASK_PRICE, _ASK_SIZE = 0x19, 0x21, 0x31, 0x39
 _BATCH_SEQUENCE, _SEND_TIME, _STATUS = b"\x10", b"\x1a", b"\x22"
-_SNAPSHOT_FLAG: Final = {Channel.QUOTES: b"\x68\x01", Channel.TRADES: b"\x68\x01", Channel.BARS: b"\x70\x01"}
-_STALE_FLAG: Final = {Channel.QUOTES: b"\x70\x01", Channel.TRADES: b"\x70\x01", Channel.BARS: b"\x78\x01"}
+_SNAPSHOT_FLAG: Final = {
+    Channel.QUOTES: b"\x68\x01",
+    Channel.TRADES: b"\x68\x01",
+    Channel.BARS: b"\x70\x01",
+    Channel.UPDATED_BARS: b"\x70\x01",
+    Channel.DAILY_BARS: b"\x70\x01",
+    Channel.ORDER_BOOKS: b"\x40\x01",
+    Channel.TRADING_STATUS: b"\x50\x01",
+    Channel.LULD: b"\x48\x01",
+}
+_STALE_FLAG: Final = {
+    Channel.QUOTES: b"\x70\x01",
+    Channel.TRADES: b"\x70\x01",
+    Channel.BARS: b"\x78\x01",
+    Channel.UPDATED_BARS: b"\x78\x01",
+    Channel.DAILY_BARS: b"\x78\x01",
+    Channel.ORDER_BOOKS: b"\x48\x01",
+    Channel.TRADING_STATUS: b"",
+    Channel.LULD: b"",
+}
+"""A status and a band have none: what the venue said of them it said."""
 
 _NANOS_5: Final = struct.Struct("<HHB")
 _NANOS_4: Final = struct.Struct("<HH")
@@ -70,10 +92,12 @@ def varint(value: int) -> bytes:
     return bytes(written)
 
 
-def element(body: bytes) -> bytes:
-    """A body as one element of a response's repeated field 1."""
+def element(body: bytes, tag: bytes = _ELEMENT) -> bytes:
+    """A body as one element of a response's repeated field, 1 unless said otherwise."""
     length = len(body)
-    return (_ELEMENT_HEADS[length] if length <= _SHORT_BODY_BYTES_MAX else _ELEMENT + varint(length)) + body
+    if tag is _ELEMENT and length <= _SHORT_BODY_BYTES_MAX:
+        return _ELEMENT_HEADS[length] + body
+    return tag + varint(length) + body
 
 
 class FrameEncoder:
@@ -106,7 +130,7 @@ class FrameEncoder:
                 self._note_second(second)
             time_heads = self._time_heads
             if nanos < _NANOS_4_BYTES or time_heads is None:
-                elements.append(element(wire.quote_to_proto(quote).SerializeToString()))
+                elements.append(element(quote_to_proto(quote).SerializeToString()))
                 continue
             if nanos >= _NANOS_5_BYTES:
                 time = time_heads[1] + _NANOS_5.pack(_MORE[nanos & 0x3FFF], _MORE[nanos >> 14 & 0x3FFF], nanos >> 28)
@@ -127,16 +151,17 @@ class FrameEncoder:
             elements.append(_ELEMENT_HEADS[length] + body if length <= _SHORT_BODY_BYTES_MAX else element(body))
         return elements
 
-    def trades(self, trades: Sequence[Trade]) -> list[bytes]:
-        """Each trade as an element of StreamTradesResponse."""
-        return [element(wire.trade_to_proto(trade).SerializeToString()) for trade in trades]
-
-    def bars(self, bars: Sequence[Bar]) -> list[bytes]:
-        """Each bar as an element of StreamBarsResponse."""
-        return [element(wire.bar_to_proto(bar).SerializeToString()) for bar in bars]
+    def values(self, values: Sequence[LiveValue]) -> list[bytes]:
+        """Each value as an element of its channel's response; corrections and cancels have fields of their own."""
+        return [
+            element(VALUE_TO_PROTO[type(value)](value).SerializeToString(), _ELEMENT_OF.get(type(value), _ELEMENT))
+            for value in values
+        ]
 
     def flagged(self, channel: Channel, encoded: bytes, *, snapshot: bool = False, stale: bool = False) -> bytes:
         """One element again, with flags that it does not have yet."""
+        if encoded[:1] != _ELEMENT:
+            return encoded  # corrections and cancels have no flags
         flags = (_SNAPSHOT_FLAG[channel] if snapshot else b"") + (_STALE_FLAG[channel] if stale else b"")
         return element(encoded[_body_start(encoded, 0)[0] :] + flags)
 
@@ -146,7 +171,8 @@ class FrameEncoder:
         for is_stale in stale:
             start, end = _body_start(elements, position)
             encoded = elements[position:end]
-            written.append(element(elements[start:end] + _STALE_FLAG[channel]) if is_stale else encoded)
+            has_flag = is_stale and encoded[:1] == _ELEMENT
+            written.append(element(elements[start:end] + _STALE_FLAG[channel]) if has_flag else encoded)
             position = end
         return b"".join(written)
 

@@ -178,8 +178,9 @@ async def test_market_data_is_heard_by_subscription(world: World) -> None:
     assert {quote.symbol for quote in quotes} == {"AAPL"}
     assert {quote.feed for quote in quotes} == {SIP}
     assert [quote.time_ns for quote in quotes] == sorted(quote.time_ns for quote in quotes)
-    assert [bar.symbol for facts in listener.of("bars") for bar in facts[0]] == ["MSFT"]
-    assert not listener.of("trades")
+    assert [(facts[0], [bar.symbol for bar in facts[1]]) for facts in listener.of("values")] == [
+        (Channel.BARS, ["MSFT"])
+    ]
     await connection.set_subscriptions(SubscriptionSet({}))
     heard = len(listener.heard)
     world.wait(5)

@@ -13,7 +13,7 @@ from gateway.domain.models.market_data import Bar, FeedStatus, Gap, Quote, Strea
 from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState
 from gateway.servicers import frames
 from gateway.servicers.frames import FrameEncoder, varint
-from gateway.servicers.wire import market_data as wire
+from gateway.servicers.wire import market_data as wire, market_values
 from tests.services.streaming.venue import bar, quote, trade
 from trading_gateway.v1 import market_data_pb2 as pb
 
@@ -58,7 +58,7 @@ def canonical(message: pb.Quote | pb.Trade | pb.Bar) -> bytes:
 def test_a_frame_is_what_the_dictionary_writes(listed: list[Quote]) -> None:
     read = pb.StreamQuotesResponse.FromString(b"".join(FrameEncoder().quotes(listed)))
     assert [canonical(message) for message in read.quotes] == [
-        canonical(wire.quote_to_proto(value)) for value in listed
+        canonical(market_values.quote_to_proto(value)) for value in listed
     ]
 
 
@@ -67,7 +67,7 @@ def test_an_encoder_that_remembers_writes_the_same() -> None:
     listed = [quote(symbol, number) for number in range(50) for symbol in ("AAPL", "MSFT", "BTC/USD")]
     for _ in range(2):
         read = pb.StreamQuotesResponse.FromString(b"".join(encoder.quotes(listed)))
-        assert list(read.quotes) == [wire.quote_to_proto(value) for value in listed]
+        assert list(read.quotes) == [market_values.quote_to_proto(value) for value in listed]
 
 
 def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -78,7 +78,7 @@ def test_caches_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number, value in enumerate(listed):
         value.tape = str(number)
     read = pb.StreamQuotesResponse.FromString(b"".join(encoder.quotes(listed)))
-    assert list(read.quotes) == [wire.quote_to_proto(value) for value in listed]
+    assert list(read.quotes) == [market_values.quote_to_proto(value) for value in listed]
     assert len(encoder._heads) <= 3
     assert all(len(tails) <= 2 for tails in encoder._tails.values())
 
@@ -87,10 +87,10 @@ def test_trades_and_bars_are_what_the_dictionary_writes() -> None:
     encoder = FrameEncoder()
     trades = [trade("AAPL", number) for number in range(3)]
     bars = [bar("AAPL"), Bar("MSFT", 0, 1.0, 1.0, 1.0, 1.0, 0.0, DataFeed.SIP, 5, final=False)]
-    read_trades = pb.StreamTradesResponse.FromString(b"".join(encoder.trades(trades)))
-    read_bars = pb.StreamBarsResponse.FromString(b"".join(encoder.bars(bars)))
-    assert list(read_trades.trades) == [wire.trade_to_proto(value) for value in trades]
-    assert list(read_bars.bars) == [wire.bar_to_proto(value) for value in bars]
+    read_trades = pb.StreamTradesResponse.FromString(b"".join(encoder.values(trades)))
+    read_bars = pb.StreamBarsResponse.FromString(b"".join(encoder.values(bars)))
+    assert list(read_trades.trades) == [market_values.trade_to_proto(value) for value in trades]
+    assert list(read_bars.bars) == [market_values.live_bar_to_proto(value) for value in bars]
     assert not read_bars.bars[1].HasField("vwap")
 
 
@@ -102,7 +102,7 @@ def test_flags_are_appended(long: bool) -> None:
     [element] = encoder.quotes([value])
     flagged = encoder.flagged(Channel.QUOTES, element, snapshot=True, stale=True)
     assert list(pb.StreamQuotesResponse.FromString(flagged).quotes) == [
-        wire.quote_to_proto(value, snapshot=True, stale=True)
+        market_values.quote_to_proto(value, snapshot=True, stale=True)
     ]
     marked = encoder.marked_stale(Channel.QUOTES, element * 3, [False, True, False])
     assert [message.stale for message in pb.StreamQuotesResponse.FromString(marked).quotes] == [False, True, False]
@@ -111,14 +111,14 @@ def test_flags_are_appended(long: bool) -> None:
 def test_flags_of_trades_and_bars() -> None:
     encoder = FrameEncoder()
     a_trade, a_bar = trade("AAPL", 1), bar("AAPL")
-    [trade_element], [bar_element] = encoder.trades([a_trade]), encoder.bars([a_bar])
+    [trade_element], [bar_element] = encoder.values([a_trade]), encoder.values([a_bar])
     flagged_trade = encoder.flagged(Channel.TRADES, trade_element, snapshot=True, stale=True)
     flagged_bar = encoder.flagged(Channel.BARS, bar_element, snapshot=True, stale=True)
     assert list(pb.StreamTradesResponse.FromString(flagged_trade).trades) == [
-        wire.trade_to_proto(a_trade, snapshot=True, stale=True)
+        market_values.trade_to_proto(a_trade, snapshot=True, stale=True)
     ]
     assert list(pb.StreamBarsResponse.FromString(flagged_bar).bars) == [
-        wire.bar_to_proto(a_bar, snapshot=True, stale=True)
+        market_values.live_bar_to_proto(a_bar, snapshot=True, stale=True)
     ]
 
 

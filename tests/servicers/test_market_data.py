@@ -20,7 +20,7 @@ from gateway.domain.models.market_data import Adjustment, Page, Snapshot, Timefr
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed
 from gateway.servicers.market_data import MarketDataServicer
 from gateway.servicers.server import GatewayServer
-from gateway.servicers.wire import market_data as wire
+from gateway.servicers.wire import market_data as wire, market_values
 from gateway.services.cache import CacheService
 from gateway.services.latest_reads import LatestReads
 from gateway.services.market_data import PriceService, QuoteService
@@ -110,7 +110,7 @@ async def test_quotes_go_from_the_venue_to_every_client(market: Market) -> None:
         expected = [quote(symbol, number) for number in range(2, 12) for symbol in ("AAPL", "MSFT")]
         for value, sent in zip(values[1:], expected, strict=True):
             sent.receive_time_ns = value.receive_time.ToNanoseconds()
-            assert value == wire.quote_to_proto(sent)
+            assert value == market_values.quote_to_proto(sent)
         assert [message.batch_sequence for message in messages] == list(range(1, len(messages) + 1))
         assert all(message.send_time.ToNanoseconds() > T0_NS for message in messages)
     assert len(market.corridor.venue.connection.changes) == 1
@@ -324,7 +324,7 @@ async def test_limits_and_unknown_symbols(market: Market) -> None:
 
 def test_tables_are_total() -> None:
     for table, domain, proto in (
-        (wire.CHANNEL, Channel, pb.Channel),
+        (market_values.CHANNEL, Channel, pb.Channel),
         (wire.CONFLATION_POLICY, ConflationPolicy, pb.ConflationPolicy),
         (wire.ADJUSTMENT, Adjustment, pb.Adjustment),
         (wire.TIMEFRAME_UNIT, TimeframeUnit, common_pb2.Timeframe.Unit),

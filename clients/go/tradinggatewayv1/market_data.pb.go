@@ -47,10 +47,20 @@ const (
 	Channel_CHANNEL_UNSPECIFIED Channel = 0
 	// Best bid and offer.
 	Channel_CHANNEL_QUOTES Channel = 1
-	// Prints.
+	// Prints, with corrections and cancels.
 	Channel_CHANNEL_TRADES Channel = 2
 	// Minute bars, when the minute is over.
 	Channel_CHANNEL_BARS Channel = 3
+	// Minute bars again, when late trades changed them.
+	Channel_CHANNEL_UPDATED_BARS Channel = 4
+	// The running day, every minute.
+	Channel_CHANNEL_DAILY_BARS Channel = 5
+	// Order books; crypto alone.
+	Channel_CHANNEL_ORDER_BOOKS Channel = 6
+	// Halts and resumptions; stocks alone.
+	Channel_CHANNEL_TRADING_STATUS Channel = 7
+	// Price bands; stocks alone.
+	Channel_CHANNEL_LULD Channel = 8
 )
 
 // Enum value maps for Channel.
@@ -60,12 +70,22 @@ var (
 		1: "CHANNEL_QUOTES",
 		2: "CHANNEL_TRADES",
 		3: "CHANNEL_BARS",
+		4: "CHANNEL_UPDATED_BARS",
+		5: "CHANNEL_DAILY_BARS",
+		6: "CHANNEL_ORDER_BOOKS",
+		7: "CHANNEL_TRADING_STATUS",
+		8: "CHANNEL_LULD",
 	}
 	Channel_value = map[string]int32{
-		"CHANNEL_UNSPECIFIED": 0,
-		"CHANNEL_QUOTES":      1,
-		"CHANNEL_TRADES":      2,
-		"CHANNEL_BARS":        3,
+		"CHANNEL_UNSPECIFIED":    0,
+		"CHANNEL_QUOTES":         1,
+		"CHANNEL_TRADES":         2,
+		"CHANNEL_BARS":           3,
+		"CHANNEL_UPDATED_BARS":   4,
+		"CHANNEL_DAILY_BARS":     5,
+		"CHANNEL_ORDER_BOOKS":    6,
+		"CHANNEL_TRADING_STATUS": 7,
+		"CHANNEL_LULD":           8,
 	}
 )
 
@@ -1274,7 +1294,11 @@ type StreamTradesResponse struct {
 	// When the gateway handed it to the transport.
 	SendTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
 	// On every change of the feed, and with every heartbeat; else absent.
-	Status        *StreamStatus `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	Status *StreamStatus `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	// Trades that the venue corrected; never conflated.
+	Corrections []*TradeCorrection `protobuf:"bytes,5,rep,name=corrections,proto3" json:"corrections,omitempty"`
+	// Trades that the venue annulled; never conflated.
+	Cancels       []*TradeCancel `protobuf:"bytes,6,rep,name=cancels,proto3" json:"cancels,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1337,6 +1361,20 @@ func (x *StreamTradesResponse) GetStatus() *StreamStatus {
 	return nil
 }
 
+func (x *StreamTradesResponse) GetCorrections() []*TradeCorrection {
+	if x != nil {
+		return x.Corrections
+	}
+	return nil
+}
+
+func (x *StreamTradesResponse) GetCancels() []*TradeCancel {
+	if x != nil {
+		return x.Cancels
+	}
+	return nil
+}
+
 // What to subscribe to.
 type StreamBarsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1346,6 +1384,8 @@ type StreamBarsRequest struct {
 	AssetClass AssetClass `protobuf:"varint,2,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`
 	// UNSPECIFIED: the best that the account has.
 	Feed DataFeed `protobuf:"varint,3,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// BARS, UPDATED_BARS or DAILY_BARS. UNSPECIFIED: BARS.
+	Channel Channel `protobuf:"varint,4,opt,name=channel,proto3,enum=trading_gateway.v1.Channel" json:"channel,omitempty"`
 	// Leave out the newest known bar of each symbol, which otherwise comes first, flagged snapshot.
 	SkipSnapshot bool `protobuf:"varint,5,opt,name=skip_snapshot,json=skipSnapshot,proto3" json:"skip_snapshot,omitempty"`
 	// What happens while the client is busy. UNSPECIFIED: NONE.
@@ -1407,6 +1447,13 @@ func (x *StreamBarsRequest) GetFeed() DataFeed {
 		return x.Feed
 	}
 	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *StreamBarsRequest) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
 }
 
 func (x *StreamBarsRequest) GetSkipSnapshot() bool {
@@ -2018,6 +2065,215 @@ func (x *Trade) GetStale() bool {
 	return false
 }
 
+// The venue corrected a trade.
+type TradeCorrection struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The symbol.
+	Symbol string `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// When it said so.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// The trade as reported first.
+	Original *Trade `protobuf:"bytes,3,opt,name=original,proto3" json:"original,omitempty"`
+	// The trade as it stands now.
+	Corrected *Trade `protobuf:"bytes,4,opt,name=corrected,proto3" json:"corrected,omitempty"`
+	// Where it comes from.
+	Feed DataFeed `protobuf:"varint,5,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// When the gateway read it from the venue.
+	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TradeCorrection) Reset() {
+	*x = TradeCorrection{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TradeCorrection) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TradeCorrection) ProtoMessage() {}
+
+func (x *TradeCorrection) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TradeCorrection.ProtoReflect.Descriptor instead.
+func (*TradeCorrection) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *TradeCorrection) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *TradeCorrection) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *TradeCorrection) GetOriginal() *Trade {
+	if x != nil {
+		return x.Original
+	}
+	return nil
+}
+
+func (x *TradeCorrection) GetCorrected() *Trade {
+	if x != nil {
+		return x.Corrected
+	}
+	return nil
+}
+
+func (x *TradeCorrection) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *TradeCorrection) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+// The venue annulled a trade.
+type TradeCancel struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The symbol.
+	Symbol string `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// When it said so.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// The trade's id.
+	TradeId int64 `protobuf:"varint,3,opt,name=trade_id,json=tradeId,proto3" json:"trade_id,omitempty"`
+	// Exchange code.
+	Exchange string `protobuf:"bytes,4,opt,name=exchange,proto3" json:"exchange,omitempty"`
+	// The trade's price.
+	Price float64 `protobuf:"fixed64,5,opt,name=price,proto3" json:"price,omitempty"`
+	// The trade's size.
+	Size float64 `protobuf:"fixed64,6,opt,name=size,proto3" json:"size,omitempty"`
+	// "C": canceled, "E": an error; verbatim.
+	Action string `protobuf:"bytes,7,opt,name=action,proto3" json:"action,omitempty"`
+	// Where it comes from.
+	Feed DataFeed `protobuf:"varint,8,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// When the gateway read it from the venue.
+	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TradeCancel) Reset() {
+	*x = TradeCancel{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TradeCancel) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TradeCancel) ProtoMessage() {}
+
+func (x *TradeCancel) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TradeCancel.ProtoReflect.Descriptor instead.
+func (*TradeCancel) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *TradeCancel) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *TradeCancel) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *TradeCancel) GetTradeId() int64 {
+	if x != nil {
+		return x.TradeId
+	}
+	return 0
+}
+
+func (x *TradeCancel) GetExchange() string {
+	if x != nil {
+		return x.Exchange
+	}
+	return ""
+}
+
+func (x *TradeCancel) GetPrice() float64 {
+	if x != nil {
+		return x.Price
+	}
+	return 0
+}
+
+func (x *TradeCancel) GetSize() float64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *TradeCancel) GetAction() string {
+	if x != nil {
+		return x.Action
+	}
+	return ""
+}
+
+func (x *TradeCancel) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *TradeCancel) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
 // Open, high, low, close and volume over a timeframe.
 type Bar struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2039,7 +2295,9 @@ type Bar struct {
 	TradeCount int64 `protobuf:"varint,8,opt,name=trade_count,json=tradeCount,proto3" json:"trade_count,omitempty"`
 	// Volume-weighted average price; absent when the venue gives none.
 	Vwap *float64 `protobuf:"fixed64,9,opt,name=vwap,proto3,oneof" json:"vwap,omitempty"`
-	// Complete. False for the running minute or day.
+	// On streams: BARS, UPDATED_BARS or DAILY_BARS.
+	Channel Channel `protobuf:"varint,10,opt,name=channel,proto3,enum=trading_gateway.v1.Channel" json:"channel,omitempty"`
+	// Complete, though an updated bar may still follow. False for today's daily bar.
 	Final bool `protobuf:"varint,11,opt,name=final,proto3" json:"final,omitempty"`
 	// Where it comes from.
 	Feed DataFeed `protobuf:"varint,12,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
@@ -2055,7 +2313,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2067,7 +2325,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2080,7 +2338,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{20}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *Bar) GetSymbol() string {
@@ -2146,6 +2404,13 @@ func (x *Bar) GetVwap() float64 {
 	return 0
 }
 
+func (x *Bar) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
 func (x *Bar) GetFinal() bool {
 	if x != nil {
 		return x.Final
@@ -2181,6 +2446,369 @@ func (x *Bar) GetStale() bool {
 	return false
 }
 
+// The bids and offers of a crypto pair: the whole book, or what changed in it.
+type OrderBook struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The symbol.
+	Symbol string `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// The venue's time.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Best first.
+	Bids []*OrderBook_Level `protobuf:"bytes,3,rep,name=bids,proto3" json:"bids,omitempty"`
+	// Best first.
+	Asks []*OrderBook_Level `protobuf:"bytes,4,rep,name=asks,proto3" json:"asks,omitempty"`
+	// The whole book: forget what came before. False: changes to apply. Under LATEST_PER_SYMBOL always true.
+	Reset_ bool `protobuf:"varint,5,opt,name=reset,proto3" json:"reset,omitempty"`
+	// Where it comes from.
+	Feed DataFeed `protobuf:"varint,6,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// When the gateway read it from the venue.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// The newest value when the stream began, not a live change.
+	Snapshot bool `protobuf:"varint,8,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	// The gateway cannot vouch for it.
+	Stale         bool `protobuf:"varint,9,opt,name=stale,proto3" json:"stale,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderBook) Reset() {
+	*x = OrderBook{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderBook) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderBook) ProtoMessage() {}
+
+func (x *OrderBook) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderBook.ProtoReflect.Descriptor instead.
+func (*OrderBook) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *OrderBook) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *OrderBook) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *OrderBook) GetBids() []*OrderBook_Level {
+	if x != nil {
+		return x.Bids
+	}
+	return nil
+}
+
+func (x *OrderBook) GetAsks() []*OrderBook_Level {
+	if x != nil {
+		return x.Asks
+	}
+	return nil
+}
+
+func (x *OrderBook) GetReset_() bool {
+	if x != nil {
+		return x.Reset_
+	}
+	return false
+}
+
+func (x *OrderBook) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *OrderBook) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *OrderBook) GetSnapshot() bool {
+	if x != nil {
+		return x.Snapshot
+	}
+	return false
+}
+
+func (x *OrderBook) GetStale() bool {
+	if x != nil {
+		return x.Stale
+	}
+	return false
+}
+
+// A halt, a resumption or the like.
+type TradingStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The symbol.
+	Symbol string `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// The venue's time.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Verbatim: "H" halted, "T" resumed and others.
+	StatusCode string `protobuf:"bytes,3,opt,name=status_code,json=statusCode,proto3" json:"status_code,omitempty"`
+	// Its text.
+	StatusMessage string `protobuf:"bytes,4,opt,name=status_message,json=statusMessage,proto3" json:"status_message,omitempty"`
+	// Why, verbatim.
+	ReasonCode string `protobuf:"bytes,5,opt,name=reason_code,json=reasonCode,proto3" json:"reason_code,omitempty"`
+	// Its text.
+	ReasonMessage string `protobuf:"bytes,6,opt,name=reason_message,json=reasonMessage,proto3" json:"reason_message,omitempty"`
+	// Consolidated tape.
+	Tape string `protobuf:"bytes,7,opt,name=tape,proto3" json:"tape,omitempty"`
+	// Where it comes from.
+	Feed DataFeed `protobuf:"varint,8,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// When the gateway read it from the venue.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// The newest value when the stream began, not a live change.
+	Snapshot      bool `protobuf:"varint,10,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TradingStatus) Reset() {
+	*x = TradingStatus{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TradingStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TradingStatus) ProtoMessage() {}
+
+func (x *TradingStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TradingStatus.ProtoReflect.Descriptor instead.
+func (*TradingStatus) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *TradingStatus) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *TradingStatus) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *TradingStatus) GetStatusCode() string {
+	if x != nil {
+		return x.StatusCode
+	}
+	return ""
+}
+
+func (x *TradingStatus) GetStatusMessage() string {
+	if x != nil {
+		return x.StatusMessage
+	}
+	return ""
+}
+
+func (x *TradingStatus) GetReasonCode() string {
+	if x != nil {
+		return x.ReasonCode
+	}
+	return ""
+}
+
+func (x *TradingStatus) GetReasonMessage() string {
+	if x != nil {
+		return x.ReasonMessage
+	}
+	return ""
+}
+
+func (x *TradingStatus) GetTape() string {
+	if x != nil {
+		return x.Tape
+	}
+	return ""
+}
+
+func (x *TradingStatus) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *TradingStatus) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *TradingStatus) GetSnapshot() bool {
+	if x != nil {
+		return x.Snapshot
+	}
+	return false
+}
+
+// Limit up, limit down: the band in which a stock may trade.
+type Luld struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The symbol.
+	Symbol string `protobuf:"bytes,1,opt,name=symbol,proto3" json:"symbol,omitempty"`
+	// The venue's time.
+	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
+	// Upper price of the band.
+	LimitUp float64 `protobuf:"fixed64,3,opt,name=limit_up,json=limitUp,proto3" json:"limit_up,omitempty"`
+	// Lower price of the band.
+	LimitDown float64 `protobuf:"fixed64,4,opt,name=limit_down,json=limitDown,proto3" json:"limit_down,omitempty"`
+	// Verbatim.
+	Indicator string `protobuf:"bytes,5,opt,name=indicator,proto3" json:"indicator,omitempty"`
+	// Consolidated tape.
+	Tape string `protobuf:"bytes,6,opt,name=tape,proto3" json:"tape,omitempty"`
+	// Where it comes from.
+	Feed DataFeed `protobuf:"varint,7,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// When the gateway read it from the venue.
+	ReceiveTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	// The newest value when the stream began, not a live change.
+	Snapshot      bool `protobuf:"varint,9,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Luld) Reset() {
+	*x = Luld{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Luld) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Luld) ProtoMessage() {}
+
+func (x *Luld) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Luld.ProtoReflect.Descriptor instead.
+func (*Luld) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *Luld) GetSymbol() string {
+	if x != nil {
+		return x.Symbol
+	}
+	return ""
+}
+
+func (x *Luld) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+func (x *Luld) GetLimitUp() float64 {
+	if x != nil {
+		return x.LimitUp
+	}
+	return 0
+}
+
+func (x *Luld) GetLimitDown() float64 {
+	if x != nil {
+		return x.LimitDown
+	}
+	return 0
+}
+
+func (x *Luld) GetIndicator() string {
+	if x != nil {
+		return x.Indicator
+	}
+	return ""
+}
+
+func (x *Luld) GetTape() string {
+	if x != nil {
+		return x.Tape
+	}
+	return ""
+}
+
+func (x *Luld) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *Luld) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
+func (x *Luld) GetSnapshot() bool {
+	if x != nil {
+		return x.Snapshot
+	}
+	return false
+}
+
 // The state of one symbol.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2202,7 +2830,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2214,7 +2842,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2227,7 +2855,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{21}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Snapshot) GetSymbol() string {
@@ -2270,6 +2898,61 @@ func (x *Snapshot) GetPreviousDailyBar() *Bar {
 		return x.PreviousDailyBar
 	}
 	return nil
+}
+
+// One price.
+type OrderBook_Level struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// US dollars.
+	Price float64 `protobuf:"fixed64,1,opt,name=price,proto3" json:"price,omitempty"`
+	// Coins at this price; 0 in a change: the level is gone.
+	Size          float64 `protobuf:"fixed64,2,opt,name=size,proto3" json:"size,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OrderBook_Level) Reset() {
+	*x = OrderBook_Level{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OrderBook_Level) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OrderBook_Level) ProtoMessage() {}
+
+func (x *OrderBook_Level) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OrderBook_Level.ProtoReflect.Descriptor instead.
+func (*OrderBook_Level) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{23, 0}
+}
+
+func (x *OrderBook_Level) GetPrice() float64 {
+	if x != nil {
+		return x.Price
+	}
+	return 0
+}
+
+func (x *OrderBook_Level) GetSize() float64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
 }
 
 var File_trading_gateway_v1_market_data_proto protoreflect.FileDescriptor
@@ -2371,17 +3054,20 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"conflation\x18\x05 \x01(\x0e2$.trading_gateway.v1.ConflationPolicyR\n" +
 	"conflation\x12H\n" +
 	"\x12heartbeat_interval\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12A\n" +
-	"\x0fmax_batch_delay\x18\a \x01(\v2\x19.google.protobuf.DurationR\rmaxBatchDelay\"\xe3\x01\n" +
+	"\x0fmax_batch_delay\x18\a \x01(\v2\x19.google.protobuf.DurationR\rmaxBatchDelay\"\xe5\x02\n" +
 	"\x14StreamTradesResponse\x121\n" +
 	"\x06trades\x18\x01 \x03(\v2\x19.trading_gateway.v1.TradeR\x06trades\x12%\n" +
 	"\x0ebatch_sequence\x18\x02 \x01(\x04R\rbatchSequence\x127\n" +
 	"\tsend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\x128\n" +
-	"\x06status\x18\x04 \x01(\v2 .trading_gateway.v1.StreamStatusR\x06status\"\x98\x03\n" +
+	"\x06status\x18\x04 \x01(\v2 .trading_gateway.v1.StreamStatusR\x06status\x12E\n" +
+	"\vcorrections\x18\x05 \x03(\v2#.trading_gateway.v1.TradeCorrectionR\vcorrections\x129\n" +
+	"\acancels\x18\x06 \x03(\v2\x1f.trading_gateway.v1.TradeCancelR\acancels\"\xcf\x03\n" +
 	"\x11StreamBarsRequest\x12\x18\n" +
 	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
 	"\vasset_class\x18\x02 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
 	"assetClass\x120\n" +
-	"\x04feed\x18\x03 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12#\n" +
+	"\x04feed\x18\x03 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x125\n" +
+	"\achannel\x18\x04 \x01(\x0e2\x1b.trading_gateway.v1.ChannelR\achannel\x12#\n" +
 	"\rskip_snapshot\x18\x05 \x01(\bR\fskipSnapshot\x12D\n" +
 	"\n" +
 	"conflation\x18\x06 \x01(\x0e2$.trading_gateway.v1.ConflationPolicyR\n" +
@@ -2444,7 +3130,24 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04feed\x18\v \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
 	"\freceive_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
 	"\bsnapshot\x18\r \x01(\bR\bsnapshot\x12\x14\n" +
-	"\x05stale\x18\x0e \x01(\bR\x05stale\"\xbc\x03\n" +
+	"\x05stale\x18\x0e \x01(\bR\x05stale\"\xba\x02\n" +
+	"\x0fTradeCorrection\x12\x16\n" +
+	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x125\n" +
+	"\boriginal\x18\x03 \x01(\v2\x19.trading_gateway.v1.TradeR\boriginal\x127\n" +
+	"\tcorrected\x18\x04 \x01(\v2\x19.trading_gateway.v1.TradeR\tcorrected\x120\n" +
+	"\x04feed\x18\x05 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
+	"\freceive_time\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"\xbf\x02\n" +
+	"\vTradeCancel\x12\x16\n" +
+	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x19\n" +
+	"\btrade_id\x18\x03 \x01(\x03R\atradeId\x12\x1a\n" +
+	"\bexchange\x18\x04 \x01(\tR\bexchange\x12\x14\n" +
+	"\x05price\x18\x05 \x01(\x01R\x05price\x12\x12\n" +
+	"\x04size\x18\x06 \x01(\x01R\x04size\x12\x16\n" +
+	"\x06action\x18\a \x01(\tR\x06action\x120\n" +
+	"\x04feed\x18\b \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
+	"\freceive_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"\xf3\x03\n" +
 	"\x03Bar\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x129\n" +
 	"\n" +
@@ -2456,13 +3159,53 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x06volume\x18\a \x01(\x01R\x06volume\x12\x1f\n" +
 	"\vtrade_count\x18\b \x01(\x03R\n" +
 	"tradeCount\x12\x17\n" +
-	"\x04vwap\x18\t \x01(\x01H\x00R\x04vwap\x88\x01\x01\x12\x14\n" +
+	"\x04vwap\x18\t \x01(\x01H\x00R\x04vwap\x88\x01\x01\x125\n" +
+	"\achannel\x18\n" +
+	" \x01(\x0e2\x1b.trading_gateway.v1.ChannelR\achannel\x12\x14\n" +
 	"\x05final\x18\v \x01(\bR\x05final\x120\n" +
 	"\x04feed\x18\f \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
 	"\freceive_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
 	"\bsnapshot\x18\x0e \x01(\bR\bsnapshot\x12\x14\n" +
 	"\x05stale\x18\x0f \x01(\bR\x05staleB\a\n" +
-	"\x05_vwap\"\xd3\x02\n" +
+	"\x05_vwap\"\xb1\x03\n" +
+	"\tOrderBook\x12\x16\n" +
+	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x127\n" +
+	"\x04bids\x18\x03 \x03(\v2#.trading_gateway.v1.OrderBook.LevelR\x04bids\x127\n" +
+	"\x04asks\x18\x04 \x03(\v2#.trading_gateway.v1.OrderBook.LevelR\x04asks\x12\x14\n" +
+	"\x05reset\x18\x05 \x01(\bR\x05reset\x120\n" +
+	"\x04feed\x18\x06 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
+	"\freceive_time\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
+	"\bsnapshot\x18\b \x01(\bR\bsnapshot\x12\x14\n" +
+	"\x05stale\x18\t \x01(\bR\x05stale\x1a1\n" +
+	"\x05Level\x12\x14\n" +
+	"\x05price\x18\x01 \x01(\x01R\x05price\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x01R\x04size\"\x88\x03\n" +
+	"\rTradingStatus\x12\x16\n" +
+	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1f\n" +
+	"\vstatus_code\x18\x03 \x01(\tR\n" +
+	"statusCode\x12%\n" +
+	"\x0estatus_message\x18\x04 \x01(\tR\rstatusMessage\x12\x1f\n" +
+	"\vreason_code\x18\x05 \x01(\tR\n" +
+	"reasonCode\x12%\n" +
+	"\x0ereason_message\x18\x06 \x01(\tR\rreasonMessage\x12\x12\n" +
+	"\x04tape\x18\a \x01(\tR\x04tape\x120\n" +
+	"\x04feed\x18\b \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
+	"\freceive_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
+	"\bsnapshot\x18\n" +
+	" \x01(\bR\bsnapshot\"\xc7\x02\n" +
+	"\x04Luld\x12\x16\n" +
+	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
+	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x19\n" +
+	"\blimit_up\x18\x03 \x01(\x01R\alimitUp\x12\x1d\n" +
+	"\n" +
+	"limit_down\x18\x04 \x01(\x01R\tlimitDown\x12\x1c\n" +
+	"\tindicator\x18\x05 \x01(\tR\tindicator\x12\x12\n" +
+	"\x04tape\x18\x06 \x01(\tR\x04tape\x120\n" +
+	"\x04feed\x18\a \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
+	"\freceive_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
+	"\bsnapshot\x18\t \x01(\bR\bsnapshot\"\xd3\x02\n" +
 	"\bSnapshot\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12<\n" +
 	"\flatest_trade\x18\x02 \x01(\v2\x19.trading_gateway.v1.TradeR\vlatestTrade\x12<\n" +
@@ -2470,12 +3213,17 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\n" +
 	"minute_bar\x18\x04 \x01(\v2\x17.trading_gateway.v1.BarR\tminuteBar\x124\n" +
 	"\tdaily_bar\x18\x05 \x01(\v2\x17.trading_gateway.v1.BarR\bdailyBar\x12E\n" +
-	"\x12previous_daily_bar\x18\x06 \x01(\v2\x17.trading_gateway.v1.BarR\x10previousDailyBar*\\\n" +
+	"\x12previous_daily_bar\x18\x06 \x01(\v2\x17.trading_gateway.v1.BarR\x10previousDailyBar*\xd5\x01\n" +
 	"\aChannel\x12\x17\n" +
 	"\x13CHANNEL_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCHANNEL_QUOTES\x10\x01\x12\x12\n" +
 	"\x0eCHANNEL_TRADES\x10\x02\x12\x10\n" +
-	"\fCHANNEL_BARS\x10\x03*z\n" +
+	"\fCHANNEL_BARS\x10\x03\x12\x18\n" +
+	"\x14CHANNEL_UPDATED_BARS\x10\x04\x12\x16\n" +
+	"\x12CHANNEL_DAILY_BARS\x10\x05\x12\x17\n" +
+	"\x13CHANNEL_ORDER_BOOKS\x10\x06\x12\x1a\n" +
+	"\x16CHANNEL_TRADING_STATUS\x10\a\x12\x10\n" +
+	"\fCHANNEL_LULD\x10\b*z\n" +
 	"\x10ConflationPolicy\x12!\n" +
 	"\x1dCONFLATION_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CONFLATION_POLICY_NONE\x10\x01\x12'\n" +
@@ -2512,7 +3260,7 @@ func file_trading_gateway_v1_market_data_proto_rawDescGZIP() []byte {
 }
 
 var file_trading_gateway_v1_market_data_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 22)
+var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(Channel)(0),                    // 0: trading_gateway.v1.Channel
 	(ConflationPolicy)(0),           // 1: trading_gateway.v1.ConflationPolicy
@@ -2537,113 +3285,142 @@ var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(*StreamStatus)(nil),            // 20: trading_gateway.v1.StreamStatus
 	(*Quote)(nil),                   // 21: trading_gateway.v1.Quote
 	(*Trade)(nil),                   // 22: trading_gateway.v1.Trade
-	(*Bar)(nil),                     // 23: trading_gateway.v1.Bar
-	(*Snapshot)(nil),                // 24: trading_gateway.v1.Snapshot
-	(AssetClass)(0),                 // 25: trading_gateway.v1.AssetClass
-	(DataFeed)(0),                   // 26: trading_gateway.v1.DataFeed
-	(*durationpb.Duration)(nil),     // 27: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 28: google.protobuf.Timestamp
-	(*Timeframe)(nil),               // 29: trading_gateway.v1.Timeframe
-	(*date.Date)(nil),               // 30: google.type.Date
-	(*status.Status)(nil),           // 31: google.rpc.Status
-	(*FeedStatus)(nil),              // 32: trading_gateway.v1.FeedStatus
-	(*GapNotice)(nil),               // 33: trading_gateway.v1.GapNotice
+	(*TradeCorrection)(nil),         // 23: trading_gateway.v1.TradeCorrection
+	(*TradeCancel)(nil),             // 24: trading_gateway.v1.TradeCancel
+	(*Bar)(nil),                     // 25: trading_gateway.v1.Bar
+	(*OrderBook)(nil),               // 26: trading_gateway.v1.OrderBook
+	(*TradingStatus)(nil),           // 27: trading_gateway.v1.TradingStatus
+	(*Luld)(nil),                    // 28: trading_gateway.v1.Luld
+	(*Snapshot)(nil),                // 29: trading_gateway.v1.Snapshot
+	(*OrderBook_Level)(nil),         // 30: trading_gateway.v1.OrderBook.Level
+	(AssetClass)(0),                 // 31: trading_gateway.v1.AssetClass
+	(DataFeed)(0),                   // 32: trading_gateway.v1.DataFeed
+	(*durationpb.Duration)(nil),     // 33: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
+	(*Timeframe)(nil),               // 35: trading_gateway.v1.Timeframe
+	(*date.Date)(nil),               // 36: google.type.Date
+	(*status.Status)(nil),           // 37: google.rpc.Status
+	(*FeedStatus)(nil),              // 38: trading_gateway.v1.FeedStatus
+	(*GapNotice)(nil),               // 39: trading_gateway.v1.GapNotice
 }
 var file_trading_gateway_v1_market_data_proto_depIdxs = []int32{
-	25, // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	27, // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
-	21, // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	28, // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
-	25, // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	27, // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
-	22, // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	28, // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
-	25, // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	27, // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
-	23, // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	28, // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
-	25, // 15: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 16: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	27, // 17: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
-	24, // 18: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
-	28, // 19: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
-	25, // 20: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	29, // 21: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
-	28, // 22: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
-	28, // 23: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
-	2,  // 24: trading_gateway.v1.ListBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
-	26, // 25: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	30, // 26: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
-	23, // 27: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	25, // 28: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 29: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	1,  // 30: trading_gateway.v1.StreamQuotesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	27, // 31: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	27, // 32: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	21, // 33: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	28, // 34: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
-	20, // 35: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	25, // 36: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 37: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	1,  // 38: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	27, // 39: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	27, // 40: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	22, // 41: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	28, // 42: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
-	20, // 43: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	25, // 44: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 45: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	1,  // 46: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	27, // 47: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	27, // 48: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	23, // 49: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	28, // 50: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
-	20, // 51: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	0,  // 52: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
-	25, // 53: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
-	26, // 54: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
-	31, // 55: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
-	32, // 56: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
-	19, // 57: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
-	33, // 58: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
-	28, // 59: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
-	26, // 60: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
-	28, // 61: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
-	28, // 62: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
-	26, // 63: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
-	28, // 64: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
-	28, // 65: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
-	26, // 66: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
-	28, // 67: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
-	22, // 68: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
-	21, // 69: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
-	23, // 70: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
-	23, // 71: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
-	23, // 72: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
-	3,  // 73: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
-	5,  // 74: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
-	7,  // 75: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
-	9,  // 76: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
-	11, // 77: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
-	13, // 78: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
-	15, // 79: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
-	17, // 80: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
-	4,  // 81: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
-	6,  // 82: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
-	8,  // 83: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
-	10, // 84: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
-	12, // 85: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
-	14, // 86: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
-	16, // 87: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
-	18, // 88: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
-	81, // [81:89] is the sub-list for method output_type
-	73, // [73:81] is the sub-list for method input_type
-	73, // [73:73] is the sub-list for extension type_name
-	73, // [73:73] is the sub-list for extension extendee
-	0,  // [0:73] is the sub-list for field type_name
+	31,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	33,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
+	21,  // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	34,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
+	31,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	33,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
+	22,  // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	34,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
+	31,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	33,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
+	25,  // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	34,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
+	31,  // 15: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 16: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	33,  // 17: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
+	29,  // 18: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
+	34,  // 19: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
+	31,  // 20: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	35,  // 21: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	34,  // 22: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	34,  // 23: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	2,   // 24: trading_gateway.v1.ListBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
+	32,  // 25: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	36,  // 26: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
+	25,  // 27: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	31,  // 28: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 29: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	1,   // 30: trading_gateway.v1.StreamQuotesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	33,  // 31: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	33,  // 32: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	21,  // 33: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	34,  // 34: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
+	20,  // 35: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	31,  // 36: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 37: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	1,   // 38: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	33,  // 39: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	33,  // 40: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	22,  // 41: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	34,  // 42: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
+	20,  // 43: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	23,  // 44: trading_gateway.v1.StreamTradesResponse.corrections:type_name -> trading_gateway.v1.TradeCorrection
+	24,  // 45: trading_gateway.v1.StreamTradesResponse.cancels:type_name -> trading_gateway.v1.TradeCancel
+	31,  // 46: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 47: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	0,   // 48: trading_gateway.v1.StreamBarsRequest.channel:type_name -> trading_gateway.v1.Channel
+	1,   // 49: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	33,  // 50: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	33,  // 51: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	25,  // 52: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	34,  // 53: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
+	20,  // 54: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	0,   // 55: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
+	31,  // 56: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
+	32,  // 57: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
+	37,  // 58: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
+	38,  // 59: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
+	19,  // 60: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
+	39,  // 61: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
+	34,  // 62: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
+	32,  // 63: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 64: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
+	34,  // 65: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
+	32,  // 66: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 67: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
+	34,  // 68: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
+	22,  // 69: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
+	22,  // 70: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
+	32,  // 71: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 72: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
+	34,  // 73: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
+	32,  // 74: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 75: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
+	34,  // 76: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
+	0,   // 77: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
+	32,  // 78: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 79: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
+	34,  // 80: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
+	30,  // 81: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
+	30,  // 82: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
+	32,  // 83: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 84: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
+	34,  // 85: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
+	32,  // 86: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 87: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
+	34,  // 88: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
+	32,  // 89: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 90: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
+	22,  // 91: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
+	21,  // 92: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
+	25,  // 93: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
+	25,  // 94: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
+	25,  // 95: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
+	3,   // 96: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
+	5,   // 97: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
+	7,   // 98: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
+	9,   // 99: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
+	11,  // 100: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
+	13,  // 101: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
+	15,  // 102: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
+	17,  // 103: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
+	4,   // 104: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
+	6,   // 105: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
+	8,   // 106: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
+	10,  // 107: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
+	12,  // 108: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
+	14,  // 109: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
+	16,  // 110: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
+	18,  // 111: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
+	104, // [104:112] is the sub-list for method output_type
+	96,  // [96:104] is the sub-list for method input_type
+	96,  // [96:96] is the sub-list for extension type_name
+	96,  // [96:96] is the sub-list for extension extendee
+	0,   // [0:96] is the sub-list for field type_name
 }
 
 func init() { file_trading_gateway_v1_market_data_proto_init() }
@@ -2652,14 +3429,14 @@ func file_trading_gateway_v1_market_data_proto_init() {
 		return
 	}
 	file_trading_gateway_v1_common_proto_init()
-	file_trading_gateway_v1_market_data_proto_msgTypes[20].OneofWrappers = []any{}
+	file_trading_gateway_v1_market_data_proto_msgTypes[22].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trading_gateway_v1_market_data_proto_rawDesc), len(file_trading_gateway_v1_market_data_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   22,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -61,9 +61,9 @@ type MarketDataServiceClient interface {
 	ListBars(ctx context.Context, in *ListBarsRequest, opts ...grpc.CallOption) (*ListBarsResponse, error)
 	// Live quotes. The subscription is the request; the first message comes within a second.
 	StreamQuotes(ctx context.Context, in *StreamQuotesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamQuotesResponse], error)
-	// Live trades.
+	// Live trades, with the venue's corrections and cancels.
 	StreamTrades(ctx context.Context, in *StreamTradesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamTradesResponse], error)
-	// Live minute bars.
+	// Live bars.
 	StreamBars(ctx context.Context, in *StreamBarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamBarsResponse], error)
 }
 
@@ -200,9 +200,9 @@ type MarketDataServiceServer interface {
 	ListBars(context.Context, *ListBarsRequest) (*ListBarsResponse, error)
 	// Live quotes. The subscription is the request; the first message comes within a second.
 	StreamQuotes(*StreamQuotesRequest, grpc.ServerStreamingServer[StreamQuotesResponse]) error
-	// Live trades.
+	// Live trades, with the venue's corrections and cancels.
 	StreamTrades(*StreamTradesRequest, grpc.ServerStreamingServer[StreamTradesResponse]) error
-	// Live minute bars.
+	// Live bars.
 	StreamBars(*StreamBarsRequest, grpc.ServerStreamingServer[StreamBarsResponse]) error
 	mustEmbedUnimplementedMarketDataServiceServer()
 }

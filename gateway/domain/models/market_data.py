@@ -64,7 +64,8 @@ class Bar:
     Attributes:
         start_time_ns: When it begins.
         vwap: None when the venue gives none.
-        final: Complete; False for the running minute or day.
+        final: Complete, though an updated bar may follow; False for the running minute or day.
+        channel: On which of the three channels of bars it came; BARS when it was read by request.
     """
 
     symbol: str
@@ -79,6 +80,104 @@ class Bar:
     trade_count: int = 0
     vwap: float | None = None
     final: bool = True
+    channel: Channel = Channel.BARS
+
+
+@dataclass(slots=True)
+class TradeCorrection:
+    """The venue corrected a trade. Treat as immutable.
+
+    Attributes:
+        time_ns: When it said so.
+        original, corrected: The trade as reported first, and as it stands now. The venue does not repeat when the
+            trade was made: their time is the correction's.
+    """
+
+    symbol: str
+    time_ns: int
+    original: Trade
+    corrected: Trade
+    feed: DataFeed
+    receive_time_ns: int
+
+
+@dataclass(slots=True)
+class TradeCancel:
+    """The venue annulled a trade. Treat as immutable.
+
+    Attributes:
+        time_ns: When it said so.
+        price, size: The annulled trade's.
+        action: "C" canceled, "E" an error; verbatim.
+    """
+
+    symbol: str
+    time_ns: int
+    trade_id: int
+    price: float
+    size: float
+    feed: DataFeed
+    receive_time_ns: int
+    exchange: str = ""
+    action: str = ""
+
+
+@dataclass(slots=True)
+class BookLevel:
+    """One price of an order book. A size of 0 in a change: the level is gone. Treat as immutable."""
+
+    price: float
+    size: float
+
+
+@dataclass(slots=True)
+class OrderBook:
+    """Bids and offers of a pair, best first: the whole book (`reset`), or what changed in it. Treat as immutable."""
+
+    symbol: str
+    time_ns: int
+    bids: tuple[BookLevel, ...]
+    asks: tuple[BookLevel, ...]
+    reset: bool
+    feed: DataFeed
+    receive_time_ns: int
+
+
+@dataclass(slots=True)
+class TradingStatus:
+    """A halt, a resumption or the like; codes and texts are the venue's own. Treat as immutable.
+
+    Attributes:
+        status_code: "H" halted, "T" resumed and others.
+    """
+
+    symbol: str
+    time_ns: int
+    status_code: str
+    feed: DataFeed
+    receive_time_ns: int
+    status_message: str = ""
+    reason_code: str = ""
+    reason_message: str = ""
+    tape: str = ""
+
+
+@dataclass(slots=True)
+class Luld:
+    """Limit up, limit down: the band in which a stock may trade. Treat as immutable."""
+
+    symbol: str
+    time_ns: int
+    limit_up: float
+    limit_down: float
+    feed: DataFeed
+    receive_time_ns: int
+    indicator: str = ""
+    tape: str = ""
+
+
+LiveValue = Quote | Trade | TradeCorrection | TradeCancel | Bar | OrderBook | TradingStatus | Luld
+"""What a market-data feed brings. TRADES brings trades, corrections and cancels; every other channel one noun."""
 
 
 @dataclass(frozen=True, slots=True)

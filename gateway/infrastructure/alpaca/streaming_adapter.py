@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from gateway.domain.interfaces import MarketDataListener, OrderUpdateListener
 from gateway.domain.models.market_data import SubscriptionSet
 from gateway.domain.models.orders import VenueOrderUpdate
-from gateway.domain.types import AssetClass, DataFeed, FeedState, asset_class_of, is_symbol
+from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState, asset_class_of, is_symbol
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable
 from gateway.infrastructure.alpaca.converters.market_data import (
@@ -221,11 +221,11 @@ class MarketDataFeed(_Kept):
         if "t" in kinds:
             trades = self._each(trade_from_alpaca, messages, "t", receive_time_ns)
             if trades:
-                self._tell(self._listener.on_trades, trades)
+                self._tell(self._listener.on_values, Channel.TRADES, trades)
         if "b" in kinds:
             bars = self._each(bar_from_alpaca, messages, "b", receive_time_ns)
             if bars:
-                self._tell(self._listener.on_bars, bars)
+                self._tell(self._listener.on_values, Channel.BARS, bars)
 
     def on_acknowledgement(self, message: JsonObject) -> None:
         """The venue's whole set."""

@@ -37,15 +37,10 @@ from gateway.servicers.wire.common import (
     timestamp_to_proto,
 )
 from gateway.servicers.wire.errors import error_to_proto
+from gateway.servicers.wire.market_values import CHANNEL, bar_to_proto, quote_to_proto, trade_to_proto
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 
-CHANNEL: Final = TwoWay(
-    {
-        Channel.QUOTES: pb.CHANNEL_QUOTES,
-        Channel.TRADES: pb.CHANNEL_TRADES,
-        Channel.BARS: pb.CHANNEL_BARS,
-    }
-)
+BARS_CHANNEL: Final = TwoWay({channel: CHANNEL[channel] for channel in Channel if channel.is_bars})
 CONFLATION_POLICY: Final = TwoWay(
     {
         ConflationPolicy.NONE: pb.CONFLATION_POLICY_NONE,
@@ -81,66 +76,6 @@ STALENESS_MAX_MS: Final = 24 * 3_600_000
 """A read that may be older than a day wants history."""
 BARS_PAGE_SIZE_DEFAULT: Final = 1_000
 BARS_PAGE_SIZE_MAX: Final = 10_000
-
-
-def quote_to_proto(quote: Quote, *, snapshot: bool = False, stale: bool = False) -> pb.Quote:
-    """A quote; `frames` writes the same bytes faster."""
-    return pb.Quote(
-        symbol=quote.symbol,
-        time=timestamp_to_proto(quote.time_ns),
-        bid_price=quote.bid_price,
-        bid_size=quote.bid_size,
-        bid_exchange=quote.bid_exchange,
-        ask_price=quote.ask_price,
-        ask_size=quote.ask_size,
-        ask_exchange=quote.ask_exchange,
-        conditions=quote.conditions,
-        tape=quote.tape,
-        feed=DATA_FEED[quote.feed],
-        receive_time=timestamp_to_proto(quote.receive_time_ns),
-        snapshot=snapshot,
-        stale=stale,
-    )
-
-
-def trade_to_proto(trade: Trade, *, snapshot: bool = False, stale: bool = False) -> pb.Trade:
-    """A print."""
-    return pb.Trade(
-        symbol=trade.symbol,
-        time=timestamp_to_proto(trade.time_ns),
-        price=trade.price,
-        size=trade.size,
-        exchange=trade.exchange,
-        trade_id=trade.trade_id,
-        conditions=trade.conditions,
-        tape=trade.tape,
-        taker_side=trade.taker_side,
-        update=trade.update,
-        feed=DATA_FEED[trade.feed],
-        receive_time=timestamp_to_proto(trade.receive_time_ns),
-        snapshot=snapshot,
-        stale=stale,
-    )
-
-
-def bar_to_proto(bar: Bar, *, snapshot: bool = False, stale: bool = False) -> pb.Bar:
-    """A bar."""
-    return pb.Bar(
-        symbol=bar.symbol,
-        start_time=timestamp_to_proto(bar.start_time_ns),
-        open=bar.open,
-        high=bar.high,
-        low=bar.low,
-        close=bar.close,
-        volume=bar.volume,
-        trade_count=bar.trade_count,
-        vwap=bar.vwap,
-        final=bar.final,
-        feed=DATA_FEED[bar.feed],
-        receive_time=timestamp_to_proto(bar.receive_time_ns),
-        snapshot=snapshot,
-        stale=stale,
-    )
 
 
 def snapshot_to_proto(snapshot: Snapshot, *, stale: bool = False) -> pb.Snapshot:
@@ -188,7 +123,7 @@ ReadMessage = pb.GetLatestQuotesRequest | pb.GetLatestTradesRequest | pb.GetLate
 
 
 def stream_request_from_proto(request: StreamMessage, channel: Channel) -> StreamRequest:
-    """A subscription. Its symbols are taken as they are: a bad one is told in an ack.
+    """A subscription. Its symbols are taken as they are: a bad one is told in an ack. Bars name their channel.
 
     Raises:
         FieldInvalid: With every violation.
@@ -209,6 +144,8 @@ def stream_request_from_proto(request: StreamMessage, channel: Channel) -> Strea
         max_batch_delay_ms = reader.duration_ms(
             "max_batch_delay", request.max_batch_delay, least_ms=0, most_ms=BATCH_DELAY_MAX_MS
         )
+    if isinstance(request, pb.StreamBarsRequest):
+        channel = reader.optional_choice("channel", BARS_CHANNEL, request.channel) or Channel.BARS
     wanted = StreamRequest(
         channel=channel,
         selection=Selection(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from gateway.domain.models.market_data import Bar, Quote, StreamStatus, Trade
+from gateway.domain.models.market_data import LiveValue, Quote, StreamStatus
 from gateway.domain.types import Channel
 
 
@@ -19,12 +19,8 @@ class Encoder(Protocol):
         """One element for each quote."""
         ...
 
-    def trades(self, trades: Sequence[Trade]) -> list[bytes]:
-        """One element for each trade."""
-        ...
-
-    def bars(self, bars: Sequence[Bar]) -> list[bytes]:
-        """One element for each bar."""
+    def values(self, values: Sequence[LiveValue]) -> list[bytes]:
+        """One element for each value, whatever it is."""
         ...
 
     def flagged(self, channel: Channel, encoded: bytes, *, snapshot: bool = False, stale: bool = False) -> bytes:

@@ -17,7 +17,7 @@ import structlog
 
 from gateway.domain.errors import GatewayError, TooManyStreams, VenueAuthentication, VenueUnreachable
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
-from gateway.domain.models.market_data import Bar, Gap, Quote, SubscriptionSet, Trade
+from gateway.domain.models.market_data import Gap, LiveValue, Quote, SubscriptionSet
 from gateway.domain.types import NANOS_PER_SECOND, Channel, ConflationPolicy, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.encoder import Encoder
@@ -178,13 +178,9 @@ class FeedHub:
         """Quotes in the order received."""
         self._publish(Channel.QUOTES, quotes, self._encoder.quotes)
 
-    def on_trades(self, trades: Sequence[Trade]) -> None:
-        """Trades in the order received."""
-        self._publish(Channel.TRADES, trades, self._encoder.trades)
-
-    def on_bars(self, bars: Sequence[Bar]) -> None:
-        """Minute bars in the order received."""
-        self._publish(Channel.BARS, bars, self._encoder.bars)
+    def on_values(self, channel: Channel, values: Sequence[LiveValue]) -> None:
+        """Values of any other channel, in the order received."""
+        self._publish(channel, values, self._encoder.values)
 
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:
         """The venue's whole set."""
@@ -385,11 +381,7 @@ class FeedHub:
         return group
 
     def _encode_one(self, value: Value) -> list[bytes]:
-        if isinstance(value, Quote):
-            return self._encoder.quotes([value])
-        if isinstance(value, Trade):
-            return self._encoder.trades([value])
-        return self._encoder.bars([value])
+        return self._encoder.quotes([value]) if isinstance(value, Quote) else self._encoder.values([value])
 
 
 def _key_of(stream: MarketDataStream) -> _GroupKey:

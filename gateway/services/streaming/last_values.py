@@ -9,11 +9,11 @@ from collections.abc import Callable, Iterable, Iterator
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
-from gateway.domain.models.market_data import Bar, Quote, Trade
+from gateway.domain.models.market_data import Bar, LiveValue
 from gateway.domain.types import Channel
 from gateway.services.streaming.feed_health import FeedHealth, Receipt
 
-Value = Quote | Trade | Bar
+Value = LiveValue
 Stamped = tuple[Value, bytes, Receipt]
 """A value, the element it is encoded as, and its receipt. A plain tuple: one is made for every quote."""
 
@@ -57,7 +57,7 @@ class LastValues:
     def __init__(self, health: FeedHealth, channel: Channel) -> None:
         self._health = health
         # The same as `time_of`, at a fifth of its price: it is asked twice for every quote.
-        self._time_of: Callable[[Value], int] = attrgetter("start_time_ns" if channel is Channel.BARS else "time_ns")
+        self._time_of: Callable[[Value], int] = attrgetter("start_time_ns" if channel.is_bars else "time_ns")
         self.entries: dict[str, Entry] = {}
 
     def __iter__(self) -> Iterator[str]:

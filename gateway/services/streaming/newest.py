@@ -46,7 +46,11 @@ class NewestValues:
         monotonic: Callable[[], float],
     ) -> None:
         self._feed = feed
-        self._repository = repository
+        self._questions: dict[Channel, Callable[..., Awaitable[Sequence[Value]]]] = {
+            Channel.QUOTES: repository.get_latest_quotes,
+            Channel.TRADES: repository.get_latest_trades,
+            Channel.BARS: repository.get_latest_bars,
+        }
         self._errors = errors
         self._on_fetched = on_fetched
         self._monotonic = monotonic
@@ -57,7 +61,7 @@ class NewestValues:
         """Ask for the newest values, except for those that are being asked for.
 
         Args:
-            channel: Quotes, trades or bars.
+            channel: One that the venue can be asked about; of the others there is nothing.
             symbols: Any number; they are asked for in parts.
             epoch: The feed's epoch, if all of these are subscribed in it: what changes from now on, it brings.
         """
@@ -70,14 +74,12 @@ class NewestValues:
             task.add_done_callback(self._tasks.discard)
 
     async def read(self, channel: Channel, symbols: Sequence[str]) -> Sequence[Value]:
-        """The newest values as the venue has them now; raises as the repository."""
+        """The newest values as the venue has them now; none of a channel without such a question. Raises as it does."""
+        question = self._questions.get(channel)
+        if question is None:
+            return ()
         call = CallContext(_CALLER, self._monotonic() + FETCH_DEADLINE_S)
-        questions: dict[Channel, Callable[..., Awaitable[Sequence[Value]]]] = {
-            Channel.QUOTES: self._repository.get_latest_quotes,
-            Channel.TRADES: self._repository.get_latest_trades,
-            Channel.BARS: self._repository.get_latest_bars,
-        }
-        return await self._errors.read(call, lambda: questions[channel](call, self._feed, symbols))
+        return await self._errors.read(call, lambda: question(call, self._feed, symbols))
 
     async def close(self) -> None:
         """End what is under way."""

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from gateway.domain.models.market_data import Bar, Quote, SubscriptionSet, Trade
+from gateway.domain.models.market_data import Bar, LiveValue, Quote, SubscriptionSet, Trade
 from gateway.domain.models.orders import VenueOrderUpdate
-from gateway.domain.types import FeedState
+from gateway.domain.types import Channel, FeedState
 
 
 class MarketNotes:
@@ -14,8 +14,7 @@ class MarketNotes:
 
     def __init__(self, *, failing: bool = False) -> None:
         self.frames: list[list[Quote]] = []
-        self.trades: list[Trade] = []
-        self.bars: list[Bar] = []
+        self.values: dict[Channel, list[LiveValue]] = {}
         self.sets: list[SubscriptionSet] = []
         self.states: list[tuple[FeedState, str, int]] = []
         self._failing = failing
@@ -24,6 +23,14 @@ class MarketNotes:
     def quotes(self) -> list[Quote]:
         return [quote for frame in self.frames for quote in frame]
 
+    @property
+    def trades(self) -> list[Trade]:
+        return [value for value in self.values.get(Channel.TRADES, ()) if isinstance(value, Trade)]
+
+    @property
+    def bars(self) -> list[Bar]:
+        return [value for value in self.values.get(Channel.BARS, ()) if isinstance(value, Bar)]
+
     def state_names(self) -> list[str]:
         return [state.value for state, _, _ in self.states]
 
@@ -31,12 +38,8 @@ class MarketNotes:
         self.frames.append(list(quotes))
         self._fail()
 
-    def on_trades(self, trades: Sequence[Trade]) -> None:
-        self.trades += trades
-        self._fail()
-
-    def on_bars(self, bars: Sequence[Bar]) -> None:
-        self.bars += bars
+    def on_values(self, channel: Channel, values: Sequence[LiveValue]) -> None:
+        self.values.setdefault(channel, []).extend(values)
         self._fail()
 
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:

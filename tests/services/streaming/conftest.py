@@ -9,7 +9,18 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.models.market_data import Selection, StreamRequest
+from gateway.domain.models.market_data import (
+    Bar,
+    Luld,
+    OrderBook,
+    Quote,
+    Selection,
+    StreamRequest,
+    Trade,
+    TradeCancel,
+    TradeCorrection,
+    TradingStatus,
+)
 from gateway.domain.types import Channel, DataFeed
 from gateway.servicers.frames import FrameEncoder
 from gateway.services.recovery import ErrorService
@@ -22,6 +33,14 @@ RESPONSES = {
     Channel.QUOTES: pb.StreamQuotesResponse,
     Channel.TRADES: pb.StreamTradesResponse,
     Channel.BARS: pb.StreamBarsResponse,
+}
+CHANNEL_OF = {
+    Trade: Channel.TRADES,
+    TradeCorrection: Channel.TRADES,
+    TradeCancel: Channel.TRADES,
+    OrderBook: Channel.ORDER_BOOKS,
+    TradingStatus: Channel.TRADING_STATUS,
+    Luld: Channel.LULD,
 }
 WAIT_MAX_S = 5.0
 
@@ -113,8 +132,12 @@ class Corridor:
     def publish(self, *values: Any, connection: Any = None) -> None:
         """One frame of the venue."""
         listener = (connection or self.venue.connection).listener
-        name = {"Quote": "on_quotes", "Trade": "on_trades", "Bar": "on_bars"}[type(values[0]).__name__]
-        getattr(listener, name)(list(values))
+        if isinstance(values[0], Quote):
+            listener.on_quotes(list(values))
+        else:
+            first = values[0]
+            channel = first.channel if isinstance(first, Bar) else CHANNEL_OF[type(first)]
+            listener.on_values(channel, list(values))
 
 
 @pytest.fixture

@@ -48,9 +48,19 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     CHANNEL_QUOTES: _Channel.ValueType  # 1
     """Best bid and offer."""
     CHANNEL_TRADES: _Channel.ValueType  # 2
-    """Prints."""
+    """Prints, with corrections and cancels."""
     CHANNEL_BARS: _Channel.ValueType  # 3
     """Minute bars, when the minute is over."""
+    CHANNEL_UPDATED_BARS: _Channel.ValueType  # 4
+    """Minute bars again, when late trades changed them."""
+    CHANNEL_DAILY_BARS: _Channel.ValueType  # 5
+    """The running day, every minute."""
+    CHANNEL_ORDER_BOOKS: _Channel.ValueType  # 6
+    """Order books; crypto alone."""
+    CHANNEL_TRADING_STATUS: _Channel.ValueType  # 7
+    """Halts and resumptions; stocks alone."""
+    CHANNEL_LULD: _Channel.ValueType  # 8
+    """Price bands; stocks alone."""
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """A kind of live data."""
@@ -60,9 +70,19 @@ CHANNEL_UNSPECIFIED: Channel.ValueType  # 0
 CHANNEL_QUOTES: Channel.ValueType  # 1
 """Best bid and offer."""
 CHANNEL_TRADES: Channel.ValueType  # 2
-"""Prints."""
+"""Prints, with corrections and cancels."""
 CHANNEL_BARS: Channel.ValueType  # 3
 """Minute bars, when the minute is over."""
+CHANNEL_UPDATED_BARS: Channel.ValueType  # 4
+"""Minute bars again, when late trades changed them."""
+CHANNEL_DAILY_BARS: Channel.ValueType  # 5
+"""The running day, every minute."""
+CHANNEL_ORDER_BOOKS: Channel.ValueType  # 6
+"""Order books; crypto alone."""
+CHANNEL_TRADING_STATUS: Channel.ValueType  # 7
+"""Halts and resumptions; stocks alone."""
+CHANNEL_LULD: Channel.ValueType  # 8
+"""Price bands; stocks alone."""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _ConflationPolicy:
@@ -697,6 +717,8 @@ class StreamTradesResponse(_message.Message):
     BATCH_SEQUENCE_FIELD_NUMBER: _builtins.int
     SEND_TIME_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    CORRECTIONS_FIELD_NUMBER: _builtins.int
+    CANCELS_FIELD_NUMBER: _builtins.int
     batch_sequence: _builtins.int
     """1, 2, 3, ... gapless on this stream."""
     @_builtins.property
@@ -711,6 +733,14 @@ class StreamTradesResponse(_message.Message):
     def status(self) -> Global___StreamStatus:
         """On every change of the feed, and with every heartbeat; else absent."""
 
+    @_builtins.property
+    def corrections(self) -> _containers.RepeatedCompositeFieldContainer[Global___TradeCorrection]:
+        """Trades that the venue corrected; never conflated."""
+
+    @_builtins.property
+    def cancels(self) -> _containers.RepeatedCompositeFieldContainer[Global___TradeCancel]:
+        """Trades that the venue annulled; never conflated."""
+
     def __init__(
         self,
         *,
@@ -718,10 +748,12 @@ class StreamTradesResponse(_message.Message):
         batch_sequence: _builtins.int = ...,
         send_time: _timestamp_pb2.Timestamp | None = ...,
         status: Global___StreamStatus | None = ...,
+        corrections: _abc.Iterable[Global___TradeCorrection] | None = ...,
+        cancels: _abc.Iterable[Global___TradeCancel] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time", "status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sequence", b"batch_sequence", "send_time", b"send_time", "status", b"status", "trades", b"trades"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sequence", b"batch_sequence", "cancels", b"cancels", "corrections", b"corrections", "send_time", b"send_time", "status", b"status", "trades", b"trades"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -736,6 +768,7 @@ class StreamBarsRequest(_message.Message):
     SYMBOLS_FIELD_NUMBER: _builtins.int
     ASSET_CLASS_FIELD_NUMBER: _builtins.int
     FEED_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     SKIP_SNAPSHOT_FIELD_NUMBER: _builtins.int
     CONFLATION_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
@@ -744,6 +777,8 @@ class StreamBarsRequest(_message.Message):
     """UNSPECIFIED: told by the symbols."""
     feed: _common_pb2.DataFeed.ValueType
     """UNSPECIFIED: the best that the account has."""
+    channel: Global___Channel.ValueType
+    """BARS, UPDATED_BARS or DAILY_BARS. UNSPECIFIED: BARS."""
     skip_snapshot: _builtins.bool
     """Leave out the newest known bar of each symbol, which otherwise comes first, flagged snapshot."""
     conflation: Global___ConflationPolicy.ValueType
@@ -766,6 +801,7 @@ class StreamBarsRequest(_message.Message):
         symbols: _abc.Iterable[_builtins.str] | None = ...,
         asset_class: _common_pb2.AssetClass.ValueType = ...,
         feed: _common_pb2.DataFeed.ValueType = ...,
+        channel: Global___Channel.ValueType = ...,
         skip_snapshot: _builtins.bool = ...,
         conflation: Global___ConflationPolicy.ValueType = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
@@ -773,7 +809,7 @@ class StreamBarsRequest(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "conflation", b"conflation", "feed", b"feed", "heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay", "skip_snapshot", b"skip_snapshot", "symbols", b"symbols"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "channel", b"channel", "conflation", b"conflation", "feed", b"feed", "heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay", "skip_snapshot", b"skip_snapshot", "symbols", b"symbols"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1074,6 +1110,114 @@ class Trade(_message.Message):
 Global___Trade: _TypeAlias = Trade  # noqa: Y015
 
 @_typing.final
+class TradeCorrection(_message.Message):
+    """The venue corrected a trade."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    ORIGINAL_FIELD_NUMBER: _builtins.int
+    CORRECTED_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """The symbol."""
+    feed: _common_pb2.DataFeed.ValueType
+    """Where it comes from."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it said so."""
+
+    @_builtins.property
+    def original(self) -> Global___Trade:
+        """The trade as reported first."""
+
+    @_builtins.property
+    def corrected(self) -> Global___Trade:
+        """The trade as it stands now."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway read it from the venue."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        original: Global___Trade | None = ...,
+        corrected: Global___Trade | None = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["corrected", b"corrected", "original", b"original", "receive_time", b"receive_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["corrected", b"corrected", "feed", b"feed", "original", b"original", "receive_time", b"receive_time", "symbol", b"symbol", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TradeCorrection: _TypeAlias = TradeCorrection  # noqa: Y015
+
+@_typing.final
+class TradeCancel(_message.Message):
+    """The venue annulled a trade."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    TRADE_ID_FIELD_NUMBER: _builtins.int
+    EXCHANGE_FIELD_NUMBER: _builtins.int
+    PRICE_FIELD_NUMBER: _builtins.int
+    SIZE_FIELD_NUMBER: _builtins.int
+    ACTION_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """The symbol."""
+    trade_id: _builtins.int
+    """The trade's id."""
+    exchange: _builtins.str
+    """Exchange code."""
+    price: _builtins.float
+    """The trade's price."""
+    size: _builtins.float
+    """The trade's size."""
+    action: _builtins.str
+    """"C": canceled, "E": an error; verbatim."""
+    feed: _common_pb2.DataFeed.ValueType
+    """Where it comes from."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """When it said so."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway read it from the venue."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        trade_id: _builtins.int = ...,
+        exchange: _builtins.str = ...,
+        price: _builtins.float = ...,
+        size: _builtins.float = ...,
+        action: _builtins.str = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "exchange", b"exchange", "feed", b"feed", "price", b"price", "receive_time", b"receive_time", "size", b"size", "symbol", b"symbol", "time", b"time", "trade_id", b"trade_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TradeCancel: _TypeAlias = TradeCancel  # noqa: Y015
+
+@_typing.final
 class Bar(_message.Message):
     """Open, high, low, close and volume over a timeframe."""
 
@@ -1088,6 +1232,7 @@ class Bar(_message.Message):
     VOLUME_FIELD_NUMBER: _builtins.int
     TRADE_COUNT_FIELD_NUMBER: _builtins.int
     VWAP_FIELD_NUMBER: _builtins.int
+    CHANNEL_FIELD_NUMBER: _builtins.int
     FINAL_FIELD_NUMBER: _builtins.int
     FEED_FIELD_NUMBER: _builtins.int
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
@@ -1109,8 +1254,10 @@ class Bar(_message.Message):
     """Trades in it."""
     vwap: _builtins.float
     """Volume-weighted average price; absent when the venue gives none."""
+    channel: Global___Channel.ValueType
+    """On streams: BARS, UPDATED_BARS or DAILY_BARS."""
     final: _builtins.bool
-    """Complete. False for the running minute or day."""
+    """Complete, though an updated bar may still follow. False for today's daily bar."""
     feed: _common_pb2.DataFeed.ValueType
     """Where it comes from."""
     snapshot: _builtins.bool
@@ -1137,6 +1284,7 @@ class Bar(_message.Message):
         volume: _builtins.float = ...,
         trade_count: _builtins.int = ...,
         vwap: _builtins.float | None = ...,
+        channel: Global___Channel.ValueType = ...,
         final: _builtins.bool = ...,
         feed: _common_pb2.DataFeed.ValueType = ...,
         receive_time: _timestamp_pb2.Timestamp | None = ...,
@@ -1145,13 +1293,219 @@ class Bar(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_vwap", b"_vwap", "receive_time", b"receive_time", "start_time", b"start_time", "vwap", b"vwap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_vwap", b"_vwap", "close", b"close", "feed", b"feed", "final", b"final", "high", b"high", "low", b"low", "open", b"open", "receive_time", b"receive_time", "snapshot", b"snapshot", "stale", b"stale", "start_time", b"start_time", "symbol", b"symbol", "trade_count", b"trade_count", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_vwap", b"_vwap", "channel", b"channel", "close", b"close", "feed", b"feed", "final", b"final", "high", b"high", "low", b"low", "open", b"open", "receive_time", b"receive_time", "snapshot", b"snapshot", "stale", b"stale", "start_time", b"start_time", "symbol", b"symbol", "trade_count", b"trade_count", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__vwap: _TypeAlias = _typing.Literal["vwap"]  # noqa: Y015
     _WhichOneofArgType__vwap: _TypeAlias = _typing.Literal["_vwap", b"_vwap"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType__vwap) -> _WhichOneofReturnType__vwap | None: ...
 
 Global___Bar: _TypeAlias = Bar  # noqa: Y015
+
+@_typing.final
+class OrderBook(_message.Message):
+    """The bids and offers of a crypto pair: the whole book, or what changed in it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class Level(_message.Message):
+        """One price."""
+
+        DESCRIPTOR: _descriptor.Descriptor
+
+        PRICE_FIELD_NUMBER: _builtins.int
+        SIZE_FIELD_NUMBER: _builtins.int
+        price: _builtins.float
+        """US dollars."""
+        size: _builtins.float
+        """Coins at this price; 0 in a change: the level is gone."""
+        def __init__(
+            self,
+            *,
+            price: _builtins.float = ...,
+            size: _builtins.float = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["price", b"price", "size", b"size"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    BIDS_FIELD_NUMBER: _builtins.int
+    ASKS_FIELD_NUMBER: _builtins.int
+    RESET_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    STALE_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """The symbol."""
+    reset: _builtins.bool
+    """The whole book: forget what came before. False: changes to apply. Under LATEST_PER_SYMBOL always true."""
+    feed: _common_pb2.DataFeed.ValueType
+    """Where it comes from."""
+    snapshot: _builtins.bool
+    """The newest value when the stream began, not a live change."""
+    stale: _builtins.bool
+    """The gateway cannot vouch for it."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The venue's time."""
+
+    @_builtins.property
+    def bids(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBook.Level]:
+        """Best first."""
+
+    @_builtins.property
+    def asks(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBook.Level]:
+        """Best first."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway read it from the venue."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        bids: _abc.Iterable[Global___OrderBook.Level] | None = ...,
+        asks: _abc.Iterable[Global___OrderBook.Level] | None = ...,
+        reset: _builtins.bool = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        snapshot: _builtins.bool = ...,
+        stale: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asks", b"asks", "bids", b"bids", "feed", b"feed", "receive_time", b"receive_time", "reset", b"reset", "snapshot", b"snapshot", "stale", b"stale", "symbol", b"symbol", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___OrderBook: _TypeAlias = OrderBook  # noqa: Y015
+
+@_typing.final
+class TradingStatus(_message.Message):
+    """A halt, a resumption or the like."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    STATUS_CODE_FIELD_NUMBER: _builtins.int
+    STATUS_MESSAGE_FIELD_NUMBER: _builtins.int
+    REASON_CODE_FIELD_NUMBER: _builtins.int
+    REASON_MESSAGE_FIELD_NUMBER: _builtins.int
+    TAPE_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """The symbol."""
+    status_code: _builtins.str
+    """Verbatim: "H" halted, "T" resumed and others."""
+    status_message: _builtins.str
+    """Its text."""
+    reason_code: _builtins.str
+    """Why, verbatim."""
+    reason_message: _builtins.str
+    """Its text."""
+    tape: _builtins.str
+    """Consolidated tape."""
+    feed: _common_pb2.DataFeed.ValueType
+    """Where it comes from."""
+    snapshot: _builtins.bool
+    """The newest value when the stream began, not a live change."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The venue's time."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway read it from the venue."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        status_code: _builtins.str = ...,
+        status_message: _builtins.str = ...,
+        reason_code: _builtins.str = ...,
+        reason_message: _builtins.str = ...,
+        tape: _builtins.str = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        snapshot: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "reason_code", b"reason_code", "reason_message", b"reason_message", "receive_time", b"receive_time", "snapshot", b"snapshot", "status_code", b"status_code", "status_message", b"status_message", "symbol", b"symbol", "tape", b"tape", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TradingStatus: _TypeAlias = TradingStatus  # noqa: Y015
+
+@_typing.final
+class Luld(_message.Message):
+    """Limit up, limit down: the band in which a stock may trade."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOL_FIELD_NUMBER: _builtins.int
+    TIME_FIELD_NUMBER: _builtins.int
+    LIMIT_UP_FIELD_NUMBER: _builtins.int
+    LIMIT_DOWN_FIELD_NUMBER: _builtins.int
+    INDICATOR_FIELD_NUMBER: _builtins.int
+    TAPE_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    SNAPSHOT_FIELD_NUMBER: _builtins.int
+    symbol: _builtins.str
+    """The symbol."""
+    limit_up: _builtins.float
+    """Upper price of the band."""
+    limit_down: _builtins.float
+    """Lower price of the band."""
+    indicator: _builtins.str
+    """Verbatim."""
+    tape: _builtins.str
+    """Consolidated tape."""
+    feed: _common_pb2.DataFeed.ValueType
+    """Where it comes from."""
+    snapshot: _builtins.bool
+    """The newest value when the stream began, not a live change."""
+    @_builtins.property
+    def time(self) -> _timestamp_pb2.Timestamp:
+        """The venue's time."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway read it from the venue."""
+
+    def __init__(
+        self,
+        *,
+        symbol: _builtins.str = ...,
+        time: _timestamp_pb2.Timestamp | None = ...,
+        limit_up: _builtins.float = ...,
+        limit_down: _builtins.float = ...,
+        indicator: _builtins.str = ...,
+        tape: _builtins.str = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+        snapshot: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "time", b"time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["feed", b"feed", "indicator", b"indicator", "limit_down", b"limit_down", "limit_up", b"limit_up", "receive_time", b"receive_time", "snapshot", b"snapshot", "symbol", b"symbol", "tape", b"tape", "time", b"time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Luld: _TypeAlias = Luld  # noqa: Y015
 
 @_typing.final
 class Snapshot(_message.Message):

@@ -124,14 +124,14 @@ class MarketDataServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def StreamTrades(self, request, context):
-        """Live trades.
+        """Live trades, with the venue's corrections and cancels.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def StreamBars(self, request, context):
-        """Live minute bars.
+        """Live bars.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

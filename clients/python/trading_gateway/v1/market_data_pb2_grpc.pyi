@@ -59,9 +59,9 @@ class MarketDataServiceStub:
     StreamQuotes: _grpc.UnaryStreamMultiCallable[_market_data_pb2.StreamQuotesRequest, _market_data_pb2.StreamQuotesResponse]
     """Live quotes. The subscription is the request; the first message comes within a second."""
     StreamTrades: _grpc.UnaryStreamMultiCallable[_market_data_pb2.StreamTradesRequest, _market_data_pb2.StreamTradesResponse]
-    """Live trades."""
+    """Live trades, with the venue's corrections and cancels."""
     StreamBars: _grpc.UnaryStreamMultiCallable[_market_data_pb2.StreamBarsRequest, _market_data_pb2.StreamBarsResponse]
-    """Live minute bars."""
+    """Live bars."""
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -81,9 +81,9 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     StreamQuotes: _aio.UnaryStreamMultiCallable[_market_data_pb2.StreamQuotesRequest, _market_data_pb2.StreamQuotesResponse]  # type: ignore[assignment]
     """Live quotes. The subscription is the request; the first message comes within a second."""
     StreamTrades: _aio.UnaryStreamMultiCallable[_market_data_pb2.StreamTradesRequest, _market_data_pb2.StreamTradesResponse]  # type: ignore[assignment]
-    """Live trades."""
+    """Live trades, with the venue's corrections and cancels."""
     StreamBars: _aio.UnaryStreamMultiCallable[_market_data_pb2.StreamBarsRequest, _market_data_pb2.StreamBarsResponse]  # type: ignore[assignment]
-    """Live minute bars."""
+    """Live bars."""
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the market does. One connection to the venue serves any number of subscribers."""
@@ -142,7 +142,7 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_pb2.StreamTradesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.StreamTradesResponse], _abc.AsyncIterator[_market_data_pb2.StreamTradesResponse]]:
-        """Live trades."""
+        """Live trades, with the venue's corrections and cancels."""
 
     @_abc_1.abstractmethod
     def StreamBars(
@@ -150,6 +150,6 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _market_data_pb2.StreamBarsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.StreamBarsResponse], _abc.AsyncIterator[_market_data_pb2.StreamBarsResponse]]:
-        """Live minute bars."""
+        """Live bars."""
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -31,11 +31,20 @@ from gateway.infrastructure.alpaca.converters.fields import (
     whole_or_none,
 )
 
-CHANNEL: Final = TwoWay({Channel.QUOTES: "quotes", Channel.TRADES: "trades", Channel.BARS: "bars"})
-UNSUPPORTED_CHANNELS: Final = frozenset(
-    {"updatedBars", "dailyBars", "statuses", "lulds", "orderbooks", "news", "corrections", "cancelErrors", "imbalances"}
+CHANNEL: Final = TwoWay(
+    {
+        Channel.QUOTES: "quotes",
+        Channel.TRADES: "trades",
+        Channel.BARS: "bars",
+        Channel.UPDATED_BARS: "updatedBars",
+        Channel.DAILY_BARS: "dailyBars",
+        Channel.ORDER_BOOKS: "orderbooks",
+        Channel.TRADING_STATUS: "statuses",
+        Channel.LULD: "lulds",
+    }
 )
-"""Channels of Alpaca's that this build does not subscribe to."""
+UNSUPPORTED_CHANNELS: Final = frozenset({"news", "corrections", "cancelErrors", "imbalances"})
+"""Channels of Alpaca's that this build does not subscribe to; corrections and cancels come with trades unasked."""
 
 STOCK_FEED: Final = TwoWay({DataFeed.IEX: "iex", DataFeed.SIP: "sip"})
 """The `feed` parameter of the stock routes; crypto has one feed, which its path names."""
