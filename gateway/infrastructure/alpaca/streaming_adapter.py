@@ -23,12 +23,8 @@ from gateway.domain.models.orders import VenueOrderUpdate
 from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState, asset_class_of, is_symbol
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable
-from gateway.infrastructure.alpaca.converters.market_data import (
-    bar_from_alpaca,
-    quote_from_alpaca,
-    quotes_from_frame,
-    trade_from_alpaca,
-)
+from gateway.infrastructure.alpaca.converters.market_data import quotes_from_frame
+from gateway.infrastructure.alpaca.converters.market_stream import KINDS
 from gateway.infrastructure.alpaca.reconnect import BackOff, keep_connected
 from gateway.infrastructure.alpaca.subscriptions import Subscriptions
 
@@ -212,20 +208,16 @@ class MarketDataFeed(_Kept):
     # What the stream tells.
 
     def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], receive_time_ns: int) -> None:
-        """One frame of market data: one call of the listener for each kind in it."""
+        """One frame of market data: one call of the listener for each channel in it."""
         if kinds == {"q"}:
             self._quotes(messages, receive_time_ns)
             return
-        if "q" in kinds:
-            self._quotes([message for message in messages if message["T"] == "q"], receive_time_ns)
-        if "t" in kinds:
-            trades = self._each(trade_from_alpaca, messages, "t", receive_time_ns)
-            if trades:
-                self._tell(self._listener.on_values, Channel.TRADES, trades)
-        if "b" in kinds:
-            bars = self._each(bar_from_alpaca, messages, "b", receive_time_ns)
-            if bars:
-                self._tell(self._listener.on_values, Channel.BARS, bars)
+        quotes = [message for message in messages if message["T"] == "q"]
+        if quotes:
+            self._quotes(quotes, receive_time_ns)
+            messages = [message for message in messages if message["T"] != "q"]
+        for channel, values in self._each(messages, receive_time_ns).items():
+            self._tell(self._listener.on_values, channel, values)
 
     def on_acknowledgement(self, message: JsonObject) -> None:
         """The venue's whole set."""
@@ -258,19 +250,27 @@ class MarketDataFeed(_Kept):
         try:
             quotes = quotes_from_frame(messages, self._feed, receive_time_ns)
         except Unreadable:
-            quotes = self._each(quote_from_alpaca, messages, "q", receive_time_ns)
+            found: dict[Channel, list[Any]] = self._each(messages, receive_time_ns)
+            quotes = found.get(Channel.QUOTES, [])
         if quotes:
             self._tell(self._listener.on_quotes, quotes)
 
-    def _each(self, convert: Callable[..., Any], messages: Sequence[JsonObject], kind: str, now_ns: int) -> list[Any]:
-        values = []
+    def _each(self, messages: Sequence[JsonObject], now_ns: int) -> dict[Channel, list[Any]]:
+        """Message by message: the values of each channel in order; what cannot be read is told and left out."""
+        values: dict[Channel, list[Any]] = {}
         unreadable: list[str] = []
         for message in messages:
-            if message["T"] == kind:
-                try:
-                    values.append(convert(message.get("S"), message, self._feed, now_ns))
-                except Unreadable as error:
-                    unreadable.append(str(error))
+            known = KINDS.get(message["T"])
+            if known is None:
+                unreadable.append("its kind is unknown")
+                continue
+            channel, convert = known
+            try:
+                value = convert(message.get("S"), message, self._feed, now_ns)
+            except Unreadable as error:
+                unreadable.append(str(error))
+            else:
+                values.setdefault(channel, []).append(value)
         if unreadable:
             self.on_unreadable(f"{len(unreadable)} of a frame, the first because {unreadable[0]}")
         return values

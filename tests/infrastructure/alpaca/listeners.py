@@ -15,6 +15,7 @@ class MarketNotes:
     def __init__(self, *, failing: bool = False) -> None:
         self.frames: list[list[Quote]] = []
         self.values: dict[Channel, list[LiveValue]] = {}
+        self.calls = 0
         self.sets: list[SubscriptionSet] = []
         self.states: list[tuple[FeedState, str, int]] = []
         self._failing = failing
@@ -39,6 +40,7 @@ class MarketNotes:
         self._fail()
 
     def on_values(self, channel: Channel, values: Sequence[LiveValue]) -> None:
+        self.calls += 1
         self.values.setdefault(channel, []).extend(values)
         self._fail()
 

@@ -264,7 +264,7 @@ async def greet(connection: ServerConnection) -> dict[str, Any]:
 async def acknowledge(connection: ServerConnection, have: dict[str, set[str]]) -> dict[str, Any]:
     """Take one change of subscriptions and answer with the whole set; the change."""
     change: dict[str, Any] = msgpack.unpackb(await connection.recv())
-    for channel in ("trades", "quotes", "bars"):
+    for channel in {"trades", "quotes", "bars", *(change.keys() - {"action"})}:
         symbols = set(change.get(channel, ()))
         before = have.setdefault(channel, set())
         have[channel] = before | symbols if change["action"] == "subscribe" else before - symbols

@@ -124,7 +124,7 @@ def quotes_from_frame(messages: Sequence[JsonObject], feed: DataFeed, receive_ti
                 append(quote_from_alpaca(symbol, raw, feed, receive_time_ns))
                 continue
             if type(bid_size) is not float or type(ask_size) is not float:
-                bid_size, ask_size = _number(bid_size, "bs"), _number(ask_size, "as")
+                bid_size, ask_size = measure_of(bid_size, "bs"), measure_of(ask_size, "as")
             elif not (0.0 <= bid_size < _INFINITY and 0.0 <= ask_size < _INFINITY):
                 raise Unreadable("a quote of no finite size")
             codes = raw.get("c")
@@ -153,12 +153,12 @@ def quote_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_
     """One quote."""
     quote = as_object(raw, "quote")
     return Quote(
-        symbol=_symbol(symbol),
-        time_ns=_time(quote),
-        bid_price=_number(quote.get("bp"), "bp"),
-        bid_size=_number(quote.get("bs"), "bs"),
-        ask_price=_number(quote.get("ap"), "ap"),
-        ask_size=_number(quote.get("as"), "as"),
+        symbol=symbol_of(symbol),
+        time_ns=instant_of(quote),
+        bid_price=measure_of(quote.get("bp"), "bp"),
+        bid_size=measure_of(quote.get("bs"), "bs"),
+        ask_price=measure_of(quote.get("ap"), "ap"),
+        ask_size=measure_of(quote.get("as"), "as"),
         feed=feed,
         receive_time_ns=receive_time_ns,
         bid_exchange=text_or_empty(quote, "bx"),
@@ -172,10 +172,10 @@ def trade_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_
     """One trade."""
     trade = as_object(raw, "trade")
     return Trade(
-        symbol=_symbol(symbol),
-        time_ns=_time(trade),
-        price=_number(trade.get("p"), "p"),
-        size=_number(trade.get("s"), "s"),
+        symbol=symbol_of(symbol),
+        time_ns=instant_of(trade),
+        price=measure_of(trade.get("p"), "p"),
+        size=measure_of(trade.get("s"), "s"),
         feed=feed,
         receive_time_ns=receive_time_ns,
         exchange=text_or_empty(trade, "x"),
@@ -192,17 +192,17 @@ def bar_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_ns
     bar = as_object(raw, "bar")
     vwap = bar.get("vw")
     return Bar(
-        symbol=_symbol(symbol),
-        start_time_ns=_time(bar),
-        open=_number(bar.get("o"), "o"),
-        high=_number(bar.get("h"), "h"),
-        low=_number(bar.get("l"), "l"),
-        close=_number(bar.get("c"), "c"),
-        volume=_number(bar.get("v"), "v"),
+        symbol=symbol_of(symbol),
+        start_time_ns=instant_of(bar),
+        open=measure_of(bar.get("o"), "o"),
+        high=measure_of(bar.get("h"), "h"),
+        low=measure_of(bar.get("l"), "l"),
+        close=measure_of(bar.get("c"), "c"),
+        volume=measure_of(bar.get("v"), "v"),
         feed=feed,
         receive_time_ns=receive_time_ns,
         trade_count=whole_or_none(bar, "n") or 0,
-        vwap=None if vwap is None else _number(vwap, "vw") or None,
+        vwap=None if vwap is None else measure_of(vwap, "vw") or None,
         final=final,
     )
 
@@ -277,13 +277,15 @@ def _bar_or_none(symbol: str, raw: object, feed: DataFeed, receive_time_ns: int,
     return bar_from_alpaca(symbol, raw, feed, receive_time_ns, final=final) if raw else None
 
 
-def _symbol(value: object) -> str:
+def symbol_of(value: object) -> str:
+    """A symbol, which must be there."""
     if type(value) is not str or not value:
         raise Unreadable("S is no symbol")
     return value
 
 
-def _number(value: object, name: str) -> float:
+def measure_of(value: object, name: str) -> float:
+    """A price or a size: a finite number of 0 or more."""
     if type(value) is not float and type(value) is not int:
         raise Unreadable(f"{name} is no number")
     try:
@@ -295,7 +297,8 @@ def _number(value: object, name: str) -> float:
     return number
 
 
-def _time(raw: JsonObject) -> int:
+def instant_of(raw: JsonObject) -> int:
+    """The venue's time, nanoseconds, as a number or as text."""
     value = raw.get("t")
     time_ns = parse_time_ns(value) if type(value) is str else value
     if type(time_ns) is not int or not _PLAUSIBLE_NS_MIN <= time_ns < TIME_NS_MAX:
