@@ -25,26 +25,40 @@ class Awaited:
     def __getattr__(self, name: str) -> Any:
         def method(*args: Any, **kwargs: Any) -> Any:
             result = getattr(self._client, name)(*args, **kwargs)
-            if inspect.isasyncgen(result):
-                return self._items(result)
+            if hasattr(result, "__anext__"):
+                return Stepped(self._runner, result)
             if inspect.iscoroutine(result):
                 return self._runner.run(result)
             return Awaited(self._runner, result)
 
         return method
 
-    def _items(self, iterator: Any) -> Iterator[Any]:
+
+class Stepped:
+    """An asynchronous iterator that is stepped like an iterator."""
+
+    def __init__(self, runner: asyncio.Runner, items: Any) -> None:
+        self._runner = runner
+        self._items = items
+
+    def __iter__(self) -> Stepped:
+        return self
+
+    def __next__(self) -> Any:
         async def following() -> Any:
-            return await anext(iterator)
+            return await anext(self._items)
 
         try:
-            while True:
-                try:
-                    yield self._runner.run(following())
-                except StopAsyncIteration:
-                    return
-        finally:
-            self._runner.run(iterator.aclose())
+            return self._runner.run(following())
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._items, name)
+
+    def close(self) -> None:
+        """Leave it."""
+        self._runner.run(self._items.aclose())
 
 
 @pytest.fixture

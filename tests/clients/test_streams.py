@@ -12,7 +12,7 @@ from typing import Any
 import grpc
 import pytest
 
-from tests.clients.messages import BEGIN, END, EPOCH_CHANGED, LOST, update
+from tests.clients.messages import BEGIN, END, EPOCH_CHANGED, LOST, batch, update
 from tests.clients.scripted import OPEN, Refusal, ScriptedGateway
 from trading_gateway import (
     Bookmark,
@@ -22,20 +22,12 @@ from trading_gateway import (
     Interrupted,
     SequenceGap,
     StartedOver,
-    lag_s,
 )
+from trading_gateway.market_streams import GATEWAY_FEED
 from trading_gateway.order_updates import SNAPSHOT_OVERLAP_S, SNAPSHOT_REACH_S, OrderUpdates
-from trading_gateway.streams import GATEWAY_FEED, MarketDataStream
 from trading_gateway.v1 import market_data_pb2 as md, trading_pb2 as pb
 
 SECOND = 1_000_000_000
-
-
-def batch(sequence: int, *symbols: str, send_time_ns: int | None = None) -> md.StreamQuotesResponse:
-    """One batch of a quote stream."""
-    message = md.StreamQuotesResponse(batch_sequence=sequence, quotes=[md.Quote(symbol=symbol) for symbol in symbols])
-    message.send_time.FromNanoseconds(time.time_ns() if send_time_ns is None else send_time_ns)
-    return message
 
 
 def take(iterator: Any, count: int) -> list[Any]:
@@ -315,20 +307,6 @@ def test_trades_and_bars_are_streams_of_the_same_kind(client: Any, scripted: Scr
     scripted.script("StreamBars", [md.StreamBarsResponse(batch_sequence=1, bars=[md.Bar(close=2.5)]), OPEN])
     assert [trade.size for trade in take(client.stream_trades("AAPL"), 1)[0].trades] == [3]
     assert [bar.close for bar in take(client.stream_bars("AAPL"), 1)[0].bars] == [2.5]
-
-
-def test_what_comes_late_is_flagged_stale() -> None:
-    """A batch is late against this machine's clock, and against the quickest one when that clock is slow."""
-    now_ns = 10_000_000_000
-    stream = MarketDataStream(
-        "MarketDataService/StreamQuotes", None, md.StreamQuotesResponse, lambda b: b.quotes, lambda: now_ns
-    )
-    in_time, late = batch(1, "AAPL", send_time_ns=8_000_000_000), batch(2, "AAPL", send_time_ns=7_999_999_999)
-    ahead, late_again = batch(3, "AAPL", send_time_ns=15_000_000_000), batch(4, "AAPL", send_time_ns=12_900_000_000)
-    for one in (in_time, late, ahead, late_again):
-        stream.accept(one)
-    assert [one.quotes[0].stale for one in (in_time, late, ahead, late_again)] == [False, True, False, True]
-    assert lag_s(late, lambda: now_ns) == pytest.approx(2.0)
 
 
 def test_closing_the_client_ends_its_streams(scripted: ScriptedGateway) -> None:

@@ -19,6 +19,7 @@ from trading_gateway.aio import AsyncClient
 from trading_gateway.bookmarks import Bookmark, FileTokenStore, TokenStore
 from trading_gateway.client import Client
 from trading_gateway.errors import FailedCheck, FieldViolation, GatewayError, KeyFate, SequenceGap
+from trading_gateway.market_streams import Disconnected
 from trading_gateway.order_updates import Interrupted, StartedOver, StreamNotice
 from trading_gateway.retry import RetryPolicy
 from trading_gateway.streams import lag_s
@@ -32,6 +33,7 @@ __all__ = [
     "AsyncClient",
     "Bookmark",
     "Client",
+    "Disconnected",
     "FailedCheck",
     "FieldViolation",
     "FileTokenStore",

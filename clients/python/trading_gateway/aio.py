@@ -22,15 +22,16 @@ from trading_gateway import account, market_data, operations, order_updates, ref
 from trading_gateway.access import Access, FilePath
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
+from trading_gateway.following import AsyncFollowing
+from trading_gateway.market_streams import Values
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
-from trading_gateway.streams import Stream, stream_broke
+from trading_gateway.streams import WATCH_INTERVAL_S, Silence, Stream, stream_broke
 from trading_gateway.transport import DEFAULT_TIMEOUT_S, reach
 from trading_gateway.v1 import trading_pb2
 from trading_gateway.waiting import OrderWait, is_terminal
 
 T = TypeVar("T")
 P = ParamSpec("P")
-AnyMessage = TypeVar("AnyMessage", bound=Any)
 
 
 def _calling(build: Callable[P, Call[T]]) -> Callable[Concatenate[AsyncClient, P], Coroutine[Any, Any, T]]:
@@ -58,6 +59,17 @@ def _following(build: Callable[P, Stream[T]]) -> Callable[Concatenate[AsyncClien
 
     def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncGenerator[T]:
         return self._messages(build(*args, **kwargs))
+
+    functools.update_wrapper(method, build)
+    return method
+
+
+def _valuing(build: Callable[P, Values[T]]) -> Callable[Concatenate[AsyncClient, P], AsyncFollowing[T]]:
+    """The method that iterates over the values of a stream, across connections."""
+
+    def method(self: AsyncClient, /, *args: P.args, **kwargs: P.kwargs) -> AsyncFollowing[T]:
+        values = build(*args, **kwargs)
+        return AsyncFollowing(self._messages(values), values)
 
     functools.update_wrapper(method, build)
     return method
@@ -104,6 +116,9 @@ class AsyncClient:
     stream_quotes = _following(market_data.stream_quotes)
     stream_trades = _following(market_data.stream_trades)
     stream_bars = _following(market_data.stream_bars)
+    follow_quotes = _valuing(market_data.follow_quotes)
+    follow_trades = _valuing(market_data.follow_trades)
+    follow_bars = _valuing(market_data.follow_bars)
 
     get_account = _calling(account.get_account)
     list_positions = _calling(account.list_positions)
@@ -216,33 +231,55 @@ class AsyncClient:
                 yield item
             call = pages.after(page)
 
-    async def _messages(self, stream: Stream[AnyMessage], end_s: float = math.inf) -> AsyncGenerator[AnyMessage]:
+    async def _messages(self, stream: Stream[T], end_s: float = math.inf) -> AsyncGenerator[T]:
         """Follow a stream across connections, until an instant of the monotonic clock."""
         reconnects = Reconnects(self._retry, end_s=end_s)
         while not (self._connection.closed or reconnects.is_over):
             shown = self._connection.headers()
             open_stream = self._connection.stream(stream)
+            reconnects.opened()
             call = open_stream(stream.request(), timeout=reconnects.remaining_s, metadata=shown)
+            stream.opened(functools.partial(_is_alive, call))
             failure = stream_broke()
+            silence = Silence(stream.silence_max_s)
+            watched = asyncio.create_task(_watch(silence, call.cancel))
             try:
                 async for message in call:
+                    silence.heard()
                     reconnects.received()
-                    if stream.accept(message):
-                        yield message
-                        if (work := stream.handled(message)) is not None:
-                            await asyncio.to_thread(work)
+                    for item in stream.items(message):
+                        yield item
+                    if (work := stream.handled(message)) is not None:
+                        await asyncio.to_thread(work)
+                    silence.waiting()
             except grpc.RpcError as error:
                 failure = stream_broke(error)
             except asyncio.CancelledError:
-                # grpc.aio says the same for a closed channel as for a cancelled task.
-                if not self._connection.closed or _is_cancelled():
+                # grpc.aio says the same for a closed channel and a call that is given up as for a cancelled task.
+                if not (self._connection.closed or silence.was_noticed) or _is_cancelled():
                     raise
             finally:
+                watched.cancel()
                 call.cancel()
             if not self._connection.closed:
+                failure = silence.failure() if silence.was_noticed else failure
                 self._connection.judge(failure, shown)
-                stream.broken(failure)
+                for item in stream.broken(failure):
+                    yield item
                 await asyncio.sleep(reconnects.pause_after(failure, stream.path))
+
+
+async def _watch(silence: Silence, give_up: Callable[[], object]) -> None:
+    """Give a stream up when it has become silent."""
+    while silence.limit_s is not None:
+        await asyncio.sleep(WATCH_INTERVAL_S)
+        if silence.notice():
+            give_up()
+            return
+
+
+def _is_alive(call: grpc.aio.Call) -> bool:
+    return not call.done()
 
 
 def _is_cancelled() -> bool:

@@ -10,8 +10,9 @@ import copy
 import functools
 import math
 import os
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
@@ -20,15 +21,16 @@ from trading_gateway import account, market_data, operations, order_updates, ref
 from trading_gateway.access import Access, FilePath
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
+from trading_gateway.following import Following
+from trading_gateway.market_streams import Values
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
-from trading_gateway.streams import Stream, stream_broke
+from trading_gateway.streams import WATCH_INTERVAL_S, Silence, Stream, stream_broke
 from trading_gateway.transport import DEFAULT_TIMEOUT_S, reach
 from trading_gateway.v1 import trading_pb2
 from trading_gateway.waiting import OrderWait, is_terminal
 
 T = TypeVar("T")
 P = ParamSpec("P")
-AnyMessage = TypeVar("AnyMessage", bound=Any)
 
 
 def _calling(build: Callable[P, Call[T]]) -> Callable[Concatenate[Client, P], T]:
@@ -56,6 +58,17 @@ def _following(build: Callable[P, Stream[T]]) -> Callable[Concatenate[Client, P]
 
     def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
         return self._messages(build(*args, **kwargs))
+
+    functools.update_wrapper(method, build)
+    return method
+
+
+def _valuing(build: Callable[P, Values[T]]) -> Callable[Concatenate[Client, P], Following[T]]:
+    """The method that iterates over the values of a stream, across connections."""
+
+    def method(self: Client, /, *args: P.args, **kwargs: P.kwargs) -> Following[T]:
+        values = build(*args, **kwargs)
+        return Following(self._messages(values), values)
 
     functools.update_wrapper(method, build)
     return method
@@ -102,6 +115,9 @@ class Client:
     stream_quotes = _following(market_data.stream_quotes)
     stream_trades = _following(market_data.stream_trades)
     stream_bars = _following(market_data.stream_bars)
+    follow_quotes = _valuing(market_data.follow_quotes)
+    follow_trades = _valuing(market_data.follow_trades)
+    follow_bars = _valuing(market_data.follow_bars)
 
     get_account = _calling(account.get_account)
     list_positions = _calling(account.list_positions)
@@ -227,26 +243,47 @@ class Client:
             yield from pages.items(page)
             call = pages.after(page)
 
-    def _messages(self, stream: Stream[AnyMessage], end_s: float = math.inf) -> Iterator[AnyMessage]:
+    def _messages(self, stream: Stream[T], end_s: float = math.inf) -> Generator[T, None, None]:
         """Follow a stream across connections, until an instant of the monotonic clock."""
         reconnects = Reconnects(self._retry, end_s=end_s)
         while not (self._connection.closed or reconnects.is_over):
             shown = self._connection.headers()
             open_stream = self._connection.stream(stream)
+            reconnects.opened()
             call = open_stream(stream.request(), timeout=reconnects.remaining_s, metadata=shown)
+            stream.opened(call.is_active)
             failure = stream_broke()
+            silence = Silence(stream.silence_max_s)
+            watched = _watch(silence, call.cancel)
             try:
                 for message in call:
+                    silence.heard()
                     reconnects.received()
-                    if stream.accept(message):
-                        yield message
-                        if (work := stream.handled(message)) is not None:
-                            work()
+                    yield from stream.items(message)
+                    if (work := stream.handled(message)) is not None:
+                        work()
+                    silence.waiting()
             except grpc.RpcError as error:
-                failure = stream_broke(error)
+                failure = silence.failure() if silence.was_noticed else stream_broke(error)
             finally:
+                watched.set()
                 call.cancel()
             if not self._connection.closed:
                 self._connection.judge(failure, shown)
-                stream.broken(failure)
+                yield from stream.broken(failure)
                 time.sleep(reconnects.pause_after(failure, stream.path))
+
+
+def _watch(silence: Silence, give_up: Callable[[], object]) -> threading.Event:
+    """Give a stream up when it has become silent; until the event is set."""
+    done = threading.Event()
+
+    def watching() -> None:
+        while not done.wait(WATCH_INTERVAL_S):
+            if silence.notice():
+                give_up()
+                return
+
+    if silence.limit_s is not None:
+        threading.Thread(target=watching, name="trading-gateway-silence", daemon=True).start()
+    return done

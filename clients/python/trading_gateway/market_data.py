@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from datetime import date
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from trading_gateway.call import Call, Pages, read, whole
-from trading_gateway.streams import MarketDataStream
+from trading_gateway.market_streams import BarItem, Batches, Disconnected, QuoteItem, TradeItem, Values
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 from trading_gateway.values import Instant, calendar_date, duration, number, require_names, symbol_list, timestamp
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     Conflation: TypeAlias = Literal["none", "latest_per_symbol"] | pb.ConflationPolicy.ValueType
     TimeframeUnit: TypeAlias = Literal["minute", "hour", "day", "week", "month"] | common_pb2.Timeframe.Unit.ValueType
     Adjustment: TypeAlias = Literal["raw", "split", "dividend", "spin_off", "all"] | pb.Adjustment.ValueType
+    BarChannel: TypeAlias = Literal["bars", "updated_bars", "daily_bars"] | pb.Channel.ValueType
+    OnNotice: TypeAlias = Callable[[Disconnected], object] | None
 
 
 class LatestOptions(TypedDict, total=False):
@@ -111,32 +113,98 @@ def list_bars(
 
 
 def stream_quotes(
-    symbols: str | Iterable[str], **options: Unpack[StreamOptions]
-) -> MarketDataStream[pb.StreamQuotesResponse]:
+    symbols: str | Iterable[str],
+    *,
+    on_notice: OnNotice = None,
+    **options: Unpack[StreamOptions],
+) -> Batches[pb.StreamQuotesResponse]:
     """Live quotes in batches, for as long as they are taken; a lost connection is opened again.
 
     Holes are told in `status.gaps` of a batch: those of the venue's feed, and under the feed name "gateway"
-    those of the connection to the gateway. `lag_s(batch)` measures how far behind this reader is; values that
-    come more than 2 s late are flagged stale.
+    those of the connection to the gateway. `lag_s(batch)` measures how far behind this reader is; values of a batch
+    that is taken more than 2 s after it was sent are flagged stale. A reader who takes long for one batch follows
+    values: `follow_quotes`.
+
+    Args:
+        symbols: "AAPL", "BTC/USD".
+        on_notice: Told `Disconnected` at a break, before the stream is opened again.
+        options: As `StreamOptions`.
     """
     request = pb.StreamQuotesRequest(symbols=symbol_list(symbols), **_stream(options))
-    return MarketDataStream("MarketDataService/StreamQuotes", request, pb.StreamQuotesResponse, lambda b: b.quotes)
+    return Batches("MarketDataService/StreamQuotes", request, pb.StreamQuotesResponse, _quotes, on_notice)
 
 
 def stream_trades(
-    symbols: str | Iterable[str], **options: Unpack[StreamOptions]
-) -> MarketDataStream[pb.StreamTradesResponse]:
-    """Live trades, as `stream_quotes`; without conflation unless asked for."""
+    symbols: str | Iterable[str], *, on_notice: OnNotice = None, **options: Unpack[StreamOptions]
+) -> Batches[pb.StreamTradesResponse]:
+    """Live trades with the venue's corrections and cancels, as `stream_quotes`; without conflation unless asked for."""
     request = pb.StreamTradesRequest(symbols=symbol_list(symbols), **_stream(options))
-    return MarketDataStream("MarketDataService/StreamTrades", request, pb.StreamTradesResponse, lambda b: b.trades)
+    return Batches("MarketDataService/StreamTrades", request, pb.StreamTradesResponse, _trades, on_notice)
 
 
 def stream_bars(
-    symbols: str | Iterable[str], **options: Unpack[StreamOptions]
-) -> MarketDataStream[pb.StreamBarsResponse]:
-    """Live minute bars, as `stream_quotes`; without conflation unless asked for."""
-    request = pb.StreamBarsRequest(symbols=symbol_list(symbols), **_stream(options))
-    return MarketDataStream("MarketDataService/StreamBars", request, pb.StreamBarsResponse, lambda b: b.bars)
+    symbols: str | Iterable[str],
+    *,
+    channel: BarChannel = pb.CHANNEL_UNSPECIFIED,
+    on_notice: OnNotice = None,
+    **options: Unpack[StreamOptions],
+) -> Batches[pb.StreamBarsResponse]:
+    """Live bars, as `stream_quotes`; without conflation unless asked for.
+
+    Args:
+        symbols: "AAPL", "BTC/USD".
+        channel: Minute bars when the minute is over, when late trades changed them, or the running day.
+        on_notice: Told `Disconnected` at a break.
+        options: As `StreamOptions`.
+    """
+    request = _bars_request(symbols, channel, options)
+    return Batches("MarketDataService/StreamBars", request, pb.StreamBarsResponse, _bars, on_notice)
+
+
+def follow_quotes(symbols: str | Iterable[str], **options: Unpack[StreamOptions]) -> Values[QuoteItem]:
+    """Live quotes one by one, with what befalls their stream among them; a lost connection is opened again.
+
+    Each quote is judged when it is taken: more than 2 s after the gateway sent it, or after its connection broke, it is
+    flagged stale. `Disconnected` is told at a break, a `StreamStatus` wherever the gateway has something to say: feeds,
+    acks of the symbols, gaps (the hole of a break among them, under the feed "gateway"), counters, heartbeats.
+
+    Args:
+        symbols: "AAPL", "BTC/USD".
+        options: As `StreamOptions`.
+    """
+    request = pb.StreamQuotesRequest(symbols=symbol_list(symbols), **_stream(options))
+    return Values("MarketDataService/StreamQuotes", request, pb.StreamQuotesResponse, _quotes)
+
+
+def follow_trades(symbols: str | Iterable[str], **options: Unpack[StreamOptions]) -> Values[TradeItem]:
+    """Live trades, corrections and cancels one by one, as `follow_quotes`; without conflation unless asked for."""
+    request = pb.StreamTradesRequest(symbols=symbol_list(symbols), **_stream(options))
+    return Values("MarketDataService/StreamTrades", request, pb.StreamTradesResponse, _trades)
+
+
+def follow_bars(
+    symbols: str | Iterable[str], *, channel: BarChannel = pb.CHANNEL_UNSPECIFIED, **options: Unpack[StreamOptions]
+) -> Values[BarItem]:
+    """Live bars one by one, as `follow_quotes`; without conflation unless asked for. `channel` as in `stream_bars`."""
+    request = _bars_request(symbols, channel, options)
+    return Values("MarketDataService/StreamBars", request, pb.StreamBarsResponse, _bars)
+
+
+def _bars_request(symbols: str | Iterable[str], channel: BarChannel, options: StreamOptions) -> pb.StreamBarsRequest:
+    return pb.StreamBarsRequest(symbols=symbol_list(symbols), channel=number(pb.Channel, channel), **_stream(options))
+
+
+def _quotes(batch: pb.StreamQuotesResponse) -> Sequence[Any]:
+    return batch.quotes
+
+
+def _trades(batch: pb.StreamTradesResponse) -> Sequence[Any]:
+    """What was corrected was printed before."""
+    return [*batch.trades, *batch.corrections, *batch.cancels]
+
+
+def _bars(batch: pb.StreamBarsResponse) -> Sequence[Any]:
+    return batch.bars
 
 
 def _latest(options: LatestOptions) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final, TypeAlias
@@ -142,6 +142,7 @@ class OrderUpdates:
 
     path = path("TradingService/StreamOrderUpdates")
     response = pb.StreamOrderUpdatesResponse
+    silence_max_s = None
 
     def __init__(
         self,
@@ -176,6 +177,14 @@ class OrderUpdates:
             request.include_closed_since.CopyFrom(self._closed_since)
         return request
 
+    def opened(self, is_alive: Callable[[], bool]) -> None:
+        """What came before a break stays true after it."""
+
+    def items(self, message: pb.StreamOrderUpdatesResponse) -> Iterator[pb.StreamOrderUpdatesResponse]:
+        """The message, unless it came before the break already."""
+        if self.accept(message):
+            yield message
+
     def accept(self, message: pb.StreamOrderUpdatesResponse) -> bool:
         """False for an event that came before the break already.
 
@@ -207,7 +216,7 @@ class OrderUpdates:
         self._saved_token = message.resume_token
         return lambda: tokens.save(bookmark)
 
-    def broken(self, error: GatewayError) -> None:
+    def broken(self, error: GatewayError) -> tuple[()]:
         """Resume after a lost connection; begin with a snapshot when the token's events are gone."""
         self._snapshot_open = False
         if error.reason in _LOST_TOKEN and self._token:
@@ -221,6 +230,7 @@ class OrderUpdates:
             if not self._is_broken:
                 self._tell(Interrupted(error, self._sequence))
             self._is_broken = True
+        return ()
 
     def _start_over(self, error: GatewayError) -> None:
         """Ask for a snapshot that reaches back to what this reader has seen."""

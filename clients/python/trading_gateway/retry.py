@@ -124,6 +124,9 @@ class Attempts:
 class Reconnects:
     """The tries to reopen one stream; a message in between starts the count anew.
 
+    The pauses grow on while connections break soon, messages or not: a gateway that takes a stream and ends it at once
+    is not asked ten times a second.
+
     Args:
         policy: How often.
         end_s: An instant of the clock after which the stream is not wanted any more.
@@ -144,6 +147,8 @@ class Reconnects:
         self._now_s = now_s
         self._chance = chance
         self._failures = 0
+        self._soon_broken = 0
+        self._opened_s = now_s()
 
     @property
     def remaining_s(self) -> float | None:
@@ -155,9 +160,15 @@ class Reconnects:
         """The end has come."""
         return self._now_s() >= self._end_s
 
+    def opened(self) -> None:
+        """The next try begins."""
+        self._opened_s = self._now_s()
+
     def received(self) -> None:
         """A message came: the stream works."""
         self._failures = 0
+        if self._soon_broken and self._now_s() - self._opened_s >= self._policy.backoff_max_s:
+            self._soon_broken = 0
 
     def pause_after(self, error: GatewayError, what: str) -> float:
         """Seconds to wait before the stream is opened again.
@@ -170,8 +181,10 @@ class Reconnects:
             GatewayError: The same one, after `reconnects_max` failures in a row.
         """
         self._failures += 1
+        self._soon_broken += 1
         if self._failures > self._policy.reconnects_max:
             raise error
-        pause_s = min(self._policy.pause_s(self._failures, error, self._chance), self._end_s - self._now_s())
+        asked_s = self._policy.pause_s(self._soon_broken, error, self._chance)
+        pause_s = min(asked_s, self._end_s - self._now_s())
         _log.info("%s is opened again in %.2f s: %s", what, max(0.0, pause_s), error)
         return max(0.0, pause_s)

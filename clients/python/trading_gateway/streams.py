@@ -1,35 +1,27 @@
-"""Market data streams that outlive their connection: what to ask for, what to make of each batch. No I/O.
+"""What a client needs of any stream that outlives its connection, and what may be survived. No I/O.
 
-Market data cannot be resumed: after a break the subscription is made again, and the hole is told in the
-first batch after it. Order streams resume without a hole: see `order_updates`.
+`order_updates` resumes without a hole; `market_streams` subscribes again, and tells the hole.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
-from typing import Any, Final, Generic, Protocol, TypeVar
+from collections.abc import Callable, Iterable
+from typing import Any, Final, Protocol, TypeVar
 
 import grpc
 from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
-from trading_gateway.call import path
-from trading_gateway.errors import FailedCall, GatewayError, SequenceGap
-from trading_gateway.v1.common_pb2 import GapNotice
-from trading_gateway.values import NANOS_PER_MS, NANOS_PER_SECOND
+from trading_gateway.errors import FailedCall, GatewayError
+from trading_gateway.values import NANOS_PER_SECOND
 
-GATEWAY_FEED: Final = "gateway"
-"""GapNotice.feed of a hole in the connection between this client and the gateway."""
+WATCH_INTERVAL_S: Final = 0.5
+"""How often a client looks whether a stream has become silent."""
 
-STALE_LAG_MS: Final = 2_000
-"""A batch that reached this reader later than this is not vouched for, as inside the gateway."""
-
-M_co = TypeVar("M_co", covariant=True)
-Batch = TypeVar("Batch", bound=Message)
+Item_co = TypeVar("Item_co", covariant=True)
 
 
-class Stream(Protocol[M_co]):
+class Stream(Protocol[Item_co]):
     """What a client needs to follow a stream across connections."""
 
     @property
@@ -37,98 +29,72 @@ class Stream(Protocol[M_co]):
         """/package.Service/Rpc."""
 
     @property
-    def response(self) -> type[M_co]:
+    def response(self) -> type[Message]:
         """The class of its messages."""
 
-    def request(self) -> Message:
-        """What to ask for now."""
+    @property
+    def silence_max_s(self) -> float | None:
+        """Seconds without a message after which the connection counts as lost; None: for the transport to find out."""
 
-    def accept(self, message: Any) -> bool:
-        """Take note of a message; False: the caller has seen it already."""
+    def request(self) -> Message:
+        """What to ask for now, right before it is asked."""
+
+    def opened(self, is_alive: Callable[[], bool]) -> None:
+        """It was asked; `is_alive` knows whether the connection still stands."""
+
+    def items(self, message: Any) -> Iterable[Item_co]:
+        """What the caller gets of a message, each made when it is taken."""
 
     def handled(self, message: Any) -> Callable[[], None] | None:
         """What to do when the caller comes back for the message after this one; it may block. None: nothing."""
 
-    def broken(self, error: GatewayError) -> None:
-        """Prepare to go on after an error, or raise it when there is no going on."""
+    def broken(self, error: GatewayError) -> Iterable[Item_co]:
+        """Prepare to go on after an error, or raise it when there is no going on; what the caller is told of it."""
 
 
-class MarketDataStream(Generic[Batch]):
-    """Follows live market data.
+class Silence:
+    """Notices that a stream says nothing any more, though it promised to.
+
+    Only the time counts in which this reader waits: one who is busy with a value hears nothing.
 
     Args:
-        rpc: "Service/Rpc".
-        request: The subscription.
-        response: The class of a batch.
-        values: The quotes, trades or bars of a batch.
-        now_ns: The time, in nanoseconds since the epoch.
+        limit_s: Seconds without a message; None: for ever.
+        now_s: A monotonic clock, in seconds.
     """
 
-    def __init__(
-        self,
-        rpc: str,
-        request: Any,
-        response: type[Batch],
-        values: Callable[[Any], Sequence[Any]],
-        now_ns: Callable[[], int] = time.time_ns,
-    ) -> None:
-        self.path = path(rpc)
-        self.response = response
-        self._request = request
-        self._values = values
-        self._now_ns = now_ns
-        self._sequence = 0
-        self._last_send_time: Timestamp | None = None
-        self._clock_offset_ns = 0
+    def __init__(self, limit_s: float | None, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.limit_s = limit_s
+        self.was_noticed = False
+        self._now_s = now_s
+        self._since_s: float | None = now_s()
 
-    def request(self) -> Message:
-        """The subscription, always whole."""
-        request: Message = self._request
-        return request
+    def heard(self) -> None:
+        """A message came, and the reader has it."""
+        self._since_s = None
 
-    def accept(self, message: Any) -> bool:
-        """Check the sequence, tell the hole before this batch, and flag what comes late.
+    def waiting(self) -> None:
+        """The reader waits for the next one."""
+        self._since_s = self._now_s()
 
-        Raises:
-            SequenceGap: A batch is missing, which the contract excludes.
-        """
-        if message.batch_sequence != self._sequence + 1:
-            raise SequenceGap(self._sequence + 1, message.batch_sequence)
-        if self._sequence == 0 and self._last_send_time is not None:
-            message.status.gaps.append(self._hole(message.send_time))
-        self._sequence = message.batch_sequence
-        self._last_send_time = message.send_time
-        if self._lag_ns(message.send_time) > STALE_LAG_MS * NANOS_PER_MS:
-            for value in self._values(message):
-                value.stale = True
-        return True
+    def notice(self) -> bool:
+        """It has lasted too long; True once, the stream is to be given up then."""
+        since_s = self._since_s
+        if self.limit_s is None or since_s is None or self.was_noticed:
+            return False
+        self.was_noticed = self._now_s() - since_s > self.limit_s
+        return self.was_noticed
 
-    def handled(self, message: Any) -> None:
-        """Nothing: quotes are not resumed."""
-
-    def broken(self, error: GatewayError) -> None:
-        """Subscribe again after a lost connection, or after this reader was too slow."""
-        if not is_survivable(error):
-            raise error
-        self._sequence = 0
-
-    def _hole(self, until: Timestamp) -> GapNotice:
-        return GapNotice(
-            feed=GATEWAY_FEED, from_time=self._last_send_time, to_time=until, symbols=self._request.symbols
-        )
-
-    def _lag_ns(self, send_time: Timestamp) -> int:
-        """How late a batch is. A clock that goes behind the gateway's would hide lag, so it is allowed for."""
-        late_ns = self._now_ns() - send_time.ToNanoseconds()
-        self._clock_offset_ns = min(self._clock_offset_ns, late_ns)
-        return late_ns - self._clock_offset_ns
+    def failure(self) -> GatewayError:
+        """How the stream broke, in words."""
+        words = f"no message for {self.limit_s:g} s, though there are heartbeats"
+        return _harmless(GatewayError(grpc.StatusCode.UNAVAILABLE, words))
 
 
 def stream_broke(error: FailedCall | None = None) -> GatewayError:
     """How a stream broke. None: it ended without an error, though it has no end: something between closed it."""
-    failure = GatewayError.from_call(error) if error else GatewayError(grpc.StatusCode.UNAVAILABLE, "the stream ended")
-    failure.outcome_unknown = False  # it changes nothing
-    return failure
+    return _harmless(
+        GatewayError.from_call(error) if error else GatewayError(grpc.StatusCode.UNAVAILABLE, "the stream ended")
+    )
 
 
 def lag_s(batch: Any, now_ns: Callable[[], int] = time.time_ns) -> float:
@@ -140,3 +106,8 @@ def lag_s(batch: Any, now_ns: Callable[[], int] = time.time_ns) -> float:
 def is_survivable(error: GatewayError) -> bool:
     """The stream can be opened again: connection lost, gateway drained, this reader too slow, or its token rotated."""
     return error.ambiguous or error.reason == "SLOW_CONSUMER" or error.token_replaced
+
+
+def _harmless(failure: GatewayError) -> GatewayError:
+    failure.outcome_unknown = False  # a stream changes nothing
+    return failure
