@@ -24,6 +24,7 @@ from gateway.domain.models.market_data import (
     Adjustment,
     Bar,
     LiveValue,
+    OrderBook,
     Page,
     Quote,
     Snapshot,
@@ -151,6 +152,12 @@ class MarketDataRepository(Protocol):
         """The newest minute bar of each symbol."""
         ...
 
+    async def get_latest_order_books(
+        self, context: CallContext, feed: DataFeed, symbols: Sequence[str]
+    ) -> list[OrderBook]:
+        """The whole order book of each crypto pair."""
+        ...
+
     async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
         """Newest trade and quote, minute and daily bars of each symbol."""
         ...
@@ -170,11 +177,47 @@ class MarketDataRepository(Protocol):
         page_size: int = 1000,
         page_token: str = "",
     ) -> Page[Bar]:
-        """One page of past bars, by symbol, then by time; bars that begin within [start, end]."""
+        """One page of past bars, by symbol, then by time; bars that begin within [start, end]. See `list_quotes`."""
+        ...
+
+    async def list_quotes(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        *,
+        start_ns: int,
+        end_ns: int,
+        as_of_date: date | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Quote]:
+        """One page of past quotes within [start, end], by symbol, then by time. An empty one need not be the last."""
+        ...
+
+    async def list_trades(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        *,
+        start_ns: int,
+        end_ns: int,
+        as_of_date: date | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Trade]:
+        """One page of past trades; as `list_quotes`."""
         ...
 
     async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:
         """Every asset of a class, active or not, by symbol."""
+        ...
+
+    async def list_option_contracts(self, context: CallContext, root: str, expiration: date) -> list[Asset]:
+        """The active option contracts of one root and one day of expiration, by symbol."""
         ...
 
     async def get_market_clock(self, context: CallContext) -> MarketClock:

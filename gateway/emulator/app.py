@@ -78,7 +78,7 @@ def make_app(
         *PositionRoutes(floor).routes(),
         *AccountRoutes(floor, legacy=legacy_fields).routes(),
         *ReferenceRoutes(floor).routes(),
-        *MarketDataRoutes(floor).routes(),
+        *MarketDataRoutes(floor, has_sip="/v2/sip" not in settings.refused_paths).routes(),
         *control.routes(),
         *RecordRoutes(record, floor.exchange.ledger).routes(),
     )

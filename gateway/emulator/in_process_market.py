@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date
+from functools import partial
 from typing import Final, TypeVar
 
 from gateway.domain.errors import SymbolUnknown, VenueUnreachable
@@ -12,6 +13,7 @@ from gateway.domain.interfaces import MarketDataListener
 from gateway.domain.models.market_data import (
     Adjustment,
     Bar,
+    OrderBook,
     Page,
     Quote,
     Snapshot,
@@ -31,14 +33,15 @@ from gateway.domain.types import (
     asset_class_of,
     is_symbol,
 )
+from gateway.emulator.books import book_of
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.market import QUIET_NS_MAX, Event
 from gateway.emulator.rest.answers import HttpError
 from gateway.emulator.rest.paging import Window, parse_token, read_page
 
-BARS_PER_PAGE_MAX: Final = 10_000
+ITEMS_PER_PAGE_MAX: Final = 10_000
 
-Value = TypeVar("Value", Quote, Trade, Bar)
+Value = TypeVar("Value", Quote, Trade, Bar, OrderBook)
 
 _DAY: Final = Timeframe(1, TimeframeUnit.DAY)
 _SPANS_S: Final = {
@@ -73,6 +76,16 @@ class InProcessMarketData:
         now_ns = self._floor.now()
         return self._stamped(feed, (self._market.latest_bar(symbol, now_ns) for symbol in self._known(feed, symbols)))
 
+    async def get_latest_order_books(
+        self, context: CallContext, feed: DataFeed, symbols: Sequence[str]
+    ) -> list[OrderBook]:
+        """The whole book of each pair."""
+        if feed is not DataFeed.CRYPTO_US:
+            raise SymbolUnknown("order books are of crypto alone")
+        now_ns = self._floor.now()
+        quotes = (self._market.latest_quote(symbol, now_ns) for symbol in self._known(feed, symbols))
+        return self._stamped(feed, (None if quote is None else book_of(quote) for quote in quotes))
+
     async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
         """What is known of each symbol."""
         now_ns = self._floor.now()
@@ -95,23 +108,60 @@ class InProcessMarketData:
     ) -> Page[Bar]:
         """One page of past bars, by symbol, then by time."""
         now_ns = self._floor.now()
-        try:
-            token = parse_token(page_token)
-        except HttpError as error:
-            raise VenueUnreachable("the venue does not know this page token") from error
+        window = _window(start_ns, min(end_ns, now_ns), page_size, page_token, newest_first=newest_first)
 
         def series(symbol: str, from_ns: int, to_ns: int) -> Iterator[Bar]:
             return self._market.bars(symbol, timeframe, from_ns, to_ns, now_ns, descending=newest_first)
 
-        window = Window(start_ns, min(end_ns, now_ns), max(1, min(page_size, BARS_PER_PAGE_MAX)), newest_first, token)
         page = read_page(self._known(feed, symbols), window, series, lambda bar: bar.start_time_ns)
         span_ns, read_ns = timeframe.amount * _SPANS_S[timeframe.unit] * NANOS_PER_SECOND, self._clock()
-        bars = tuple(
-            replace(bar, feed=feed, receive_time_ns=read_ns, final=bar.start_time_ns + span_ns <= read_ns)
-            for items in page.items.values()
-            for bar in items
+        return Page(
+            tuple(
+                replace(bar, feed=feed, receive_time_ns=read_ns, final=bar.start_time_ns + span_ns <= read_ns)
+                for bar in page.all_items()
+            ),
+            page.token_text,
         )
-        return Page(bars, "" if page.next_token is None else str(page.next_token))
+
+    async def list_quotes(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        *,
+        start_ns: int,
+        end_ns: int,
+        as_of_date: date | None = None,  # nothing is renamed here
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Quote]:
+        """One page of past quotes, by symbol, then by time."""
+        end_ns = min(end_ns, self._floor.now())
+        window = _window(start_ns, end_ns, page_size, page_token, newest_first=newest_first)
+        series = partial(self._market.quotes, descending=newest_first)
+        page = read_page(self._known(feed, symbols), window, series, lambda quote: quote.time_ns)
+        return Page(tuple(self._stamped(feed, page.all_items())), page.token_text)
+
+    async def list_trades(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        *,
+        start_ns: int,
+        end_ns: int,
+        as_of_date: date | None = None,  # nothing is renamed here
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Trade]:
+        """One page of past trades, by symbol, then by time."""
+        end_ns = min(end_ns, self._floor.now())
+        window = _window(start_ns, end_ns, page_size, page_token, newest_first=newest_first)
+        series = partial(self._market.trades, descending=newest_first)
+        page = read_page(self._known(feed, symbols), window, series, lambda trade: trade.time_ns)
+        return Page(tuple(self._stamped(feed, page.all_items())), page.token_text)
 
     async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:
         """Every asset of a class, by symbol."""
@@ -155,6 +205,14 @@ class InProcessMarketData:
 
     def _stamp(self, feed: DataFeed, value: Value | None) -> Value | None:
         return None if value is None else replace(value, feed=feed, receive_time_ns=self._clock())
+
+
+def _window(start_ns: int, end_ns: int, page_size: int, page_token: str, *, newest_first: bool) -> Window:
+    try:
+        token = parse_token(page_token)
+    except HttpError as error:
+        raise VenueUnreachable("the venue does not know this page token") from error
+    return Window(start_ns, end_ns, max(1, min(page_size, ITEMS_PER_PAGE_MAX)), newest_first, token)
 
 
 class InProcessFeed:

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final
 
-from gateway.domain.models.market_data import Bar, Quote, Trade
+from gateway.domain.models.market_data import Bar, OrderBook, Quote, Trade
 from gateway.domain.types import NANOS_PER_SECOND
 
 JsonObject = dict[str, Any]
@@ -63,7 +63,7 @@ def trade_fields(trade: Trade, time: object) -> JsonObject:
     """A trade's letters."""
     if "/" in trade.symbol:
         return {"p": trade.price, "s": trade.size, "t": time, "i": trade.trade_id, "tks": trade.taker_side}
-    return {
+    fields: JsonObject = {
         "i": trade.trade_id,
         "x": trade.exchange,
         "p": trade.price,
@@ -71,6 +71,18 @@ def trade_fields(trade: Trade, time: object) -> JsonObject:
         "t": time,
         "c": trade.conditions,
         "z": trade.tape,
+    }
+    if trade.update:  # history alone says what became of a trade, and only if anything did
+        fields["u"] = trade.update
+    return fields
+
+
+def book_fields(book: OrderBook, time: object) -> JsonObject:
+    """A whole order book's letters."""
+    return {
+        "t": time,
+        "b": [{"p": level.price, "s": level.size} for level in book.bids],
+        "a": [{"p": level.price, "s": level.size} for level in book.asks],
     }
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
+from typing import Any
 
 import pytest
 
-from gateway.domain.errors import SymbolUnknown
+from gateway.domain.errors import SymbolUnknown, VenueUnreachable
 from gateway.domain.models.market_data import Timeframe, TimeframeUnit
 from gateway.domain.types import NANOS_PER_SECOND, AssetClass, BudgetLane, DataFeed, is_symbol
 from tests.contracts.roads import Road
@@ -80,6 +82,76 @@ async def test_bars_page_by_page_are_the_bars_in_one_page(emulated: Road, feed: 
     assert sorted(newest, key=str) == sorted(whole, key=str)
     of_first = [bar.start_time_ns for bar in newest if bar.symbol == symbols[0]]  # type: ignore[attr-defined]
     assert of_first == sorted(of_first, reverse=True)
+
+
+@pytest.mark.parametrize("noun", ["quotes", "trades"])
+@pytest.mark.parametrize(("feed", "symbols"), WORLDS)
+async def test_past_values_page_by_page_are_those_in_one_page(
+    emulated: Road, feed: DataFeed, symbols: list[str], noun: str
+) -> None:
+    end_ns = emulated.now_ns()
+    start_ns = end_ns - 20 * NANOS_PER_SECOND
+    listed: Any = getattr(emulated.market_data, f"list_{noun}")
+
+    async def page(token: str, size: int, *, newest_first: bool = False) -> Any:
+        return await listed(
+            emulated.context(BudgetLane.READ), feed, symbols, start_ns=start_ns, end_ns=end_ns, page_size=size,
+            page_token=token, newest_first=newest_first,
+        )  # fmt: skip
+
+    for newest_first in (False, True):
+        whole = await page("", 10_000, newest_first=newest_first)
+        assert whole.next_page_token == ""
+        assert len(whole.items) > 2 * 12
+        assert {value.feed for value in whole.items} == {feed}
+        assert all(start_ns <= value.time_ns <= end_ns <= value.receive_time_ns for value in whole.items)
+        assert [value.symbol for value in whole.items] == sorted(value.symbol for value in whole.items)
+        of_first = [value.time_ns for value in whole.items if value.symbol == symbols[0]]
+        assert of_first == sorted(of_first, reverse=newest_first)
+        parts: list[Any] = []
+        token, pages = "", 0
+        while pages == 0 or token:
+            found = await page(token, 7, newest_first=newest_first)
+            assert len(found.items) <= 7
+            parts += found.items
+            token, pages = found.next_page_token, pages + 1
+            assert pages < 50
+        assert [replace(value, receive_time_ns=0) for value in parts] == [
+            replace(value, receive_time_ns=0) for value in whole.items
+        ]
+
+
+async def test_past_values_of_a_time_without_any(emulated: Road) -> None:
+    future_ns = emulated.now_ns() + HOUR_NS
+    for listed in (emulated.market_data.list_quotes, emulated.market_data.list_trades):
+        page: Any = await listed(emulated.context(), DataFeed.IEX, ["AAPL"], start_ns=future_ns, end_ns=future_ns + 1)
+        assert (page.items, page.next_page_token) == ((), "")
+
+
+@pytest.mark.parametrize("noun", ["quotes", "trades", "bars"])
+async def test_a_token_that_the_venue_never_gave_is_no_page(emulated: Road, noun: str) -> None:
+    options: dict[str, Any] = {"start_ns": emulated.now_ns() - HOUR_NS, "end_ns": emulated.now_ns()}
+    if noun == "bars":
+        options["timeframe"] = MINUTE
+    listed: Any = getattr(emulated.market_data, f"list_{noun}")
+    with pytest.raises(VenueUnreachable):
+        await listed(emulated.context(), DataFeed.IEX, ["AAPL"], page_token="never given", **options)
+
+
+async def test_order_books_are_whole_and_of_pairs_alone(road: Road) -> None:
+    pairs = ["BTC/USD", "ETH/USD"]
+    books = await road.market_data.get_latest_order_books(road.context(BudgetLane.READ), DataFeed.CRYPTO_US, pairs)
+    assert [book.symbol for book in books] == pairs
+    for book in books:
+        assert book.reset
+        assert book.time_ns <= book.receive_time_ns
+        bids, asks = [level.price for level in book.bids], [level.price for level in book.asks]
+        assert (bids, asks) == (sorted(bids, reverse=True), sorted(asks))
+        assert bids[0] <= asks[0]
+        assert all(level.size > 0 for level in (*book.bids, *book.asks))
+    for feed, symbol in ((DataFeed.IEX, "AAPL"), (DataFeed.CRYPTO_US, "AAPL")):
+        with pytest.raises(SymbolUnknown):
+            await road.market_data.get_latest_order_books(road.context(), feed, [symbol])
 
 
 async def test_a_running_bar_is_not_final(emulated: Road) -> None:

@@ -97,6 +97,11 @@ async def story(road: Road) -> list[Any]:
             await ask(
                 data.list_bars(context(), world, symbols, timeframe, start_ns=start_ns, end_ns=end_ns, page_size=50)
             )
+        for newest_first in (False, True):
+            span: dict[str, Any] = {"start_ns": start_ns, "end_ns": end_ns, "newest_first": newest_first}
+            await ask(data.list_quotes(context(), world, symbols, **span, page_size=50))
+            await ask(data.list_trades(context(), world, symbols, **span, page_size=50))
+        await ask(data.get_latest_order_books(context(), world, symbols))
     for asset_class in (AssetClass.US_EQUITY, AssetClass.CRYPTO):
         await ask(data.list_assets(context(), asset_class))
     await ask(data.get_market_clock(context()))

@@ -11,6 +11,7 @@ import pytest
 from gateway.domain.types import NANOS_PER_SECOND
 from gateway.emulator.rest.answers import parse_time
 from gateway.emulator.server import EmulatorOptions
+from gateway.emulator.streams.data import StreamSettings
 from tests.emulator.host import EmulatorHost, ManualClock
 from tests.emulator.rest_client import RestClient
 
@@ -124,6 +125,48 @@ def test_questions_that_make_no_sense(rest: RestClient, query: dict) -> None:
     answer = rest.ask("GET", "/v2/stocks/bars", params=query)
     assert answer.status_code == 400
     assert set(answer.json()) == {"message"}
+
+
+@pytest.mark.parametrize("path", ["quotes", "trades", "bars?timeframe=1Min", "quotes/latest", "snapshots"])
+def test_feeds_that_there_are(rest: RestClient, path: str) -> None:
+    join = "&" if "?" in path else "?"
+    for feed in ("sip", "iex", "boats", "otc"):
+        assert rest.ask("GET", f"/v2/stocks/{path}{join}symbols=AAPL&limit=1&feed={feed}").status_code == 200
+    for feed in ("xyz", "SIP"):
+        wrong = rest.ask("GET", f"/v2/stocks/{path}{join}symbols=AAPL&feed={feed}")
+        assert (wrong.status_code, wrong.json()) == (400, {"message": f"invalid feed: {feed}"})
+    delayed = rest.ask("GET", f"/v2/stocks/{path}{join}symbols=AAPL&limit=1&feed=delayed_sip")
+    assert delayed.status_code == (200 if path in ("quotes/latest", "snapshots") else 400)
+    assert rest.ask("GET", "/v1beta3/crypto/us/trades?symbols=BTC/USD&limit=1&feed=xyz").status_code == 200
+
+
+def test_a_plan_without_sip_has_what_is_15_minutes_old(start_emulator: EmulatorHost) -> None:
+    clock = ManualClock(int(NOON.timestamp()) * NANOS_PER_SECOND)
+    emulator = start_emulator(clock=clock, streams=StreamSettings(refused_paths={"/v2/sip": 409}))
+    rest = RestClient(emulator)
+    refusal = {"message": "subscription does not permit querying recent SIP data"}
+    day = {"symbols": "AAPL", "start": "2026-03-11T15:00:00Z", "limit": 5}
+    for noun in ("quotes", "trades", "bars"):
+        asked = day | ({"timeframe": "1Min"} if noun == "bars" else {})
+        for recent in ({}, {"end": "2026-03-11T15:45:31Z"}):
+            answer = rest.ask("GET", f"/v2/stocks/{noun}", params=asked | recent | {"feed": "sip"})
+            assert (answer.status_code, answer.json()) == (403, refusal)
+        for older in ({"feed": "sip", "end": "2026-03-11T15:45:30Z"}, {"feed": "iex"}, {}):
+            assert len(rest.get(f"/v2/stocks/{noun}", **asked, **older)[noun]["AAPL"]) == 5
+        assert rest.ask("GET", f"/v2/stocks/{noun}/latest?symbols=AAPL&feed=sip").json() == refusal
+        assert rest.ask("GET", f"/v2/stocks/{noun}/latest?symbols=AAPL").status_code == 200
+    assert rest.ask("GET", "/v2/stocks/snapshots?symbols=AAPL&feed=sip").status_code == 403
+    rest.close()
+
+
+def test_order_books_of_pairs(rest: RestClient) -> None:
+    books = rest.get("/v1beta3/crypto/us/latest/orderbooks", symbols="BTC/USD,ETHUSD,NONE/USD")["orderbooks"]
+    quotes = rest.get("/v1beta3/crypto/us/latest/quotes", symbols="BTC/USD,ETHUSD")["quotes"]
+    assert books.keys() == {"BTC/USD", "ETH/USD"}
+    for symbol, book in books.items():
+        assert (book["b"][0]["p"], book["a"][0]["p"]) == (quotes[symbol]["bp"], quotes[symbol]["ap"])
+        assert (book["b"][0]["s"], book["t"]) == (quotes[symbol]["bs"], quotes[symbol]["t"])
+    assert rest.ask("GET", "/v1beta3/crypto/us/latest/orderbooks").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,9 @@
 
 `/v2/stocks/...` and `/v1beta3/crypto/us/...`, and the older routes of one stock, `/v2/stocks/{symbol}/...`. Crypto
 may be spelled with or without its slash; answers use the slash. Symbols that are not traded here are left out, as
-Alpaca leaves out symbols without data; a latest value of one unknown symbol is 404. All feeds show the same data;
-`adjustment`, `asof` and `currency` change nothing: there are no splits here, and prices are US dollars.
+Alpaca leaves out symbols without data; a latest value of one unknown symbol is 404. All feeds show the same data
+(who may ask for which: `feeds`); `adjustment`, `asof` and `currency` change nothing: there are no splits here, and
+prices are US dollars.
 
 A history without `start` begins with the current day (New York's for stocks, UTC's for crypto), without `end` it
 goes up to now; both ends count. Histories are read in a worker thread: a year of days must not hold up quotes.
@@ -22,12 +23,14 @@ from starlette.routing import Route
 
 from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
 from gateway.emulator.bars import date_of, midnight_ns, parse_timeframe, zone_of
+from gateway.emulator.books import book_of
 from gateway.emulator.exchange import Refusal
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.market import QUIET_NS_MAX
 from gateway.emulator.rest.answers import HttpError, answer, list_of, text_of, time_of
+from gateway.emulator.rest.feeds import check_history_feed, check_latest_feed
 from gateway.emulator.rest.paging import HistoryPage, Window, parse_token, read_page
-from gateway.emulator.wire import JsonObject, bar_fields, format_time, quote_fields, trade_fields
+from gateway.emulator.wire import JsonObject, bar_fields, book_fields, format_time, quote_fields, trade_fields
 
 LIMIT_DEFAULT: Final = 1000
 LIMIT_MAX: Final = 10_000
@@ -56,10 +59,16 @@ _KINDS: Final = (_QUOTES, _TRADES, _BARS)
 
 
 class MarketDataRoutes:
-    """Market data over HTTP."""
+    """Market data over HTTP.
 
-    def __init__(self, floor: TradingFloor) -> None:
+    Args:
+        floor: Knows the market and the time.
+        has_sip: Whether the key's plan has recent SIP data.
+    """
+
+    def __init__(self, floor: TradingFloor, *, has_sip: bool = True) -> None:
         self._floor = floor
+        self._has_sip = has_sip
         self._market = floor.market
 
     def routes(self) -> list[Route]:
@@ -87,10 +96,12 @@ class MarketDataRoutes:
 
     async def stock_snapshots(self, request: Request) -> Response:
         """GET /v2/stocks/snapshots: without a wrapper."""
+        check_latest_feed(request, has_sip=self._has_sip)
         return answer(await asyncio.to_thread(self._snapshots, self._symbols(request), self._floor.now()))
 
     async def stock_snapshot(self, request: Request) -> Response:
         """GET /v2/stocks/{symbol}/snapshot."""
+        check_latest_feed(request, has_sip=self._has_sip)
         symbol = self._one_symbol(request)
         snapshots = await asyncio.to_thread(self._snapshots, [symbol], self._floor.now())
         return answer({"symbol": symbol, **snapshots[symbol]})
@@ -101,25 +112,18 @@ class MarketDataRoutes:
         return answer({"snapshots": snapshots})
 
     async def order_books(self, request: Request) -> Response:
-        """GET /v1beta3/crypto/us/latest/orderbooks: the best bid and offer are the whole book here."""
+        """GET /v1beta3/crypto/us/latest/orderbooks."""
         now_ns = self._floor.now()
-        books = {}
-        for symbol in self._symbols(request):
-            quote = self._market.latest_quote(symbol, now_ns)
-            if quote is not None:
-                books[symbol] = {
-                    "t": format_time(quote.time_ns),
-                    "b": [{"p": quote.bid_price, "s": quote.bid_size}],
-                    "a": [{"p": quote.ask_price, "s": quote.ask_size}],
-                }
-        return answer({"orderbooks": books})
+        quotes = (self._market.latest_quote(symbol, now_ns) for symbol in self._symbols(request))
+        books = [book_of(quote) for quote in quotes if quote is not None]
+        return answer({"orderbooks": {book.symbol: book_fields(book, format_time(book.time_ns)) for book in books}})
 
     def _history(self, kind: _Kind) -> Callable[[Request], Any]:
         async def history(request: Request) -> Response:
             symbols = self._symbols(request)
             page = await self._read(kind, symbols, request)
             rows = {symbol: _rows(kind, items) for symbol, items in page.items.items()}
-            return answer({kind.plural: rows, "next_page_token": _token_text(page)})
+            return answer({kind.plural: rows, "next_page_token": page.token_text or None})
 
         return history
 
@@ -128,12 +132,13 @@ class MarketDataRoutes:
             symbol = self._one_symbol(request)
             page = await self._read(kind, [symbol], request)
             rows = _rows(kind, page.items.get(symbol, []))
-            return answer({"symbol": symbol, kind.plural: rows, "next_page_token": _token_text(page)})
+            return answer({"symbol": symbol, kind.plural: rows, "next_page_token": page.token_text or None})
 
         return history
 
     def _latest(self, kind: _Kind) -> Callable[[Request], Any]:
         async def latest(request: Request) -> Response:
+            check_latest_feed(request, has_sip=self._has_sip)
             now_ns = self._floor.now()
             found = {symbol: self._latest_item(kind, symbol, now_ns) for symbol in self._symbols(request)}
             rows = {symbol: _row(kind, item) for symbol, item in found.items() if item is not None}
@@ -143,6 +148,7 @@ class MarketDataRoutes:
 
     def _latest_of_one(self, kind: _Kind) -> Callable[[Request], Any]:
         async def latest(request: Request) -> Response:
+            check_latest_feed(request, has_sip=self._has_sip)
             symbol = self._one_symbol(request)
             item = self._latest_item(kind, symbol, self._floor.now())
             if item is None:
@@ -161,6 +167,7 @@ class MarketDataRoutes:
     async def _read(self, kind: _Kind, symbols: list[str], request: Request) -> HistoryPage[Any]:
         now_ns = self._floor.now()
         window = _window(request, symbols, now_ns)
+        check_history_feed(request, window.end_ns, now_ns, has_sip=self._has_sip)
         timeframe = _timeframe(request) if kind is _BARS else _DAY
 
         def series(symbol: str, start_ns: int, end_ns: int) -> Any:
@@ -218,10 +225,6 @@ def _row(kind: _Kind, item: Any) -> JsonObject:
 
 def _rows(kind: _Kind, items: list[Any]) -> list[JsonObject]:
     return [_row(kind, item) for item in items]
-
-
-def _token_text(page: HistoryPage[Any]) -> str | None:
-    return None if page.next_token is None else str(page.next_token)
 
 
 def _timeframe(request: Request) -> Timeframe:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from typing import Final, Generic, TypeVar
 
 from gateway.emulator.rest.answers import HttpError
@@ -49,6 +50,15 @@ class HistoryPage(Generic[Item]):
 
     items: dict[str, list[Item]]
     next_token: PageToken | None
+
+    @property
+    def token_text(self) -> str:
+        """The next page's token as text; empty at the end."""
+        return "" if self.next_token is None else str(self.next_token)
+
+    def all_items(self) -> Iterator[Item]:
+        """Symbol after symbol."""
+        return chain.from_iterable(self.items.values())
 
 
 def parse_token(text: str) -> PageToken | None:

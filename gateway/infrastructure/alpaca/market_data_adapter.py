@@ -14,8 +14,17 @@ from typing import Final, TypeVar
 
 import structlog
 
-from gateway.domain.errors import FieldInvalid, SymbolUnknown
-from gateway.domain.models.market_data import Adjustment, Bar, Page, Quote, Snapshot, Timeframe, Trade
+from gateway.domain.errors import SymbolUnknown
+from gateway.domain.models.market_data import (
+    Adjustment,
+    Bar,
+    OrderBook,
+    Page,
+    Quote,
+    Snapshot,
+    Timeframe,
+    Trade,
+)
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
 from gateway.domain.types import AssetClass, CallContext, DataFeed, asset_class_of, is_symbol
 from gateway.infrastructure.alpaca.clients import ClientFactory
@@ -31,21 +40,22 @@ from gateway.infrastructure.alpaca.converters.market_data import (
     timeframe_to_alpaca,
     trade_from_alpaca,
 )
+from gateway.infrastructure.alpaca.converters.market_pages import page_from_alpaca, whole_book_from_alpaca
 from gateway.infrastructure.alpaca.converters.orders import ASSET_CLASS
 from gateway.infrastructure.alpaca.converters.reference import (
     assets_from_alpaca,
     clock_from_alpaca,
     market_day_from_alpaca,
 )
+from gateway.infrastructure.alpaca.history_parts import SYMBOLS_PER_REQUEST_MAX, HistoryPart, part_of
 from gateway.infrastructure.alpaca.transport import Answer
 
-SYMBOLS_PER_REQUEST_MAX: Final = 200
-"""Keeps an address under about 2,500 characters."""
-BARS_PER_PAGE_MAX: Final = 10_000
+ITEMS_PER_PAGE_MAX: Final = 10_000
 ASSETS_BYTES_MAX: Final = 32 * 1024 * 1024
 """Assets come in one answer, some 400 bytes each, of every status since the beginning."""
 
-N = TypeVar("N", Quote, Trade, Bar)
+N = TypeVar("N", Quote, Trade, Bar, OrderBook)
+H = TypeVar("H", Quote, Trade)
 T = TypeVar("T")
 
 _log = structlog.get_logger(__name__)
@@ -75,6 +85,14 @@ class MarketDataAdapter:
     async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:
         """GET .../bars/latest: complete minutes."""
         return await self._latest(context, feed, symbols, "bars", bar_from_alpaca)
+
+    async def get_latest_order_books(
+        self, context: CallContext, feed: DataFeed, symbols: Sequence[str]
+    ) -> list[OrderBook]:
+        """GET .../latest/orderbooks; Alpaca has them of crypto alone."""
+        if feed is not DataFeed.CRYPTO_US:
+            raise SymbolUnknown("order books are of crypto alone")
+        return await self._latest(context, feed, symbols, "orderbooks", whole_book_from_alpaca)
 
     async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
         """GET .../snapshots; Alpaca wraps crypto's answer and leaves that of stocks bare."""
@@ -111,30 +129,54 @@ class MarketDataAdapter:
         page_token: str = "",
     ) -> Page[Bar]:
         """GET .../bars: one page, as large as asked."""
-        if len(symbols) > SYMBOLS_PER_REQUEST_MAX:
-            raise FieldInvalid(f"at most {SYMBOLS_PER_REQUEST_MAX} symbols in one request")
-        params: JsonObject = {
-            "symbols": ",".join(_checked(feed, symbols)),
-            "timeframe": timeframe_to_alpaca(timeframe),
-            "start": format_time(start_ns),
-            "end": format_time(end_ns),
-            "limit": str(max(1, min(page_size, BARS_PER_PAGE_MAX))),
-            "sort": "desc" if newest_first else "asc",
-        }
-        if page_token:
-            params["page_token"] = page_token
-        if feed is not DataFeed.CRYPTO_US:
-            if adjustments:
-                params["adjustment"] = ",".join(ADJUSTMENT[adjustment] for adjustment in adjustments)
-            if as_of_date is not None:
-                params["asof"] = as_of_date.isoformat()
+        part = part_of(_checked(feed, symbols), page_token)
+        params = _history_params(feed, part, start_ns, end_ns, as_of_date, page_size, newest_first=newest_first)
+        params["timeframe"] = timeframe_to_alpaca(timeframe)
+        if adjustments and feed is not DataFeed.CRYPTO_US:
+            params["adjustment"] = ",".join(ADJUSTMENT[adjustment] for adjustment in adjustments)
 
         def page_of(answer: Answer) -> Page[Bar]:
             raw = market_json(answer.body)
-            return Page(*bars_from_alpaca(raw, feed, self._clock_ns(), timeframe, newest_first=newest_first))
+            bars, token = bars_from_alpaca(raw, feed, self._clock_ns(), timeframe, newest_first=newest_first)
+            return Page(bars, part.following(token))
 
-        path = "/crypto/us/bars" if feed is DataFeed.CRYPTO_US else "/stocks/bars"
-        return await self._read_market(context, feed, path, params, page_of)
+        return await self._read_market(context, feed, _history_path(feed, "bars"), params, page_of)
+
+    async def list_quotes(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        *,
+        start_ns: int,
+        end_ns: int,
+        as_of_date: date | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Quote]:
+        """GET .../quotes: one page, as large as asked."""
+        part = part_of(_checked(feed, symbols), page_token)
+        params = _history_params(feed, part, start_ns, end_ns, as_of_date, page_size, newest_first=newest_first)
+        return await self._page(context, feed, part, "quotes", params, quote_from_alpaca)
+
+    async def list_trades(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        symbols: Sequence[str],
+        *,
+        start_ns: int,
+        end_ns: int,
+        as_of_date: date | None = None,
+        newest_first: bool = False,
+        page_size: int = 1000,
+        page_token: str = "",
+    ) -> Page[Trade]:
+        """GET .../trades: one page, as large as asked."""
+        part = part_of(_checked(feed, symbols), page_token)
+        params = _history_params(feed, part, start_ns, end_ns, as_of_date, page_size, newest_first=newest_first)
+        return await self._page(context, feed, part, "trades", params, trade_from_alpaca)
 
     async def list_assets(self, context: CallContext, asset_class: AssetClass) -> list[Asset]:
         """GET /v2/assets, of every status; spellings that no request can name are left out and counted."""
@@ -175,6 +217,24 @@ class MarketDataAdapter:
         params = {"start": start.isoformat(), "end": end.isoformat()}
         return await self._road.read(context, self._factory.trading(), "/calendar", params, self._road.reading(days_of))
 
+    async def _page(
+        self,
+        context: CallContext,
+        feed: DataFeed,
+        part: HistoryPart,
+        noun: str,
+        params: JsonObject,
+        convert: Callable[[object, object, DataFeed, int], H],
+    ) -> Page[H]:
+        def page_of(answer: Answer) -> Page[H]:
+            newest_first = params["sort"] == "desc"
+            page = page_from_alpaca(
+                market_json(answer.body), noun, convert, feed, self._clock_ns(), newest_first=newest_first
+            )
+            return Page(page.items, part.following(page.next_page_token))
+
+        return await self._read_market(context, feed, _history_path(feed, noun), params, page_of)
+
     async def _latest(
         self,
         context: CallContext,
@@ -206,6 +266,34 @@ class MarketDataAdapter:
             client = self._factory.stocks()
             params = params | {"feed": STOCK_FEED[feed]}
         return await self._road.read(context, client, path, params, self._road.reading(convert))
+
+
+def _history_path(feed: DataFeed, noun: str) -> str:
+    return f"/crypto/us/{noun}" if feed is DataFeed.CRYPTO_US else f"/stocks/{noun}"
+
+
+def _history_params(
+    feed: DataFeed,
+    part: HistoryPart,
+    start_ns: int,
+    end_ns: int,
+    as_of_date: date | None,
+    page_size: int,
+    *,
+    newest_first: bool,
+) -> JsonObject:
+    params: JsonObject = {
+        "symbols": ",".join(part.symbols),
+        "start": format_time(start_ns),
+        "end": format_time(end_ns),
+        "limit": str(max(1, min(page_size, ITEMS_PER_PAGE_MAX))),
+        "sort": "desc" if newest_first else "asc",
+    }
+    if part.venue_token:
+        params["page_token"] = part.venue_token
+    if as_of_date is not None and feed is not DataFeed.CRYPTO_US:
+        params["asof"] = as_of_date.isoformat()
+    return params
 
 
 def _checked(feed: DataFeed, symbols: Sequence[str]) -> Sequence[str]:

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import FieldInvalid, SymbolUnknown, VenueAuthentication, VenueUnreachable
+from gateway.domain.errors import SymbolUnknown, VenueAuthentication, VenueUnreachable
 from gateway.domain.models.market_data import Adjustment, Timeframe, TimeframeUnit
 from gateway.domain.types import AssetClass, DataFeed, Venue
 from gateway.infrastructure.alpaca.account_adapter import AccountAdapter
 from gateway.infrastructure.alpaca.asset_table import RELOAD_INTERVAL_MIN_S, AssetTable
 from gateway.infrastructure.alpaca.clients import ClientFactory
-from gateway.infrastructure.alpaca.market_data_adapter import SYMBOLS_PER_REQUEST_MAX, MarketDataAdapter
+from gateway.infrastructure.alpaca.history_parts import SYMBOLS_PER_REQUEST_MAX
+from gateway.infrastructure.alpaca.market_data_adapter import MarketDataAdapter
 from tests.infrastructure.alpaca.samples import BTC_ID, account, asset, crypto_asset, error, order, position
 from tests.infrastructure.alpaca.scripted import Reply, ScriptedHttp, context, factory_at, json_reply
 
@@ -198,8 +199,6 @@ async def test_many_symbols_are_asked_for_in_parts() -> None:
         quotes = await market(factory).get_latest_quotes(context(), DataFeed.IEX, symbols)
         assert [quote.symbol for quote in quotes] == ["S0", f"S{SYMBOLS_PER_REQUEST_MAX}"]
         assert [len(asked.query["symbols"].split(",")) for asked in venue.asked] == [SYMBOLS_PER_REQUEST_MAX, 1]
-        with pytest.raises(FieldInvalid):
-            await market(factory).list_bars(context(), DataFeed.IEX, symbols, MINUTE, start_ns=0, end_ns=1)
 
 
 async def test_bars_come_one_page_at_a_time_and_an_error_loses_no_page() -> None:
