@@ -60,7 +60,6 @@ class FaultDesk:
         symbol = fault.order.symbol
         self.faults.take((FaultKind.SYMBOL_HALTED,), "", symbol)
         self._floor.halt(symbol)
-        self._hub.tell_halt(symbol, self._floor.now(), halted=True)
         self._halts[fault.fault_id] = symbol
 
         async def resume() -> None:
@@ -73,4 +72,3 @@ class FaultDesk:
         symbol = self._halts.pop(fault_id, None)
         if symbol is not None and symbol not in self._halts.values():
             self._floor.resume(symbol)
-            self._hub.tell_halt(symbol, self._floor.now(), halted=False)

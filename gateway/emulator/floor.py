@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol
 
-from gateway.domain.models.market_data import Quote, Trade
-from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND
+from gateway.domain.models.market_data import Quote, Trade, TradeCancel, TradeCorrection, TradingStatus
+from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND, DataFeed
 from gateway.emulator.bars import MINUTE_NS
 from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event, Market
@@ -30,6 +30,11 @@ EVENTS_PER_TURN_MAX: Final = 512
 EVENTS_AT_ONCE_MAX: Final = 4096
 """Events told at once when a command must not wait; what is due is never more than a minute or a tape."""
 
+_HALTED: Final = ("H", "Trading Halt", "T12", "Halt")
+_RESUMED: Final = ("T", "Trading Resumption", "", "")
+"""Codes of the UTP plan, as Alpaca passes them on."""
+
+_PRINTS: Final = (Trade, TradeCorrection, TradeCancel)
 _PREPARE_AHEAD_NS: Final = 15 * NANOS_PER_SECOND
 _TURN_MS_MIN: Final = 2  # a burst is sent in batches: at most one turn per two milliseconds
 _TURN_MS_MAX: Final = 50  # the clock may be moved at any time, so look again
@@ -91,9 +96,11 @@ class TradingFloor:
         self.publish_updates()
         return now_ns
 
-    def begin(self) -> None:
-        """Somebody subscribed to market data; a tape that waits for that begins right after what was seen."""
-        self.market.start(self.now() + 1)
+    def begin(self) -> int:
+        """Somebody subscribed to market data, now; a tape that waits for that begins right after what was seen."""
+        now_ns = self.now()
+        self.market.start(now_ns + 1)
+        return now_ns
 
     @contextmanager
     def command(self) -> Iterator[int]:
@@ -104,15 +111,19 @@ class TradingFloor:
             self.publish_updates()
 
     def halt(self, symbol: str) -> None:
-        """Trading in a symbol stops: it is quoted, but nothing is on offer and nothing is printed."""
+        """Trading in a symbol stops: it is quoted, but nothing is on offer and nothing is printed. Idempotent."""
         now_ns = self.now()
-        self._halted.add(symbol)
+        if symbol not in self._halted:
+            self._halted.add(symbol)
+            self._tell_status(symbol, now_ns, *_HALTED)
         self._show_standing_quote(symbol, now_ns)
 
     def resume(self, symbol: str) -> None:
         """Trading goes on. Idempotent."""
         now_ns = self.now()
-        self._halted.discard(symbol)
+        if symbol in self._halted:
+            self._halted.discard(symbol)
+            self._tell_status(symbol, now_ns, *_RESUMED)
         self._show_standing_quote(symbol, now_ns)
         self.publish_updates()
 
@@ -160,7 +171,7 @@ class TradingFloor:
 
     def _happen(self, events: list[Event]) -> None:
         if self._halted:
-            events = [event for event in events if not (isinstance(event, Trade) and event.symbol in self._halted)]
+            events = [event for event in events if not (isinstance(event, _PRINTS) and event.symbol in self._halted)]
         for event in events:
             if isinstance(event, Quote):
                 self._show_quote(event, event.time_ns)
@@ -170,6 +181,13 @@ class TradingFloor:
             for listener in self._listeners:
                 listener.on_events(events)
         self.publish_updates()
+
+    def _tell_status(self, symbol: str, now_ns: int, code: str, text: str, reason: str, reason_text: str) -> None:
+        """A halt or its end, to whoever listens; crypto has no such word for it."""
+        if "/" not in symbol:
+            status = TradingStatus(symbol, now_ns, code, DataFeed.SIP, now_ns, text, reason, reason_text, "C")
+            for listener in self._listeners:
+                listener.on_events([status])
 
     def _show_quote(self, quote: Quote, now_ns: int) -> None:
         """In a halt, nobody can have what is quoted."""

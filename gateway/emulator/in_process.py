@@ -29,7 +29,8 @@ from gateway.domain.types import CallContext, DataFeed, FeedState, is_symbol
 from gateway.emulator.exchange import ExchangeOrder, NewOrder, Refusal, TradeUpdate
 from gateway.emulator.exchange.refusals import client_order_id_taken
 from gateway.emulator.floor import TradingFloor
-from gateway.emulator.in_process_market import InProcessFeed, InProcessMarketData
+from gateway.emulator.in_process_feed import InProcessFeed
+from gateway.emulator.in_process_market import InProcessMarketData
 from gateway.emulator.market import Event
 
 ORDERS_PER_PAGE_MAX: Final = 500

@@ -1,4 +1,4 @@
-"""Market data straight from the trading floor: the repository, and one connection per feed. See `in_process`."""
+"""Market data straight from the trading floor: the repository. Live data: `in_process_feed`. See `in_process`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from functools import partial
 from typing import Final, TypeVar
 
 from gateway.domain.errors import SymbolUnknown, VenueUnreachable
-from gateway.domain.interfaces import MarketDataListener
 from gateway.domain.models.market_data import (
     Adjustment,
     Bar,
@@ -17,7 +16,6 @@ from gateway.domain.models.market_data import (
     Page,
     Quote,
     Snapshot,
-    SubscriptionSet,
     Timeframe,
     TimeframeUnit,
     Trade,
@@ -27,15 +25,13 @@ from gateway.domain.types import (
     NANOS_PER_SECOND,
     AssetClass,
     CallContext,
-    Channel,
     DataFeed,
-    FeedState,
     asset_class_of,
     is_symbol,
 )
 from gateway.emulator.books import book_of
 from gateway.emulator.floor import TradingFloor
-from gateway.emulator.market import QUIET_NS_MAX, Event
+from gateway.emulator.market import QUIET_NS_MAX
 from gateway.emulator.rest.answers import HttpError
 from gateway.emulator.rest.paging import Window, parse_token, read_page
 
@@ -213,73 +209,3 @@ def _window(start_ns: int, end_ns: int, page_size: int, page_token: str, *, newe
     except HttpError as error:
         raise VenueUnreachable("the venue does not know this page token") from error
     return Window(start_ns, end_ns, max(1, min(page_size, ITEMS_PER_PAGE_MAX)), newest_first, token)
-
-
-class InProcessFeed:
-    """MarketDataConnection."""
-
-    def __init__(
-        self, floor: TradingFloor, feed: DataFeed, listener: MarketDataListener, clock: Callable[[], int]
-    ) -> None:
-        self._floor = floor
-        self._clock = clock
-        self._feed = feed
-        self._listener = listener
-        self._symbols: dict[Channel, frozenset[str]] = {}
-        self._is_live = False
-        self.is_closed = False
-
-    async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
-        """Hear these symbols from now on; those that are not quoted here are acknowledged and silent."""
-        symbols = {channel: frozenset(found) for channel, found in wanted.symbols.items() if found}
-        equities = self._feed is not DataFeed.CRYPTO_US
-        if any(("/" not in symbol) != equities for found in symbols.values() for symbol in found):
-            raise ValueError(f"a symbol is not spelled as those of {self._feed.value} are")
-        if self.is_closed:
-            return
-        if not symbols:
-            self._symbols = {}
-            self._end("nothing is subscribed")
-            return
-        if not self._is_live:
-            self._listener.on_state(FeedState.CONNECTING, "", 0)
-        self._floor.begin()
-        self._symbols = symbols
-        self._listener.on_subscriptions(SubscriptionSet(symbols))
-        if not self._is_live:
-            self._is_live = True
-            self._listener.on_state(FeedState.LIVE, "", 0)
-
-    async def close(self) -> None:
-        """Hear nothing any more. Idempotent."""
-        self.is_closed = True
-        self._symbols = {}
-        self._is_live = False
-
-    def publish(self, events: Sequence[Event]) -> None:
-        """Tell the listener what it subscribed to: one call per kind, in order within a kind."""
-        if not self._is_live:
-            return
-        listener = self._listener
-        quotes = self._wanted(Channel.QUOTES, (one for one in events if isinstance(one, Quote)))
-        if quotes:
-            listener.on_quotes(quotes)
-        trades = self._wanted(Channel.TRADES, (one for one in events if isinstance(one, Trade)))
-        if trades:
-            listener.on_values(Channel.TRADES, trades)
-        bars = self._wanted(Channel.BARS, (one for one in events if isinstance(one, Bar)))
-        if bars:
-            listener.on_values(Channel.BARS, bars)
-
-    def break_off(self, detail: str, venue_error_code: int = 0) -> None:
-        """Lose the connection, as a test wishes; it comes back with the next `set_subscriptions`."""
-        self._end(detail, venue_error_code)
-
-    def _wanted(self, channel: Channel, values: Iterable[Value]) -> list[Value]:
-        symbols, now_ns = self._symbols.get(channel, frozenset()), self._clock()
-        return [replace(value, feed=self._feed, receive_time_ns=now_ns) for value in values if value.symbol in symbols]
-
-    def _end(self, detail: str, venue_error_code: int = 0) -> None:
-        if self._is_live:
-            self._is_live = False
-            self._listener.on_state(FeedState.DISCONNECTED, detail, venue_error_code)

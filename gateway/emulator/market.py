@@ -11,12 +11,26 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from functools import lru_cache
 from operator import itemgetter
 from typing import Final, Protocol
 
-from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
+from gateway.domain.models.market_data import (
+    Bar,
+    Luld,
+    OrderBook,
+    Quote,
+    Timeframe,
+    TimeframeUnit,
+    Trade,
+    TradeCancel,
+    TradeCorrection,
+    TradingStatus,
+)
+from gateway.domain.types import Channel
+from gateway.emulator.afterthoughts import UPDATED_BAR_DELAY_NS, Afterthoughts, band_after, updated_bar
 from gateway.emulator.bars import DAY_NS, MINUTE_NS, aggregate, date_of, is_daily, midnight_ns, period_start_ns, zone_of
 from gateway.emulator.synthetic import LISTINGS, MinuteSums, symbol_market
 
@@ -29,14 +43,15 @@ QUIET_NS_MAX: Final = 14 * DAY_NS
 
 FAR_FUTURE_NS: Final = 2**62
 MINUTE: Final = Timeframe(1, TimeframeUnit.MINUTE)
+DAY: Final = Timeframe(1, TimeframeUnit.DAY)
 
 _CACHED_BLOCKS: Final = 3
 _CACHED_HOURS: Final = 4096
 _CACHED_DAYS: Final = 8192
 
 
-Event = Quote | Trade | Bar
-"""What a market publishes; a bar is one whose minute is over."""
+Event = Quote | Trade | TradeCorrection | TradeCancel | Bar | OrderBook | TradingStatus | Luld
+"""What is published. A bar is one whose minute is over, or that minute again, or the day so far: its channel says."""
 
 Hours = Callable[[date], tuple[int, int] | None]
 """First and last instant, in ns, at which equities are quoted on a date; None when they are not."""
@@ -67,7 +82,7 @@ class Market(Protocol):
         ...
 
     def events(self, after_ns: int, until_ns: int) -> Iterator[tuple[int, Event]]:
-        """What happens in (after, until], and when, in order: at equal times bars, quotes, trades."""
+        """What happens in (after, until], and when, in order: at equal times bars, quotes, trades, and what else."""
         ...
 
     def quotes(self, symbol: str, start_ns: int, end_ns: int, *, descending: bool = False) -> Iterator[Quote]:
@@ -110,6 +125,8 @@ class SyntheticMarket:
 
     def __init__(self, seed: int, *, hours: Hours | None = None) -> None:
         self._markets = {listing.symbol: symbol_market(seed, listing) for listing in LISTINGS}
+        self._tapes = {listing.symbol: listing.tape for listing in LISTINGS}
+        self._afterthoughts = {symbol: Afterthoughts(seed, symbol) for symbol, tape in self._tapes.items() if tape}
         self._hours = hours
         self.symbols = tuple(self._markets)
         self._block = lru_cache(maxsize=_CACHED_BLOCKS)(self._make_block)
@@ -244,12 +261,40 @@ class SyntheticMarket:
                 market = self._markets[symbol]
                 found += [(quote.time_ns, 1, quote) for quote in market.quotes(minute)]
                 found += [(trade.time_ns, 2, trade) for trade in market.trades(minute)]
+            if symbol in self._afterthoughts:
+                found += self._make_afterthoughts(symbol, minute)
         found.sort(key=itemgetter(0, 1))
         return [entry[0] for entry in found], [entry[2] for entry in found]
+
+    def _make_afterthoughts(self, symbol: str, minute: int) -> list[tuple[int, int, Event]]:
+        """What a minute has to say of prints: its own and those of the minute before."""
+        start_ns, end_ns = minute * MINUTE_NS, (minute + 1) * MINUTE_NS
+        found: list[tuple[int, int, Event]] = []
+        for printed in (minute - 1, minute):
+            if not self._is_open(symbol, printed // 60):
+                continue
+            trades = self._markets[symbol].trades(printed)
+            said = self._afterthoughts[symbol].of(trades)
+            found += [(one.time_ns, 3, one) for one in said if start_ns <= one.time_ns < end_ns]
+            if printed < minute:
+                bar = self._bar_of(symbol, printed)
+                again, band = updated_bar(bar, trades, said), band_after(bar, self._tapes[symbol])
+                found.append((band.time_ns, 3, band))
+                if again is not None:
+                    found.append((start_ns + UPDATED_BAR_DELAY_NS, 0, again))
+        return found
 
     def _bar_of(self, symbol: str, minute: int) -> Bar:
         sums = self._markets[symbol].hour(minute // 60)
         return self._markets[symbol].minute_bars(minute - minute % 60, sums)[minute % 60]
+
+
+def day_so_far(market: Market, bar: Bar) -> Bar | None:
+    """The day's bar up to and with a minute that is over."""
+    zone, end_ns = zone_of(bar.symbol), bar.start_time_ns + MINUTE_NS
+    midnight = midnight_ns(date_of(bar.start_time_ns, zone), zone)
+    day = next(market.bars(bar.symbol, DAY, midnight, bar.start_time_ns, end_ns, descending=True), None)
+    return None if day is None else replace(day, final=False, channel=Channel.DAILY_BARS)
 
 
 def _dates(first: date, last: date) -> list[date]:

@@ -30,6 +30,7 @@ LOOP_GAP_NS: Final = NANOS_PER_SECOND
 SPEED_MAX: Final = Fraction(1_000_000)
 _LOOKBACK_PASSES: Final = 2  # history reaches back over this many passes of a loop
 
+Row = Quote | Trade | Bar
 _RANK: Final = {Bar: 0, Quote: 1, Trade: 2}
 
 
@@ -214,11 +215,11 @@ def _stamped_trade(trade: Trade, stamp_ns: int) -> Trade:
     )  # fmt: skip
 
 
-def _in_replay_order(recording: Recording) -> list[Event]:
-    events: list[Event] = [*recording.bars, *recording.quotes, *recording.trades]
+def _in_replay_order(recording: Recording) -> list[Row]:
+    events: list[Row] = [*recording.bars, *recording.quotes, *recording.trades]
     events.sort(key=lambda event: (_due_ns(event), _RANK[type(event)]))  # stable: ties keep source order
     return events
 
 
-def _due_ns(event: Event) -> int:
+def _due_ns(event: Row) -> int:
     return event.start_time_ns + MINUTE_NS if isinstance(event, Bar) else event.time_ns

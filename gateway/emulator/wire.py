@@ -49,10 +49,10 @@ def quote_fields(quote: Quote, time: object) -> JsonObject:
     return {
         "bx": quote.bid_exchange,
         "bp": quote.bid_price,
-        "bs": _whole(quote.bid_size),
+        "bs": whole_or_fraction(quote.bid_size),
         "ax": quote.ask_exchange,
         "ap": quote.ask_price,
-        "as": _whole(quote.ask_size),
+        "as": whole_or_fraction(quote.ask_size),
         "t": time,
         "c": quote.conditions,
         "z": quote.tape,
@@ -67,7 +67,7 @@ def trade_fields(trade: Trade, time: object) -> JsonObject:
         "i": trade.trade_id,
         "x": trade.exchange,
         "p": trade.price,
-        "s": _whole(trade.size),
+        "s": whole_or_fraction(trade.size),
         "t": time,
         "c": trade.conditions,
         "z": trade.tape,
@@ -88,7 +88,7 @@ def book_fields(book: OrderBook, time: object) -> JsonObject:
 
 def bar_fields(bar: Bar, time: object) -> JsonObject:
     """A bar's letters. Alpaca always gives a volume-weighted price; where the source has none it is 0."""
-    volume = bar.volume if "/" in bar.symbol else _whole(bar.volume)
+    volume = bar.volume if "/" in bar.symbol else whole_or_fraction(bar.volume)
     return {
         "o": bar.open,
         "h": bar.high,
@@ -101,5 +101,6 @@ def bar_fields(bar: Bar, time: object) -> JsonObject:
     }
 
 
-def _whole(size: float) -> int | float:
+def whole_or_fraction(size: float) -> int | float:
+    """A size of an equity: an integer where it is one."""
     return int(size) if size.is_integer() else size

@@ -12,8 +12,9 @@ import pytest
 from gateway.domain.models.market_data import Bar, Quote, Trade
 from gateway.domain.types import DataFeed, OrderClass, OrderSide, OrderType, TimeInForce
 from gateway.emulator.exchange import Refusal
-from gateway.emulator.streams.codec import JSON, MSGPACK, event_message
+from gateway.emulator.streams.codec import JSON, MSGPACK
 from gateway.emulator.wire import bar_fields, format_time, quote_fields, trade_fields
+from gateway.emulator.wire_events import message_of
 from gateway.emulator.wire_trading import new_order_from_json, order_changes_from_json
 
 ORDER = {"symbol": "AAPL", "side": "buy", "type": "limit", "time_in_force": "day", "qty": "1", "limit_price": "10"}
@@ -126,8 +127,8 @@ def test_frames_are_arrays_of_messages(count: int) -> None:
 
 def test_messages_begin_with_their_type() -> None:
     for codec in (JSON, MSGPACK):
-        assert next(iter(event_message(QUOTE, codec).items())) == ("T", "q")
-    stamp = event_message(QUOTE, MSGPACK)["t"]
+        assert next(iter(message_of(QUOTE, codec.time).items())) == ("T", "q")
+    stamp = message_of(QUOTE, MSGPACK.time)["t"]
     assert (stamp.seconds, stamp.nanoseconds) == (1_514_903_400, 115_000_000)
 
 

@@ -12,10 +12,8 @@ from typing import Any, Final, Protocol
 import msgpack
 import orjson
 
-from gateway.domain.models.market_data import Bar, Quote, Trade
 from gateway.domain.types import NANOS_PER_SECOND
-from gateway.emulator.market import Event
-from gateway.emulator.wire import JsonObject, bar_fields, format_time, quote_fields, trade_fields
+from gateway.emulator.wire import format_time
 
 MSGPACK_CONTENT_TYPE: Final = "application/msgpack"
 
@@ -114,20 +112,6 @@ class MsgpackCodec:
 
 JSON: Final = JsonCodec()
 MSGPACK: Final = MsgpackCodec()
-
-
-def event_message(event: Event, codec: Codec) -> JsonObject:
-    """A market event as its message."""
-    if isinstance(event, Quote):
-        return {"T": "q", "S": event.symbol, **quote_fields(event, codec.time(event.time_ns))}
-    if isinstance(event, Trade):
-        return {"T": "t", "S": event.symbol, **trade_fields(event, codec.time(event.time_ns))}
-    return bar_message("b", event, codec)
-
-
-def bar_message(letter: str, bar: Bar, codec: Codec) -> JsonObject:
-    """A bar as its message: letter b for minutes, d for the day so far."""
-    return {"T": letter, "S": bar.symbol, **bar_fields(bar, codec.time(bar.start_time_ns))}
 
 
 def _array_header(length: int) -> bytes:

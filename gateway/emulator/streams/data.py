@@ -78,7 +78,7 @@ class DataEndpoint:
 
     Args:
         credentials_accepted: Whether a key and its secret are good.
-        on_subscribed: Called after a subscription; a tape may wait for it.
+        on_subscribed: Called after a subscription, for which a tape may wait; the instant of it.
 
     Attributes:
         on_joined: Called with a session that has authenticated.
@@ -90,7 +90,7 @@ class DataEndpoint:
         hub: DataHub,
         settings: StreamSettings,
         credentials_accepted: Callable[[str, str], bool],
-        on_subscribed: Callable[[], None],
+        on_subscribed: Callable[[], int],
     ) -> None:
         self._hub = hub
         self._settings = settings
@@ -178,7 +178,7 @@ class DataEndpoint:
                 self._hub.unsubscribe(session, channel, symbols)
         session.say(_subscription(session))
         if subscribing and wanted:
-            self._on_subscribed()
+            self._hub.show_books(session, wanted.get("orderbooks", ()), self._on_subscribed())
 
     def _objection(self, session: DataSession, wanted: Mapping[str, Any], *, subscribing: bool) -> int:
         for symbols in wanted.values():

@@ -12,13 +12,15 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
-from gateway.emulator.bars import MINUTE_NS, date_of, midnight_ns, zone_of
+from gateway.domain.models.market_data import Bar, Quote
+from gateway.domain.types import Channel
+from gateway.emulator.books import Books
 from gateway.emulator.exchange import TradeUpdate
-from gateway.emulator.market import Event, Market
-from gateway.emulator.streams.codec import Codec, bar_message, event_message
+from gateway.emulator.market import Event, Market, day_so_far
+from gateway.emulator.streams.codec import Codec
 from gateway.emulator.streams.outbox import Outbox
 from gateway.emulator.wire import JsonObject
+from gateway.emulator.wire_events import channel_of, message_of
 
 MESSAGES_PER_FRAME_MAX: Final = 500
 FRAME_BYTES_MAX: Final = 256 * 1024
@@ -29,7 +31,6 @@ POLICY_VIOLATION: Final = 1008
 STOCKS: Final = "stocks"
 CRYPTO: Final = "crypto"
 EVERYTHING: Final = "*"
-_DAY: Final = Timeframe(1, TimeframeUnit.DAY)
 
 
 @dataclass(eq=False, slots=True)
@@ -80,6 +81,7 @@ class DataHub:
 
     def __init__(self, market: Market) -> None:
         self._market = market
+        self._books = Books()
         self._index: dict[tuple[str, str, str], dict[DataSession, None]] = defaultdict(dict)
         self.sessions: dict[int, DataSession] = {}
         self.delivered = 0
@@ -106,6 +108,16 @@ class DataHub:
             session.subscriptions.setdefault(channel, {})[symbol] = None
             self._index[session.kind, channel, symbol][session] = None
 
+    def show_books(self, session: DataSession, symbols: Iterable[str], now_ns: int) -> None:
+        """Order books begin with the whole book of each pair."""
+        named = [*symbols]
+        for symbol in self._market.symbols if EVERYTHING in named else named:
+            quote = self._market.latest_quote(symbol, now_ns) if symbol in self._market.symbols else None
+            book = self._books.stand(symbol, quote) if "/" in symbol else None
+            if book is not None:
+                session.pending.append(session.codec.encode(message_of(book, session.codec.time)))
+        session.flush()
+
     def unsubscribe(self, session: DataSession, channel: str, symbols: Iterable[str]) -> None:
         """Take symbols from a channel; unknown ones are no error."""
         for symbol in symbols:
@@ -117,36 +129,16 @@ class DataHub:
         touched: dict[DataSession, None] = {}
         for event in events:
             kind = CRYPTO if "/" in event.symbol else STOCKS
-            if isinstance(event, Quote):
-                self._tell(kind, "quotes", event, touched)
-                if kind == CRYPTO:
-                    self._tell_book(event, touched)
-            elif isinstance(event, Trade):
-                self._tell(kind, "trades", event, touched)
-            else:
-                self._tell(kind, "bars", event, touched)
+            self._tell(kind, event, touched)
+            if isinstance(event, Quote) and kind == CRYPTO:
+                self._tell_book(event, touched)
+            elif isinstance(event, Bar) and event.channel is Channel.BARS:
                 self._tell_day(kind, event, touched)
         for session in touched:
             session.flush()
 
     def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
         """Orders are no market data."""
-
-    def tell_halt(self, symbol: str, now_ns: int, *, halted: bool) -> None:
-        """A trading status of a stock: codes of the UTP plan, as Alpaca passes them on."""
-        status, reason = (("H", "Trading Halt"), ("T12", "Halt")) if halted else (("T", "Trading Resumption"), ("", ""))
-        for session in self._readers(STOCKS, "statuses", symbol):
-            message = {
-                "T": "s",
-                "S": symbol,
-                "sc": status[0],
-                "sm": status[1],
-                "rc": reason[0],
-                "rm": reason[1],
-                "t": session.codec.time(now_ns),
-                "z": "C",
-            }
-            session.say(message)
 
     def _readers(self, kind: str, channel: str, symbol: str) -> dict[DataSession, None]:
         index = self._index
@@ -155,44 +147,33 @@ class DataHub:
             return named | all_symbols
         return named or all_symbols or {}
 
-    def _tell(self, kind: str, channel: str, event: Event, touched: dict[DataSession, None]) -> None:
-        readers = self._readers(kind, channel, event.symbol)
+    def _tell(self, kind: str, event: Event, touched: dict[DataSession, None]) -> None:
+        readers = self._readers(kind, channel_of(event), event.symbol)
         if not readers:
             return
         encoded: dict[str, bytes] = {}
         for session in readers:
-            name = session.codec.name
-            if name not in encoded:
-                encoded[name] = session.codec.encode(event_message(event, session.codec))
-            session.pending.append(encoded[name])
+            codec = session.codec
+            if codec.name not in encoded:
+                encoded[codec.name] = codec.encode(message_of(event, codec.time))
+            session.pending.append(encoded[codec.name])
             touched[session] = None
         self.delivered += len(readers)
 
     def _tell_book(self, quote: Quote, touched: dict[DataSession, None]) -> None:
-        """The order book of a pair is its best bid and offer, sent whole each time."""
-        for session in self._readers(CRYPTO, "orderbooks", quote.symbol):
-            message = {
-                "T": "o",
-                "S": quote.symbol,
-                "t": session.codec.time(quote.time_ns),
-                "b": [{"p": quote.bid_price, "s": quote.bid_size}],
-                "a": [{"p": quote.ask_price, "s": quote.ask_size}],
-                "r": True,
-            }
-            session.pending.append(session.codec.encode(message))
-            touched[session] = None
+        """What a quote changes in the order book of its pair; nobody's book is not kept."""
+        if not self._readers(CRYPTO, "orderbooks", quote.symbol):
+            self._books.forget(quote.symbol)
+            return
+        book = self._books.follow(quote)
+        if book is not None:
+            self._tell(CRYPTO, book, touched)
 
     def _tell_day(self, kind: str, bar: Bar, touched: dict[DataSession, None]) -> None:
         """With each minute's bar, the day's bar so far; it is computed only when somebody listens."""
-        readers = self._readers(kind, "dailyBars", bar.symbol)
-        if not readers:
-            return
-        zone, end_ns = zone_of(bar.symbol), bar.start_time_ns + MINUTE_NS
-        midnight = midnight_ns(date_of(bar.start_time_ns, zone), zone)
-        for day in self._market.bars(bar.symbol, _DAY, midnight, bar.start_time_ns, end_ns):
-            for session in readers:
-                session.pending.append(session.codec.encode(bar_message("d", day, session.codec)))
-                touched[session] = None
+        day = day_so_far(self._market, bar) if self._readers(kind, "dailyBars", bar.symbol) else None
+        if day is not None:
+            self._tell(kind, day, touched)
 
     def _unlink(self, session: DataSession, channel: str, symbol: str) -> None:
         place = (session.kind, channel, symbol)
