@@ -31,7 +31,6 @@ from trading_gateway.v1 import trading_pb2 as pb
 COMMAND = [sys.executable, "-m", "gateway"]
 STOP_S_MAX = 30
 FOLLOW_S_MAX = 30.0
-TABLE_S = 2.0
 LOOK_S = 0.1
 FILE_BYTES_MAX = 1 << 22
 NOBODY = "127.0.0.1:1"
@@ -194,8 +193,7 @@ def read_all(file: IO[str]) -> str:
 
 
 def followed(target: str) -> None:
-    """`quotes --follow`: a message a line for programs, a table with age and feed state for people, until Ctrl-C."""
-    took_s = 0.0
+    """`quotes --follow`: a message a line for programs, a quote a line with age and feed state, until Ctrl-C."""
     for option, wanted in (
         ("--json", r'(?m)^\{"quotes".*"symbol": "AAPL".*\}$'),
         ("", r"AAPL\s+[0-9.]+\s.*[0-9]\.[0-9] s\s+iex"),
@@ -203,12 +201,9 @@ def followed(target: str) -> None:
         command = [*COMMAND, "quotes", "--follow", "AAPL", "NOPE", "--target", target, *filter(None, [option])]
         with tempfile.TemporaryFile("w+") as said, tempfile.TemporaryFile("w+") as complained:
             child = subprocess.Popen(command, stdout=said, stderr=complained, env=environment(COLUMNS="120"))
-            # A table that nobody looks at is printed at its end: it gets the time that the lines took, and some more.
-            began = time.monotonic()
-            end = began + (FOLLOW_S_MAX if option else took_s + TABLE_S)
+            end = time.monotonic() + FOLLOW_S_MAX
             while not re.search(wanted, read_all(said)) and time.monotonic() < end:
                 time.sleep(LOOK_S)
-            took_s = time.monotonic() - began
             child.send_signal(signal.SIGINT)
             child.wait(STOP_S_MAX)
             output, errors = read_all(said), read_all(complained)

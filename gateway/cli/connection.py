@@ -32,6 +32,8 @@ DEFAULT_TARGET: Final = "127.0.0.1:50051"
 _CHANNEL_OPTIONS: Final = (
     ("grpc.http2.bdp_probe", 0),
     ("grpc.http2.lookahead_bytes", 16_384),
+    # Who follows quotes over a restart of the gateway does not wait for gRPC's own pauses, which grow to two minutes.
+    ("grpc.max_reconnect_backoff_ms", 2_000),
     ("grpc.enable_http_proxy", 0),  # a token is for the gateway, and not for whom an environment variable names
 )
 
@@ -108,6 +110,8 @@ def connected(target: str, *, unanswered: str = "", refused: str = "") -> Iterat
             yield channel
         except grpc.RpcError as error:
             failure = GatewayError.from_call(error)
+        except GatewayError as error:
+            failure = error
         else:
             return
     if failure.reason or not failure.ambiguous:  # the gateway's own word
