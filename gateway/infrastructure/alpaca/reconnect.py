@@ -1,8 +1,10 @@
 """Keeps one upstream connection up: connect, serve, close, wait, again; and tells every step.
 
 Promises that the socket of one attempt is closed before the next begins (Alpaca counts connections), that the
-waits grow and are jittered, that a successful handshake makes them small again, and that being refused is
-asked about slowly. What the connection carries is left to the streams.
+waits grow and are jittered, that a successful handshake makes them small again, that being refused is asked about
+slowly, and that a venue whose one slot is still taken, by a session of ours that it has not noticed is dead or by
+somebody else, is asked for it a bounded number of times a minute, however often the connection is wanted anew in
+between. What the connection carries is left to the streams.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
@@ -45,7 +48,10 @@ class StreamRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class BackOff:
-    """How long to wait before the next attempt; seconds. Each wait is between a half and the whole of its step.
+    """How long to wait before the next attempt; seconds. Each wait is anything up to the whole of its step.
+
+    Full jitter: gateways that lost their connections together must not come back together. Where a soon return
+    cannot help, half of the step is waited at least.
 
     Attributes:
         first_s, max_s: The first step after a connection was lost, doubling with each failure up to the last.
@@ -53,6 +59,9 @@ class BackOff:
             once is not stormed.
         crowded_s: The first step after 406 or 429: half of it is still a second.
         refused_s: Every step after the key or the plan was refused.
+        crowded_max: Attempts that were answered with 406 or 429 within `crowded_window_s`, at most: the next one
+            waits until the oldest of them is so long ago.
+        crowded_window_s: See there.
     """
 
     first_s: float = 0.5
@@ -60,6 +69,8 @@ class BackOff:
     spacing_s: float = 1.0
     crowded_s: float = 2.0
     refused_s: float = 60.0
+    crowded_max: int = 8
+    crowded_window_s: float = 60.0
 
     def delay_s(self, failures: int, code: int, since_attempt_s: float, chance: float) -> float:
         """The wait before the next attempt.
@@ -73,7 +84,34 @@ class BackOff:
         first_s = self.crowded_s if code in CROWDED_CODES else self.first_s
         doublings = min(max(failures - 1, 0), _DOUBLINGS_MAX)
         step_s = self.refused_s if code in REFUSED_CODES else max(first_s, min(self.max_s, first_s * 2**doublings))
-        return max(step_s * (0.5 + chance / 2), self.spacing_s - since_attempt_s, 0.0)
+        least = 0.5 if code in CROWDED_CODES | REFUSED_CODES else 0.0
+        return max(step_s * (least + chance * (1.0 - least)), self.spacing_s - since_attempt_s, 0.0)
+
+
+class Crowding:
+    """The attempts that found the venue's slot taken: it outlives the loop that connects.
+
+    Args:
+        back_off: How many there may be, and in what time.
+        monotonic: Seconds.
+    """
+
+    def __init__(self, back_off: BackOff, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._window_s = back_off.crowded_window_s
+        self._monotonic = monotonic
+        self._refused_at: deque[float] = deque(maxlen=back_off.crowded_max)
+
+    def note(self, code: int, began: float) -> None:
+        """An attempt ended with this code."""
+        if code in CROWDED_CODES:
+            self._refused_at.append(began)
+
+    @property
+    def wait_s(self) -> float:
+        """Until the next attempt may begin."""
+        if len(self._refused_at) < (self._refused_at.maxlen or 0):
+            return 0.0
+        return max(0.0, self._refused_at[0] + self._window_s - self._monotonic())
 
 
 class Upstream(Protocol):
@@ -110,6 +148,7 @@ async def keep_connected(
     back_off: BackOff,
     *,
     rng: random.Random,
+    crowding: Crowding | None = None,
     monotonic: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], object] = asyncio.sleep,
 ) -> None:
@@ -119,10 +158,14 @@ async def keep_connected(
         upstream: The connection.
         back_off: The waits.
         rng: For the jitter.
+        crowding: Remembers between two loops that the venue was crowded.
         monotonic: Seconds.
         sleep: Waits; awaited.
     """
     failures = 0
+    crowding = crowding or Crowding(back_off, monotonic)
+    if crowding.wait_s > 0:
+        await sleep(crowding.wait_s)  # type: ignore[misc]  # asyncio.sleep, or a test's
     while True:
         began = monotonic()
         upstream.on_attempt()
@@ -138,9 +181,10 @@ async def keep_connected(
         finally:
             await upstream.shut()
         failures += 1
+        crowding.note(code, began)
         upstream.on_lost(detail, code)
         delay_s = back_off.delay_s(failures, code, monotonic() - began, rng.random())
-        await sleep(delay_s)  # type: ignore[misc]  # asyncio.sleep, or a test's
+        await sleep(max(delay_s, crowding.wait_s))  # type: ignore[misc]  # asyncio.sleep, or a test's
 
 
 def _describe(error: Exception) -> tuple[str, int]:

@@ -9,7 +9,14 @@ from collections.abc import Callable
 import pytest
 from hypothesis import given, strategies as st
 
-from gateway.infrastructure.alpaca.reconnect import CROWDED_CODES, REFUSED_CODES, BackOff, StreamRefused, keep_connected
+from gateway.infrastructure.alpaca.reconnect import (
+    CROWDED_CODES,
+    REFUSED_CODES,
+    BackOff,
+    Crowding,
+    StreamRefused,
+    keep_connected,
+)
 
 
 @given(st.integers(1, 10_000), st.sampled_from(sorted(CROWDED_CODES)), st.floats(0, 100), st.floats(0, 1))
@@ -33,7 +40,9 @@ def test_attempts_are_a_second_apart_and_waits_are_bounded(failures: int, code: 
 def test_the_first_wait_after_a_long_life_is_short_and_the_next_ones_double() -> None:
     waits = [BackOff().delay_s(failures, 0, 100.0, 1.0) for failures in range(1, 9)]
     assert waits == [0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0]
-    assert BackOff().delay_s(3, 0, 100.0, 0.0) == 1.0, "jitter: from a half"
+    assert BackOff().delay_s(3, 0, 100.0, 0.0) == 0.0, "full jitter"
+    assert BackOff().delay_s(3, 0, 0.0, 0.0) == 1.0, "but attempts are spaced"
+    assert BackOff().delay_s(3, 406, 100.0, 0.0) == 4.0, "a slot that is taken: half of it at least"
 
 
 class Scripted:
@@ -97,7 +106,7 @@ async def test_every_attempt_is_shut_before_the_next_and_a_handshake_makes_waits
     assert log[:4] == ["attempt", "open", "shut", "lost 0 OSError"]
     assert log[-2:] == ["attempt", "shut"], "canceled in the middle of an attempt: shut as well"
     steps = [0.5, 1.0, 2.0, 0.5, 1.0]
-    assert all(step / 2 <= wait <= step for step, wait in zip(steps, waits, strict=True)), waits
+    assert all(0 <= wait <= step for step, wait in zip(steps, waits, strict=True)), waits
 
 
 async def test_what_the_venue_said_is_told_and_slows_the_next_attempt() -> None:
@@ -116,3 +125,44 @@ async def test_what_the_venue_said_is_told_and_slows_the_next_attempt() -> None:
     ]
     assert waits[0] >= 30.0
     assert waits[1] >= 1.0
+
+
+class TurnedClock:
+    """A clock that stands still but for what is slept; after an hour the sleeper is canceled."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+    async def sleep(self, delay_s: float) -> None:
+        self.now += delay_s
+        await asyncio.sleep(0)
+        if self.now >= 3_600:
+            raise asyncio.CancelledError
+
+
+@pytest.mark.parametrize("code", sorted(CROWDED_CODES))
+@pytest.mark.parametrize("rude", [False, True], ids=["one loop", "a new loop after each refusal"])
+async def test_a_slot_that_stays_taken_is_asked_for_a_bounded_number_of_times_a_minute(code: int, rude: bool) -> None:
+    clock, back_off, attempts = TurnedClock(), BackOff(), []
+    crowding = Crowding(back_off, clock)
+
+    class Full(Scripted):
+        async def open(self) -> None:
+            attempts.append(clock.now)
+            raise StreamRefused("connection limit exceeded", code)
+
+        def on_lost(self, detail: str, code: int) -> None:
+            if rude:
+                raise asyncio.CancelledError  # the last subscriber left, and the next one comes at once
+
+    chance = random.Random(406)
+    while clock.now < 3_600:
+        upstream = Full(done=lambda: None)
+        loop = keep_connected(upstream, back_off, rng=chance, crowding=crowding, monotonic=clock, sleep=clock.sleep)
+        await asyncio.wait([asyncio.ensure_future(loop)])
+    assert len(attempts) > 60, "nobody gives up"
+    for first in attempts:
+        assert sum(first <= at < first + back_off.crowded_window_s for at in attempts) <= back_off.crowded_max
