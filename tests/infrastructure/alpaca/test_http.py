@@ -153,7 +153,7 @@ async def test_an_unknown_host_certainly_sent_nothing(monkeypatch: pytest.Monkey
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_name)
-    async with factory_at("http://venue.invalid") as factory:
+    async with factory_at("http://127.0.0.1:1", trading_url="http://venue.invalid") as factory:
         with pytest.raises(VenueUnreachable):
             await post(factory)
 
