@@ -191,6 +191,12 @@ class Channel(StrEnum):
         """Whether its values are bars."""
         return self in (Channel.BARS, Channel.UPDATED_BARS, Channel.DAILY_BARS)
 
+    @property
+    def default_policy(self) -> ConflationPolicy:
+        """What happens to values while a client is busy that did not say."""
+        is_state = self in (Channel.QUOTES, Channel.ORDER_BOOKS)
+        return ConflationPolicy.LATEST_PER_SYMBOL if is_state else ConflationPolicy.NONE
+
 
 class ConflationPolicy(StrEnum):
     """What happens to values while a client is busy."""

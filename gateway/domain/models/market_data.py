@@ -142,6 +142,30 @@ class OrderBook:
     feed: DataFeed
     receive_time_ns: int
 
+    def changed_by(self, change: OrderBook) -> OrderBook:
+        """The whole book after a change of it, or the change itself if that is whole."""
+        if change.reset:
+            return change
+        return OrderBook(
+            symbol=self.symbol,
+            time_ns=change.time_ns,
+            bids=_levels_after(self.bids, change.bids, best_is_highest=True),
+            asks=_levels_after(self.asks, change.asks, best_is_highest=False),
+            reset=True,
+            feed=change.feed,
+            receive_time_ns=change.receive_time_ns,
+        )
+
+
+def _levels_after(
+    levels: tuple[BookLevel, ...], changes: tuple[BookLevel, ...], *, best_is_highest: bool
+) -> tuple[BookLevel, ...]:
+    if not changes:
+        return levels
+    sizes = {level.price: level for level in levels}
+    sizes.update({level.price: level for level in changes})
+    return tuple(sizes[price] for price in sorted(sizes, reverse=best_is_highest) if sizes[price].size)
+
 
 @dataclass(slots=True)
 class TradingStatus:

@@ -61,9 +61,15 @@ class Group:
         self._loop = asyncio.get_running_loop()
         self._pending: list[Stamped] = []
         self._late = 0
+        self._has_notices = False
         self._flush_at: asyncio.Handle | None = None
         self._flushed_at = float("-inf")
         self.readers: set[Reader] = set()
+
+    @property
+    def wants_whole(self) -> bool:
+        """Whether some changes may be left out, so that a change alone would be of no use."""
+        return self._policy is not ConflationPolicy.NONE
 
     def add(self, stamped: Stamped) -> None:
         """A live value."""
@@ -80,6 +86,11 @@ class Group:
         else:
             self._late += 1
 
+    def add_notice(self, stamped: Stamped) -> None:
+        """A live value that no other replaces, whatever the policy."""
+        self._has_notices = True
+        self.add(stamped)
+
     def flush(self) -> None:
         """Hand out what is pending, now."""
         if self._flush_at is not None:
@@ -91,9 +102,10 @@ class Group:
         self._pending = []
         self._flushed_at = self._monotonic()
         late, self._late = self._late, 0
+        has_notices, self._has_notices = self._has_notices, False
         size = BATCH_VALUES_MAX if self._policy is ConflationPolicy.NONE else len(pending)
         for start in range(0, len(pending), size):
-            batch = Batch(pending[start : start + size], self._policy, late)
+            batch = Batch(pending[start : start + size], self._policy, late, has_notices=has_notices)
             for reader in tuple(self.readers):
                 reader.deliver(batch)
 

@@ -20,10 +20,11 @@ from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import Gap, LiveValue, Quote, SubscriptionSet
 from gateway.domain.types import NANOS_PER_SECOND, Channel, ConflationPolicy, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
+from gateway.services.streaming.channel_values import last_values_of
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Group, Pacing
 from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, FeedHealth, Receipt
-from gateway.services.streaming.last_values import LastValues, Stamped, V, Value, time_of
+from gateway.services.streaming.last_values import Stamped, V, Value, time_of
 from gateway.services.streaming.mailbox import Batch
 from gateway.services.streaming.newest import NewestValues
 from gateway.services.streaming.session import MarketDataStream
@@ -88,7 +89,7 @@ class FeedHub:
         self._wall = wall
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
-        self._values = {channel: LastValues(self.health, channel) for channel in Channel}
+        self._values = {channel: last_values_of(channel, self.health, encoder) for channel in Channel}
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
         self._groups: dict[_GroupKey, Group] = {}
         self._broken: set[MarketDataStream] = set()
@@ -205,6 +206,8 @@ class FeedHub:
             self._gap_from_ns = self._received_ns
         for channel, streams in self._streams.items():
             turned = self._values[channel].received_in(ended) if ended != NO_EPOCH else frozenset()
+            if state is FeedState.DISCONNECTED:
+                self._values[channel].break_off()
             for stream in streams:
                 if self.health.status != before:
                     stream.tell_feed(self.health.status)

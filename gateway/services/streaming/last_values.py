@@ -5,7 +5,7 @@ Never goes backwards: an older value than the one held is not kept, whichever ro
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
 from typing import Protocol, TypeVar
 
@@ -23,12 +23,21 @@ V = TypeVar("V", bound=Value)
 class Sink(Protocol):
     """Where live values go: a group of streams."""
 
+    @property
+    def wants_whole(self) -> bool:
+        """Whether not every change is taken: instead of what changed in a value, the whole of it is wanted."""
+        ...
+
     def add(self, stamped: Stamped) -> None:
         """A live value."""
         ...
 
     def add_late(self, stamped: Stamped) -> None:
         """A live value that is older than what is held."""
+        ...
+
+    def add_notice(self, stamped: Stamped) -> None:
+        """A live value that no other replaces."""
         ...
 
 
@@ -74,6 +83,9 @@ class LastValues:
         for symbol in symbols:
             self.entries.pop(symbol, None)
 
+    def break_off(self) -> None:
+        """The connection ended: what comes next does not follow what came before."""
+
     def newest(self, symbol: str) -> Stamped | None:
         """The newest value, vouched for or not."""
         entry = self.entries.get(symbol)
@@ -92,7 +104,7 @@ class LastValues:
             if entry.newest is not None and entry.newest[2].epoch == epoch
         )
 
-    def publish(self, values: Iterable[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
+    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
         """Take live values in, in order, and pass them on."""
         find, time_of = self.entries.get, self._time_of
         for value, element in zip(values, encoded, strict=True):

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from typing import Final, Protocol
 
 from gateway.domain.types import Channel, ConflationPolicy
+from gateway.services.streaming.channel_values import is_notice
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, Receipt
 from gateway.services.streaming.last_values import Stamped
@@ -28,16 +29,22 @@ class Batch:
         values: In the order received.
         policy: NONE keeps every value, as bytes alone; LATEST_PER_SYMBOL the last of each symbol.
         late: Values that were left out before, being older than what was sent.
+        has_notices: Some of the values are such that no other replaces.
     """
 
     __slots__ = ("_body", "_receipts", "by_symbol", "count", "epoch", "oldest_at", "replaced")
 
-    def __init__(self, values: Sequence[Stamped], policy: ConflationPolicy, late: int = 0) -> None:
-        self.by_symbol: dict[str, Stamped] = {}
+    def __init__(
+        self, values: Sequence[Stamped], policy: ConflationPolicy, late: int = 0, *, has_notices: bool = False
+    ) -> None:
+        self.by_symbol: dict[str | int, Stamped] = {}
         self._receipts: list[Receipt] = []
         self._body: bytes | None = None
         if policy is ConflationPolicy.LATEST_PER_SYMBOL:
-            self.by_symbol = {stamped[0].symbol: stamped for stamped in values}
+            if has_notices:
+                self.by_symbol = {_place_of(stamped): stamped for stamped in values}
+            else:
+                self.by_symbol = {stamped[0].symbol: stamped for stamped in values}
             self.count = len(self.by_symbol)
         else:
             self._body = b"".join([stamped[1] for stamped in values])
@@ -57,6 +64,11 @@ class Batch:
         receipts = self._receipts or [stamped[2] for stamped in self.by_symbol.values()]
         stale = [receipt.is_stale(epoch, now) for receipt in receipts]
         return encoder.marked_stale(channel, self._body, stale) if any(stale) else self._body
+
+
+def _place_of(stamped: Stamped) -> str | int:
+    """Values of one symbol take one another's place; a notice has its own, for as long as it waits."""
+    return id(stamped[0]) if is_notice(stamped[0]) else stamped[0].symbol
 
 
 class Mailbox(Protocol):
@@ -127,30 +139,34 @@ class LatestPerSymbol:
     """Policy LATEST_PER_SYMBOL: a newer value takes the place of the unread one, and is counted.
 
     A reader who keeps up takes the group's batch as it is; one who does not has a table of its own.
+
+    Args:
+        values_max: Values that may wait: notices, which nothing replaces, are what may exceed it.
     """
 
-    def __init__(self, channel: Channel, encoder: Encoder) -> None:
+    def __init__(self, channel: Channel, encoder: Encoder, values_max: int) -> None:
         self._channel = channel
         self._encoder = encoder
+        self._values_max = values_max
         self._batch: Batch | None = None
-        self._unread: dict[str, Stamped] = {}
+        self._unread: dict[str | int, Stamped] = {}
         self._private = False
         self.conflated = 0
 
     def put(self, batch: Batch, *, is_private: bool = False) -> bool:
-        """Add a batch; there is always room."""
+        """Add a batch; there is room for the newest of every symbol, and for so many notices."""
         self.conflated += batch.replaced
         self._private |= is_private
         if not self._unread and self._batch is None:
             self._batch = batch
-            return True
+            return batch.count <= self._values_max
         if self._batch is not None:
             self._unread.update(self._batch.by_symbol)
             self._batch = None
         waiting = len(self._unread)
         self._unread.update(batch.by_symbol)
         self.conflated += waiting + batch.count - len(self._unread)
-        return True
+        return len(self._unread) <= self._values_max
 
     def take(self, epoch: int, now: float) -> bytes:
         """Everything that waits."""

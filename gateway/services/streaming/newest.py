@@ -50,6 +50,7 @@ class NewestValues:
             Channel.QUOTES: repository.get_latest_quotes,
             Channel.TRADES: repository.get_latest_trades,
             Channel.BARS: repository.get_latest_bars,
+            Channel.ORDER_BOOKS: repository.get_latest_order_books,
         }
         self._errors = errors
         self._on_fetched = on_fetched

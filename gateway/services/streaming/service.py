@@ -15,7 +15,7 @@ from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFou
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import StreamRequest
 from gateway.domain.models.reference import Asset
-from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, ConflationPolicy, DataFeed, is_symbol
+from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, DataFeed, is_symbol
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Pacing
@@ -105,7 +105,7 @@ class StreamingService:
         symbols = tuple(dict.fromkeys(request.selection.symbols))
         self._admit(symbols)
         choice = choose_feed(request.selection, self._stock_feed)
-        default = ConflationPolicy.LATEST_PER_SYMBOL if request.channel is Channel.QUOTES else ConflationPolicy.NONE
+        default = request.channel.default_policy
         terms = StreamTerms(
             channel=request.channel,
             asset_class=choice.asset_class,

@@ -87,7 +87,7 @@ class MarketDataStream:
         self._mailbox: Mailbox = (
             EveryValue(terms.channel, encoder, terms.unread_values_max)
             if terms.conflation is ConflationPolicy.NONE
-            else LatestPerSymbol(terms.channel, encoder)
+            else LatestPerSymbol(terms.channel, encoder, terms.unread_values_max)
         )
         self._news = _News(feeds={health.status.feed: health.status})
         self._snapshot_end_is_due = False
@@ -170,7 +170,7 @@ class MarketDataStream:
         """End the stream with an error; the first one counts, and what waits is let go."""
         if self._error is None:
             self._error = error
-            self._mailbox = LatestPerSymbol(self.terms.channel, self._encoder)
+            self._mailbox = LatestPerSymbol(self.terms.channel, self._encoder, self.terms.unread_values_max)
             self._wake.set()
 
     def close(self) -> None:

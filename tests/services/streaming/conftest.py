@@ -32,7 +32,7 @@ from trading_gateway.v1 import market_data_pb2 as pb
 RESPONSES = {
     Channel.QUOTES: pb.StreamQuotesResponse,
     Channel.TRADES: pb.StreamTradesResponse,
-    Channel.BARS: pb.StreamBarsResponse,
+    **{channel: pb.StreamBarsResponse for channel in Channel if channel.is_bars},
 }
 CHANNEL_OF = {
     Trade: Channel.TRADES,

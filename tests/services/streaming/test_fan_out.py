@@ -78,7 +78,7 @@ async def test_a_quote_is_encoded_once_however_many_read_it(corridor: Corridor, 
 def test_readers_who_keep_up_share_the_joined_bytes() -> None:
     for mailbox_class in (
         lambda: EveryValue(Channel.QUOTES, FrameEncoder(), 100),
-        lambda: LatestPerSymbol(Channel.QUOTES, FrameEncoder()),
+        lambda: LatestPerSymbol(Channel.QUOTES, FrameEncoder(), 1_000),
     ):
         policy = (
             ConflationPolicy.NONE if isinstance(mailbox_class(), EveryValue) else ConflationPolicy.LATEST_PER_SYMBOL
@@ -152,7 +152,7 @@ def test_messages_have_a_bound() -> None:
 
 
 def test_the_newest_takes_the_place_of_the_unread() -> None:
-    box = LatestPerSymbol(Channel.QUOTES, FrameEncoder())
+    box = LatestPerSymbol(Channel.QUOTES, FrameEncoder(), 1_000)
     newest = ConflationPolicy.LATEST_PER_SYMBOL
     box.put(Batch(stamped(quote("AAPL", 1), quote("AAPL", 2), quote("MSFT", 1)), newest))
     box.put(Batch(stamped(quote("AAPL", 3)), newest, late=1))
@@ -173,7 +173,7 @@ def test_staleness_is_decided_value_by_value_when_they_are_taken(policy: Conflat
     box = (
         EveryValue(Channel.QUOTES, FrameEncoder(), 10)
         if policy is ConflationPolicy.NONE
-        else LatestPerSymbol(Channel.QUOTES, FrameEncoder())
+        else LatestPerSymbol(Channel.QUOTES, FrameEncoder(), 1_000)
     )
     box.put(Batch(mixed, policy))
     assert [stale for _, _, stale in read(box.take(EPOCH, 100.0))] == [True, False, True]

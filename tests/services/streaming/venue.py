@@ -10,7 +10,7 @@ from typing import Any
 
 from gateway.domain.errors import FieldInvalid, FieldViolation, GatewayError, SymbolUnknown
 from gateway.domain.interfaces import MarketDataListener
-from gateway.domain.models.market_data import Bar, Page, Quote, Snapshot, SubscriptionSet, Trade
+from gateway.domain.models.market_data import Bar, OrderBook, Page, Quote, Snapshot, SubscriptionSet, Trade
 from gateway.domain.models.reference import Asset
 from gateway.domain.types import (
     CallContext,
@@ -114,6 +114,11 @@ class ScriptedVenue:
 
     async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:
         return await self._newest(Channel.BARS, symbols)
+
+    async def get_latest_order_books(
+        self, context: CallContext, feed: DataFeed, symbols: Sequence[str]
+    ) -> list[OrderBook]:
+        return await self._newest(Channel.ORDER_BOOKS, symbols)
 
     async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
         await self._asked("snapshots", symbols)
