@@ -17,11 +17,12 @@ from google.protobuf.message import Message
 from gateway.domain.models.orders import JournalEvent, OrderEventKind
 from gateway.domain.order_lifecycle import apply
 from gateway.domain.types import DataFeed, Venue
-from gateway.infrastructure.alpaca.converters import account, market_data, orders, reference
+from gateway.infrastructure.alpaca.converters import account, market_data, market_stream, orders, reference
 from gateway.infrastructure.alpaca.converters.fields import exact_json
 from gateway.servicers.wire import (
     account as wire_account,
     market_data as wire_market_data,
+    market_values,
     orders as wire_orders,
     reference as wire_reference,
 )
@@ -70,6 +71,14 @@ def bar(body: bytes) -> Message:
     return wire_market_data.bar_to_proto(market_data.bar_from_alpaca("AAPL", raw, DataFeed.SIP, READ_NS))
 
 
+def live(body: bytes) -> Message:
+    """A message of the websocket."""
+    raw = market_data.market_json(body)
+    feed = DataFeed.CRYPTO_US if "/" in raw["S"] else DataFeed.SIP
+    value = market_stream.KINDS[raw["T"]][1](raw["S"], raw, feed, READ_NS)
+    return market_values.VALUE_TO_PROTO[type(value)](value)
+
+
 GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
     "order_filled": order,
     "order_bracket": order,
@@ -82,6 +91,14 @@ GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
     "quote_stock": quote,
     "trade_crypto": trade,
     "bar_stock": bar,
+    "trade_correction": live,
+    "trade_cancel": live,
+    "bar_updated": live,
+    "bar_day_so_far": live,
+    "order_book": live,
+    "order_book_change": live,
+    "trading_status": live,
+    "luld": live,
 }
 
 

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from typing import Any, get_args
 
 import pytest
 from hypothesis import example, given, settings, strategies as st
 
 from gateway.domain.errors import SymbolUnknown
-from gateway.domain.models.market_data import Bar, FeedStatus, Gap, Quote, StreamStatus, SubscriptionAck, Trade
+from gateway.domain.models.market_data import (
+    Bar,
+    BookLevel,
+    FeedStatus,
+    Gap,
+    LiveValue,
+    Luld,
+    OrderBook,
+    Quote,
+    StreamStatus,
+    SubscriptionAck,
+    Trade,
+    TradeCancel,
+    TradeCorrection,
+    TradingStatus,
+)
 from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState
 from gateway.servicers import frames
 from gateway.servicers.frames import FrameEncoder, varint
@@ -122,6 +138,47 @@ def test_flags_of_trades_and_bars() -> None:
     ]
 
 
+CORRECTION = TradeCorrection("AAPL", 3, trade("AAPL", 1), trade("AAPL", 2), DataFeed.SIP, 5)
+CANCEL = TradeCancel("AAPL", 3, 7, 1.5, 2.0, DataFeed.SIP, 5, "V", "E")
+BOOK = OrderBook("BTC/USD", 3, (BookLevel(1.0, 2.0),), (BookLevel(1.5, 0.0),), False, DataFeed.CRYPTO_US, 5)
+STATUS = TradingStatus("AAPL", 3, "H", DataFeed.SIP, 5, "Trading Halt", "T12", "Halt", "C")
+BAND = Luld("AAPL", 3, 105.0, 95.0, DataFeed.SIP, 5, "B", "C")
+
+
+def test_corrections_and_cancels_have_fields_of_their_own_and_no_flags() -> None:
+    encoder = FrameEncoder()
+    a_trade = trade("AAPL", 1)
+    elements = encoder.values([CORRECTION, a_trade, CANCEL])
+    read = pb.StreamTradesResponse.FromString(b"".join(elements))
+    assert list(read.trades) == [market_values.trade_to_proto(a_trade)]
+    assert list(read.corrections) == [market_values.trade_correction_to_proto(CORRECTION)]
+    assert list(read.cancels) == [market_values.trade_cancel_to_proto(CANCEL)]
+    stale = encoder.marked_stale(Channel.TRADES, b"".join(elements), [True, True, True])
+    marked = pb.StreamTradesResponse.FromString(stale)
+    assert list(marked.trades) == [market_values.trade_to_proto(a_trade, stale=True)]
+    assert (list(marked.corrections), list(marked.cancels)) == (list(read.corrections), list(read.cancels))
+    for element in (elements[0], elements[2]):
+        assert encoder.flagged(Channel.TRADES, element, snapshot=True, stale=True) == element
+
+
+@pytest.mark.parametrize(
+    ("channel", "value", "write", "flags"),
+    [
+        (Channel.ORDER_BOOKS, BOOK, market_values.order_book_to_proto, {"snapshot": True, "stale": True}),
+        (Channel.TRADING_STATUS, STATUS, market_values.trading_status_to_proto, {"snapshot": True}),
+        (Channel.LULD, BAND, market_values.luld_to_proto, {"snapshot": True}),
+    ],
+)
+def test_every_noun_is_flagged_where_its_message_has_the_flag(
+    channel: Channel, value: Any, write: Any, flags: dict[str, bool]
+) -> None:
+    encoder = FrameEncoder()
+    [element] = encoder.values([value])
+    flagged = encoder.flagged(channel, element, snapshot=True, stale=True)
+    message = write(value, **flags)
+    assert flagged == b"\x0a" + varint(len(message.SerializeToString())) + message.SerializeToString()
+
+
 @pytest.mark.parametrize("message_class", [pb.StreamQuotesResponse, pb.StreamTradesResponse, pb.StreamBarsResponse])
 def test_the_envelope_fits_every_response(message_class: type[pb.StreamQuotesResponse]) -> None:
     status = StreamStatus(
@@ -150,10 +207,24 @@ def test_varint(value: int) -> None:
     assert b"\x10" + varint(value) == (message.SerializeToString() or b"\x10\x00")
 
 
+NOUNS: dict[Any, tuple[Any, set[str]]] = {
+    # noun: its message, and what the message says beside the noun
+    Quote: (pb.Quote, {"snapshot", "stale"}),
+    Trade: (pb.Trade, {"snapshot", "stale", "backfill"}),
+    Bar: (pb.Bar, {"snapshot", "stale", "backfill"}),
+    TradeCorrection: (pb.TradeCorrection, set()),
+    TradeCancel: (pb.TradeCancel, set()),
+    OrderBook: (pb.OrderBook, {"snapshot", "stale"}),
+    TradingStatus: (pb.TradingStatus, {"snapshot"}),
+    Luld: (pb.Luld, {"snapshot"}),
+}
+
+
 def test_every_domain_field_reaches_the_wire() -> None:
     """A field added to a noun fails here until the dictionary has it."""
-    for noun, message in ((Quote, pb.Quote), (Trade, pb.Trade), (Bar, pb.Bar)):
-        ours = {name.removesuffix("_ns") for name in noun.__slots__}  # type: ignore[attr-defined]
+    assert set(NOUNS) == set(get_args(LiveValue))
+    for noun, (message, beside) in NOUNS.items():
+        ours = {name.removesuffix("_ns") for name in noun.__slots__}
         theirs = {field.name for field in message.DESCRIPTOR.fields}
-        assert theirs - ours == {"snapshot", "stale"}
+        assert theirs - ours <= beside
         assert ours <= theirs
