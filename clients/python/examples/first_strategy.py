@@ -11,8 +11,8 @@ from __future__ import annotations
 import argparse
 import sys
 
-from trading_gateway import Client, GatewayError, describe, new_key
-from trading_gateway.v1.market_data_pb2 import Quote
+from trading_gateway import Client, Disconnected, GatewayError, describe, new_key
+from trading_gateway.v1.market_data_pb2 import Quote, StreamStatus
 
 TURN_USD = 0.01
 """How far above its lowest the offer has to be."""
@@ -24,19 +24,22 @@ QUOTES_MAX = 5_000
 def wait_for_turn(client: Client, symbol: str) -> Quote | None:
     """The first quote whose offer is above the lowest one seen; None when it never came."""
     lowest, seen = float("inf"), 0
-    for batch in client.stream_quotes(symbol):
-        for gap in batch.status.gaps:
-            print(f"nothing was received from {gap.feed} for a while: starting over")
-            lowest = float("inf")
-        for quote in batch.quotes:
-            if quote.stale or not quote.ask_price:
-                continue
-            seen += 1
-            lowest = min(lowest, quote.ask_price)
-            if quote.ask_price >= lowest + TURN_USD:
-                return quote
-        if seen >= QUOTES_MAX:
-            return None
+    with client.follow_quotes(symbol) as items:
+        for item in items:
+            match item:
+                case Disconnected():
+                    print("the connection broke: it is opened again")
+                case StreamStatus():
+                    for gap in item.gaps:
+                        print(f"nothing was received from {gap.feed} for a while: starting over")
+                        lowest = float("inf")
+                case Quote() if item.ask_price and not item.stale:
+                    lowest = min(lowest, item.ask_price)
+                    if item.ask_price >= lowest + TURN_USD:
+                        return item
+                    seen += 1
+                    if seen >= QUOTES_MAX:
+                        return None
     return None
 
 

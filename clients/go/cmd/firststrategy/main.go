@@ -95,22 +95,25 @@ func waitForTurn(ctx context.Context, client *gatewayclient.Client, symbol strin
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // a stream is left by ending its context
 	lowest := math.Inf(1)
-	for batch, err := range client.Quotes(ctx, &pb.StreamQuotesRequest{Symbols: []string{symbol}}) {
+	request := &pb.StreamQuotesRequest{Symbols: []string{symbol}}
+	for item, err := range client.FollowQuotes(ctx, request) {
 		if err != nil {
 			return nil, err
 		}
-		for _, gap := range batch.GetStatus().GetGaps() {
+		if item.Broken != nil {
+			fmt.Println("the connection broke: it is opened again")
+		}
+		for _, gap := range item.Status.GetGaps() {
 			fmt.Printf("nothing was received from %s for a while: starting over\n", gap.GetFeed())
 			lowest = math.Inf(1)
 		}
-		for _, quote := range batch.GetQuotes() {
-			if quote.GetStale() || quote.GetAskPrice() == 0 {
-				continue
-			}
-			lowest = min(lowest, quote.GetAskPrice())
-			if quote.GetAskPrice() >= lowest+turnUSD {
-				return quote, nil
-			}
+		quote := item.Value
+		if quote.GetStale() || quote.GetAskPrice() == 0 {
+			continue
+		}
+		lowest = min(lowest, quote.GetAskPrice())
+		if quote.GetAskPrice() >= lowest+turnUSD {
+			return quote, nil
 		}
 	}
 	return nil, ctx.Err()
