@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     """Where the journal, the emulator's ledger and the lock live; none: a temporary folder, gone at exit."""
     stock_feed: DataFeed = DataFeed.IEX
     """The feed that "the best that the account has" means for stocks: stocks:iex is the free one."""
+    option_feed: DataFeed = DataFeed.INDICATIVE
+    """The same for options: options:indicative is free, delayed and modified; options:opra is the real one."""
 
     api_key: SecretStr = Field(
         default=SecretStr(""),

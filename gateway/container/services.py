@@ -12,6 +12,7 @@ from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
 from gateway.services.latest_reads import LatestReads
 from gateway.services.market_data import PriceService, QuoteService
+from gateway.services.option_contracts import OptionContracts, QuotedAssets
 from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.streaming import StreamingService, StreamLimits
@@ -47,6 +48,19 @@ class ServicesModule(Module):
     ) -> AssetService:
         """What can be traded."""
         return AssetService(repository, cache, errors, clocks.monotonic)
+
+    @provider
+    @singleton
+    def quoted_assets(
+        self,
+        assets: AssetService,
+        repository: MarketDataRepository,
+        cache: CacheService,
+        errors: ErrorService,
+        clocks: Clocks,
+    ) -> QuotedAssets:
+        """What has market data: option contracts too."""
+        return QuotedAssets(assets, OptionContracts(repository, cache, errors, clocks.monotonic))
 
     @provider
     @singleton
@@ -95,7 +109,7 @@ class ServicesModule(Module):
         self,
         streaming: StreamingRepository,
         market_data: MarketDataRepository,
-        assets: AssetService,
+        assets: QuotedAssets,
         errors: ErrorService,
         settings: Settings,
         clocks: Clocks,
@@ -108,6 +122,7 @@ class ServicesModule(Module):
             errors,
             FrameEncoder(),
             stock_feed=settings.stock_feed,
+            option_feed=settings.option_feed,
             wall=clocks.wall,
             monotonic=clocks.monotonic,
             limits=StreamLimits(settings.symbols_per_stream_max, settings.unread_values_max),
@@ -118,7 +133,7 @@ class ServicesModule(Module):
     def latest_reads(
         self,
         streaming: StreamingService,
-        assets: AssetService,
+        assets: QuotedAssets,
         cache: CacheService,
         errors: ErrorService,
         settings: Settings,
@@ -131,6 +146,7 @@ class ServicesModule(Module):
             cache,
             errors,
             stock_feed=settings.stock_feed,
+            option_feed=settings.option_feed,
             default_staleness_ms=settings.default_staleness_ms,
             wall=clocks.wall,
             monotonic=clocks.monotonic,

@@ -15,6 +15,7 @@ from typing import Final, Generic, TypeVar
 
 from gateway.domain.models.identity import EVERY_SCOPE, Scope
 from gateway.domain.models.risk import Clearance
+from gateway.domain.option_symbols import parse_option_symbol
 
 NANOS_PER_SECOND: Final = 1_000_000_000
 NANOS_PER_MS: Final = 1_000_000
@@ -56,6 +57,7 @@ class AssetClass(StrEnum):
     """Alpaca's asset classes; one that this build does not know is UNRECOGNIZED."""
 
     US_EQUITY = "us_equity"
+    US_OPTION = "us_option"
     CRYPTO = "crypto"
     UNRECOGNIZED = "unrecognized"
 
@@ -154,6 +156,22 @@ class DataFeed(StrEnum):
     IEX = "stocks:iex"
     SIP = "stocks:sip"
     CRYPTO_US = "crypto:us"
+    OPRA = "options:opra"
+    INDICATIVE = "options:indicative"
+
+    @property
+    def asset_class(self) -> AssetClass:
+        """Whose prices it brings."""
+        return _CLASS_OF_FEED[self]
+
+
+_CLASS_OF_FEED = {
+    DataFeed.IEX: AssetClass.US_EQUITY,
+    DataFeed.SIP: AssetClass.US_EQUITY,
+    DataFeed.CRYPTO_US: AssetClass.CRYPTO,
+    DataFeed.OPRA: AssetClass.US_OPTION,
+    DataFeed.INDICATIVE: AssetClass.US_OPTION,
+}
 
 
 ORDER_FEED: Final = "orders"
@@ -316,13 +334,20 @@ def decimal_from_price(price: float) -> Decimal:
 
 
 def is_symbol(text: str) -> bool:
-    """Whether the text is spelled as symbols are: `AAPL`, `BRK.B` or `BTC/USD`."""
+    """Whether the text is spelled as symbols of what can be traded are: `AAPL`, `BRK.B` or `BTC/USD`."""
     return len(text) <= _SYMBOL_LENGTH_MAX and bool(_EQUITY.fullmatch(text) or _CRYPTO.fullmatch(text))
 
 
+def is_quoted_symbol(text: str) -> bool:
+    """Whether the text is spelled as symbols with market data are: as `is_symbol` says, or an option contract's."""
+    return is_symbol(text) or parse_option_symbol(text) is not None
+
+
 def asset_class_of(symbol: str) -> AssetClass:
-    """The class that a symbol's spelling tells; the symbol must pass `is_symbol`."""
-    return AssetClass.CRYPTO if "/" in symbol else AssetClass.US_EQUITY
+    """The class that a symbol's spelling tells; the symbol must pass `is_quoted_symbol`."""
+    if "/" in symbol:
+        return AssetClass.CRYPTO
+    return AssetClass.US_OPTION if parse_option_symbol(symbol) is not None else AssetClass.US_EQUITY
 
 
 def is_client_order_id(text: str) -> bool:

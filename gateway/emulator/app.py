@@ -23,6 +23,7 @@ from gateway.emulator.rest.answers import HttpError, answer, refused
 from gateway.emulator.rest.control import ControlRoutes
 from gateway.emulator.rest.gate import Credentials, Gate, RateLimit
 from gateway.emulator.rest.market_data import MarketDataRoutes
+from gateway.emulator.rest.options import OptionRoutes
 from gateway.emulator.rest.orders import OrderRoutes
 from gateway.emulator.rest.positions import PositionRoutes
 from gateway.emulator.rest.record import RecordRoutes
@@ -61,7 +62,7 @@ def make_app(
     """Join everything: `sleep` waits for seconds of `clock`; `tape` is what the market plays, empty for none."""
     faults = Faults(record, clock)
     later = Later(sleep)
-    hub = DataHub(floor.market)
+    hub = DataHub(floor.market, floor.options)
     data = DataEndpoint(hub, settings, credentials.accepted, floor.begin)
     events = OrderEvents(faults, record, later)
     orders = OrderEndpoint(settings, credentials.accepted, events)
@@ -79,6 +80,7 @@ def make_app(
         *AccountRoutes(floor, legacy=legacy_fields).routes(),
         *ReferenceRoutes(floor).routes(),
         *MarketDataRoutes(floor, has_sip="/v2/sip" not in settings.refused_paths).routes(),
+        *OptionRoutes(floor, has_opra="/v1beta1/opra" not in settings.refused_paths).routes(),
         *control.routes(),
         *RecordRoutes(record, floor.exchange.ledger).routes(),
     )

@@ -19,6 +19,8 @@ from gateway.domain.types import NANOS_PER_MS, NANOS_PER_SECOND, DataFeed
 from gateway.emulator.bars import MINUTE_NS
 from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event, Market
+from gateway.emulator.option_chain import OptionChain
+from gateway.emulator.option_market import OptionMarket
 from gateway.emulator.recorded import RecordedExchange
 
 CATCH_UP_NS_MAX: Final = 60 * NANOS_PER_SECOND
@@ -58,14 +60,22 @@ class TradingFloor:
     Args:
         exchange: The exchange with its memory.
         clock: Nanoseconds since the Unix epoch.
+        options: Priced on the market; None: there are none.
 
     Attributes:
         witness: Looks at what happened to orders before anybody is told of it.
     """
 
-    def __init__(self, exchange: RecordedExchange, market: Market, clock: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        exchange: RecordedExchange,
+        market: Market,
+        clock: Callable[[], int],
+        options: OptionMarket | None = None,
+    ) -> None:
         self.exchange = exchange
         self.market = market
+        self.options = options or OptionMarket(market, OptionChain(()), 0)
         self.witness: Callable[[Sequence[TradeUpdate]], None] = _look_away
         self._clock = clock
         self._seen_ns = 0

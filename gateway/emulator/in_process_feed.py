@@ -19,7 +19,7 @@ from gateway.domain.models.market_data import (
     TradeCorrection,
     TradingStatus,
 )
-from gateway.domain.types import Channel, DataFeed, FeedState
+from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState, asset_class_of
 from gateway.emulator.books import Books
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.market import Event, day_so_far
@@ -52,8 +52,7 @@ class InProcessFeed:
     async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
         """Hear these symbols from now on; those that are not quoted here are acknowledged and silent."""
         symbols = {channel: frozenset(found) for channel, found in wanted.symbols.items() if found}
-        equities = self._feed is not DataFeed.CRYPTO_US
-        if any(("/" not in symbol) != equities for found in symbols.values() for symbol in found):
+        if any(asset_class_of(symbol) is not self._feed.asset_class for found in symbols.values() for symbol in found):
             raise ValueError(f"a symbol is not spelled as those of {self._feed.value} are")
         if self.is_closed:
             return
@@ -83,6 +82,8 @@ class InProcessFeed:
         """Tell the listener what it subscribed to: one call per channel, in order within a channel."""
         if not self._is_live:
             return
+        if self._feed.asset_class is AssetClass.US_OPTION:
+            events = self._floor.options.events(events, {one for found in self._symbols.values() for one in found})
         quotes: list[Quote] = []
         values: dict[Channel, list[LiveValue]] = {}
         for event in events:

@@ -37,6 +37,8 @@ from gateway.emulator.floor import TradingFloor
 from gateway.emulator.later import Sleep
 from gateway.emulator.ledger import LedgerError
 from gateway.emulator.market import Hours, Market, SyntheticMarket
+from gateway.emulator.option_chain import OptionChain
+from gateway.emulator.option_market import OptionMarket
 from gateway.emulator.record import FLUSH_S, RECORD_FILE, Record
 from gateway.emulator.reopening import open_exchange
 from gateway.emulator.rest.gate import Credentials
@@ -155,7 +157,7 @@ class Emulator:
             self.record.close()
             self._unlock()
             raise
-        self.floor = TradingFloor(self.exchange, self.market, clock)
+        self.floor = TradingFloor(self.exchange, self.market, clock, make_options(options, self.market))
         self.app: App = make_app(
             self.floor,
             credentials=Credentials(options.key, options.secret),
@@ -300,6 +302,12 @@ def make_market(options: EmulatorOptions) -> Market:
             raise ValueError("tape_start must be on-subscribe or now")
         return Tape(TapeOptions(options.tape, options.tape_speed, waits[options.tape_start], options.tape_loop))
     return SyntheticMarket(options.seed, hours=_quoted_hours(options.session_rule))
+
+
+def make_options(options: EmulatorOptions, market: Market) -> OptionMarket:
+    """Options on the synthetic market; on a tape there are none, as nothing says what they cost."""
+    underlyings = market.symbols if options.tape is None else ()
+    return OptionMarket(market, OptionChain(underlyings), options.seed)
 
 
 def _quoted_hours(rule: SessionRule) -> Hours | None:

@@ -20,6 +20,8 @@ DATA_FEED_OF_PATH: Final = {
     "/v2/iex": DataFeed.IEX.value,
     "/v2/sip": DataFeed.SIP.value,
     "/v1beta3/crypto/us": DataFeed.CRYPTO_US.value,
+    "/v1beta1/opra": DataFeed.OPRA.value,
+    "/v1beta1/indicative": DataFeed.INDICATIVE.value,
 }
 """Where each feed of market data is served."""
 

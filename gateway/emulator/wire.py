@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import Any, Final
 
 from gateway.domain.models.market_data import Bar, OrderBook, Quote, Trade
-from gateway.domain.types import NANOS_PER_SECOND
+from gateway.domain.types import NANOS_PER_SECOND, AssetClass
 
 JsonObject = dict[str, Any]
 
@@ -37,7 +37,7 @@ def format_time(time_ns: int) -> str:
 
 
 def quote_fields(quote: Quote, time: object) -> JsonObject:
-    """A quote's letters; crypto has no exchanges and no conditions."""
+    """A quote's letters; crypto has no exchanges and no conditions, options have one condition and no tape."""
     if "/" in quote.symbol:
         return {
             "bp": quote.bid_price,
@@ -46,7 +46,7 @@ def quote_fields(quote: Quote, time: object) -> JsonObject:
             "as": quote.ask_size,
             "t": time,
         }
-    return {
+    fields: JsonObject = {
         "bx": quote.bid_exchange,
         "bp": quote.bid_price,
         "bs": whole_or_fraction(quote.bid_size),
@@ -54,15 +54,24 @@ def quote_fields(quote: Quote, time: object) -> JsonObject:
         "ap": quote.ask_price,
         "as": whole_or_fraction(quote.ask_size),
         "t": time,
-        "c": quote.conditions,
-        "z": quote.tape,
     }
+    if _is_option(quote):
+        return fields | {"c": " ".join(quote.conditions)}
+    return fields | {"c": quote.conditions, "z": quote.tape}
 
 
 def trade_fields(trade: Trade, time: object) -> JsonObject:
-    """A trade's letters."""
+    """A trade's letters; options have no trade ids."""
     if "/" in trade.symbol:
         return {"p": trade.price, "s": trade.size, "t": time, "i": trade.trade_id, "tks": trade.taker_side}
+    if _is_option(trade):
+        return {
+            "x": trade.exchange,
+            "p": trade.price,
+            "s": whole_or_fraction(trade.size),
+            "t": time,
+            "c": " ".join(trade.conditions),
+        }
     fields: JsonObject = {
         "i": trade.trade_id,
         "x": trade.exchange,
@@ -99,6 +108,10 @@ def bar_fields(bar: Bar, time: object) -> JsonObject:
         "vw": bar.vwap or 0.0,
         "t": time,
     }
+
+
+def _is_option(value: Quote | Trade) -> bool:
+    return value.feed.asset_class is AssetClass.US_OPTION
 
 
 def whole_or_fraction(size: float) -> int | float:

@@ -21,6 +21,7 @@ from gateway.services.recovery import ErrorService
 from gateway.services.streaming import FeedChoice, StreamingService, choose_feed
 from gateway.services.streaming.feed_health import WAIT_MAX_S
 from gateway.services.streaming.last_values import time_of
+from gateway.services.streaming.selection import check_channel
 from gateway.services.streaming.service import Assets
 
 T = TypeVar("T", Quote, Trade, Bar, Snapshot)
@@ -48,7 +49,7 @@ class LatestReads:
     """What QuoteService and PriceService share.
 
     Args:
-        stock_feed: What "the best that the account has" means for stocks.
+        stock_feed, option_feed: What "the best that the account has" means for stocks and for options.
         default_staleness_ms: How old a value read by request may be when the caller does not say.
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, as `CallContext.deadline`.
@@ -62,6 +63,7 @@ class LatestReads:
         errors: ErrorService,
         *,
         stock_feed: DataFeed,
+        option_feed: DataFeed = DataFeed.INDICATIVE,
         default_staleness_ms: int,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
@@ -71,6 +73,7 @@ class LatestReads:
         self._cache = cache
         self._errors = errors
         self._stock_feed = stock_feed
+        self._option_feed = option_feed
         self._default_staleness_ms = default_staleness_ms
         self._wall = wall
         self._monotonic = monotonic
@@ -85,7 +88,7 @@ class LatestReads:
         for position, symbol in enumerate(selection.symbols):
             if self._assets.find(symbol) is None:
                 await self._assets.get(symbol, call, f"symbols[{position}]")
-        return choose_feed(selection, self._stock_feed)
+        return choose_feed(selection, self._stock_feed, self._option_feed)
 
     async def latest(
         self,
@@ -96,7 +99,9 @@ class LatestReads:
         call: CallContext,
     ) -> Latest[V]:
         """The newest value of each symbol; raises as `choose` and as the repository."""
-        feed = (await self.choose(selection, call)).feed
+        choice = await self.choose(selection, call)
+        check_channel(choice, channel)
+        feed = choice.feed
         found: dict[str, V] = {}
         if max_staleness_ms != 0:
             for symbol in selection.symbols:

@@ -17,6 +17,7 @@ from gateway.services.bar_pages import BarsCursor, first_page, read_token, write
 from gateway.services.latest_reads import LatestReads
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming import StreamingService
+from gateway.services.streaming.selection import refuse_options
 
 REFERENCE_PRICE_STALENESS_MAX_MS: Final = 250
 """A quote read for one order serves the next one in the same quarter of a second."""
@@ -156,6 +157,7 @@ class PriceService:
         if request.page_token:
             cursor = read_token(request)
         choice = await self._reads.choose(request.selection, call)
+        refuse_options(choice, "have no past bars here")
         page = await self._errors.read(
             call,
             lambda: self._repository.list_bars(

@@ -26,6 +26,8 @@ from gateway.emulator.exchange import ExchangeConfig, make_assets
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.in_process import InProcessVenue
 from gateway.emulator.market import SyntheticMarket
+from gateway.emulator.option_chain import OptionChain
+from gateway.emulator.option_market import OptionMarket
 from gateway.emulator.reopening import open_exchange
 from gateway.infrastructure.alpaca.account_adapter import AccountAdapter
 from gateway.infrastructure.alpaca.asset_table import AssetTable
@@ -97,8 +99,9 @@ async def in_process_road(_start_emulator: EmulatorHost) -> AsyncIterator[Road]:
     """Straight onto the exchange."""
     clock = ManualClock(START_NS)
     market = SyntheticMarket(1)
+    options = OptionMarket(market, OptionChain(market.symbols), 1)
     exchange = open_exchange(ExchangeConfig(seed=1), make_assets(market.symbols), START_NS, None)
-    venue = InProcessVenue(TradingFloor(exchange, market, clock), clock)
+    venue = InProcessVenue(TradingFloor(exchange, market, clock, options), clock)
 
     async def advance(seconds: float) -> None:
         clock.advance(s=seconds)

@@ -102,6 +102,16 @@ async def story(road: Road) -> list[Any]:
             await ask(data.list_quotes(context(), world, symbols, **span, page_size=50))
             await ask(data.list_trades(context(), world, symbols, **span, page_size=50))
         await ask(data.get_latest_order_books(context(), world, symbols))
+    options = ["AAPL240119C00200000", "SPY240216P00595000", "TSLA240119C00999000"]
+    for world in (DataFeed.OPRA, DataFeed.INDICATIVE):
+        await ask(data.get_latest_quotes(context(), world, options))
+        await ask(data.get_latest_trades(context(), world, options))
+        await ask(data.get_snapshots(context(), world, options))
+        await ask(data.get_latest_bars(context(), world, options))
+        await ask(data.list_trades(context(), world, options, start_ns=start_ns, end_ns=end_ns, page_size=50))
+        await ask(data.list_quotes(context(), world, options, start_ns=start_ns, end_ns=end_ns))
+    await ask(data.list_option_contracts(context(), "AAPL", date(2024, 1, 19)))
+    await ask(data.list_option_contracts(context(), "AAPL", date(2024, 1, 18)))
     for asset_class in (AssetClass.US_EQUITY, AssetClass.CRYPTO):
         await ask(data.list_assets(context(), asset_class))
     await ask(data.get_market_clock(context()))

@@ -134,6 +134,14 @@ def market_data(check: Checked) -> None:
     check("GET", "/v2/stocks/{symbol}/snapshot", "/v2/stocks/AAPL/snapshot")
     check("GET", "/v1beta3/crypto/{loc}/snapshots", "/v1beta3/crypto/us/snapshots", symbols="BTC/USD")
     check("GET", "/v1beta3/crypto/{loc}/latest/orderbooks", "/v1beta3/crypto/us/latest/orderbooks", symbols="BTC/USD")
+    listed = check("GET", "/v2/options/contracts", expiration_date_lte="2100-01-01", limit=3)
+    option = listed["option_contracts"][0]["symbol"]
+    check("GET", "/v2/options/contracts/{symbol_or_id}", f"/v2/options/contracts/{option}")
+    for kind in ("quotes", "trades"):
+        check("GET", f"/v1beta1/options/{kind}/latest", symbols=option, feed="indicative")
+    check("GET", "/v1beta1/options/trades", symbols=option, limit=3)
+    check("GET", "/v1beta1/options/snapshots", symbols=option)
+    check("GET", "/v1beta1/options/snapshots/{underlying_symbol}", "/v1beta1/options/snapshots/AAPL", limit=3)
 
 
 def wait(reached: Callable[[], bool]) -> None:

@@ -79,6 +79,14 @@ def live(body: bytes) -> Message:
     return market_values.VALUE_TO_PROTO[type(value)](value)
 
 
+def option_snapshot(body: bytes) -> Message:
+    """A contract: its greeks, and quotes and trades with one condition, which is no list."""
+    raw = market_data.market_json(body)
+    return wire_market_data.snapshot_to_proto(
+        market_data.snapshot_from_alpaca("AAPL240426C00162500", raw, DataFeed.OPRA, READ_NS)
+    )
+
+
 GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
     "order_filled": order,
     "order_bracket": order,
@@ -91,6 +99,7 @@ GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
     "quote_stock": quote,
     "trade_crypto": trade,
     "bar_stock": bar,
+    "snapshot_option": option_snapshot,
     "trade_correction": live,
     "trade_cancel": live,
     "bar_updated": live,

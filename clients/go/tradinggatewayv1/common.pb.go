@@ -118,6 +118,8 @@ const (
 	AssetClass_ASSET_CLASS_UNSPECIFIED AssetClass = 0
 	// US stocks and ETFs.
 	AssetClass_ASSET_CLASS_US_EQUITY AssetClass = 1
+	// US equity options, as "AAPL261218C00200000": market data alone, no orders.
+	AssetClass_ASSET_CLASS_US_OPTION AssetClass = 2
 	// Crypto pairs such as BTC/USD. They trade around the clock.
 	AssetClass_ASSET_CLASS_CRYPTO AssetClass = 3
 )
@@ -127,11 +129,13 @@ var (
 	AssetClass_name = map[int32]string{
 		0: "ASSET_CLASS_UNSPECIFIED",
 		1: "ASSET_CLASS_US_EQUITY",
+		2: "ASSET_CLASS_US_OPTION",
 		3: "ASSET_CLASS_CRYPTO",
 	}
 	AssetClass_value = map[string]int32{
 		"ASSET_CLASS_UNSPECIFIED": 0,
 		"ASSET_CLASS_US_EQUITY":   1,
+		"ASSET_CLASS_US_OPTION":   2,
 		"ASSET_CLASS_CRYPTO":      3,
 	}
 )
@@ -175,6 +179,10 @@ const (
 	DataFeed_DATA_FEED_SIP DataFeed = 2
 	// Alpaca's US crypto venue (location "us"); the other locations are not offered.
 	DataFeed_DATA_FEED_CRYPTO_US DataFeed = 7
+	// Options, all US exchanges.
+	DataFeed_DATA_FEED_OPRA DataFeed = 8
+	// Options, delayed and modified prices; free.
+	DataFeed_DATA_FEED_INDICATIVE DataFeed = 9
 )
 
 // Enum value maps for DataFeed.
@@ -184,12 +192,16 @@ var (
 		1: "DATA_FEED_IEX",
 		2: "DATA_FEED_SIP",
 		7: "DATA_FEED_CRYPTO_US",
+		8: "DATA_FEED_OPRA",
+		9: "DATA_FEED_INDICATIVE",
 	}
 	DataFeed_value = map[string]int32{
 		"DATA_FEED_UNSPECIFIED": 0,
 		"DATA_FEED_IEX":         1,
 		"DATA_FEED_SIP":         2,
 		"DATA_FEED_CRYPTO_US":   7,
+		"DATA_FEED_OPRA":        8,
+		"DATA_FEED_INDICATIVE":  9,
 	}
 )
 
@@ -768,17 +780,20 @@ const file_trading_gateway_v1_common_proto_rawDesc = "" +
 	"\x05Venue\x12\x15\n" +
 	"\x11VENUE_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eVENUE_EMULATOR\x10\x01\x12\x0f\n" +
-	"\vVENUE_PAPER\x10\x02*\\\n" +
+	"\vVENUE_PAPER\x10\x02*w\n" +
 	"\n" +
 	"AssetClass\x12\x1b\n" +
 	"\x17ASSET_CLASS_UNSPECIFIED\x10\x00\x12\x19\n" +
-	"\x15ASSET_CLASS_US_EQUITY\x10\x01\x12\x16\n" +
-	"\x12ASSET_CLASS_CRYPTO\x10\x03*d\n" +
+	"\x15ASSET_CLASS_US_EQUITY\x10\x01\x12\x19\n" +
+	"\x15ASSET_CLASS_US_OPTION\x10\x02\x12\x16\n" +
+	"\x12ASSET_CLASS_CRYPTO\x10\x03*\x92\x01\n" +
 	"\bDataFeed\x12\x19\n" +
 	"\x15DATA_FEED_UNSPECIFIED\x10\x00\x12\x11\n" +
 	"\rDATA_FEED_IEX\x10\x01\x12\x11\n" +
 	"\rDATA_FEED_SIP\x10\x02\x12\x17\n" +
-	"\x13DATA_FEED_CRYPTO_US\x10\a*\x90\x01\n" +
+	"\x13DATA_FEED_CRYPTO_US\x10\a\x12\x12\n" +
+	"\x0eDATA_FEED_OPRA\x10\b\x12\x18\n" +
+	"\x14DATA_FEED_INDICATIVE\x10\t*\x90\x01\n" +
 	"\tFeedState\x12\x1a\n" +
 	"\x16FEED_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
 	"\x0fFEED_STATE_LIVE\x10\x01\x12\x19\n" +

@@ -2824,8 +2824,12 @@ type Snapshot struct {
 	DailyBar *Bar `protobuf:"bytes,5,opt,name=daily_bar,json=dailyBar,proto3" json:"daily_bar,omitempty"`
 	// The trading day before.
 	PreviousDailyBar *Bar `protobuf:"bytes,6,opt,name=previous_daily_bar,json=previousDailyBar,proto3" json:"previous_daily_bar,omitempty"`
-	unknownFields    protoimpl.UnknownFields
-	sizeCache        protoimpl.SizeCache
+	// Options: per year, 0.25 is 25 %.
+	ImpliedVolatility *float64 `protobuf:"fixed64,7,opt,name=implied_volatility,json=impliedVolatility,proto3,oneof" json:"implied_volatility,omitempty"`
+	// Options: the sensitivities; absent when they cannot be computed.
+	Greeks        *Greeks `protobuf:"bytes,8,opt,name=greeks,proto3" json:"greeks,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Snapshot) Reset() {
@@ -2900,6 +2904,102 @@ func (x *Snapshot) GetPreviousDailyBar() *Bar {
 	return nil
 }
 
+func (x *Snapshot) GetImpliedVolatility() float64 {
+	if x != nil && x.ImpliedVolatility != nil {
+		return *x.ImpliedVolatility
+	}
+	return 0
+}
+
+func (x *Snapshot) GetGreeks() *Greeks {
+	if x != nil {
+		return x.Greeks
+	}
+	return nil
+}
+
+// The sensitivities of an option's price.
+type Greeks struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// To the price of the underlying.
+	Delta float64 `protobuf:"fixed64,1,opt,name=delta,proto3" json:"delta,omitempty"`
+	// Of delta to the price of the underlying.
+	Gamma float64 `protobuf:"fixed64,2,opt,name=gamma,proto3" json:"gamma,omitempty"`
+	// To time, per day.
+	Theta float64 `protobuf:"fixed64,3,opt,name=theta,proto3" json:"theta,omitempty"`
+	// To volatility, per percentage point.
+	Vega float64 `protobuf:"fixed64,4,opt,name=vega,proto3" json:"vega,omitempty"`
+	// To the interest rate, per percentage point.
+	Rho           float64 `protobuf:"fixed64,5,opt,name=rho,proto3" json:"rho,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Greeks) Reset() {
+	*x = Greeks{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Greeks) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Greeks) ProtoMessage() {}
+
+func (x *Greeks) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Greeks.ProtoReflect.Descriptor instead.
+func (*Greeks) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *Greeks) GetDelta() float64 {
+	if x != nil {
+		return x.Delta
+	}
+	return 0
+}
+
+func (x *Greeks) GetGamma() float64 {
+	if x != nil {
+		return x.Gamma
+	}
+	return 0
+}
+
+func (x *Greeks) GetTheta() float64 {
+	if x != nil {
+		return x.Theta
+	}
+	return 0
+}
+
+func (x *Greeks) GetVega() float64 {
+	if x != nil {
+		return x.Vega
+	}
+	return 0
+}
+
+func (x *Greeks) GetRho() float64 {
+	if x != nil {
+		return x.Rho
+	}
+	return 0
+}
+
 // One price.
 type OrderBook_Level struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -2913,7 +3013,7 @@ type OrderBook_Level struct {
 
 func (x *OrderBook_Level) Reset() {
 	*x = OrderBook_Level{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2925,7 +3025,7 @@ func (x *OrderBook_Level) String() string {
 func (*OrderBook_Level) ProtoMessage() {}
 
 func (x *OrderBook_Level) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3205,7 +3305,7 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04tape\x18\x06 \x01(\tR\x04tape\x120\n" +
 	"\x04feed\x18\a \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
 	"\freceive_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
-	"\bsnapshot\x18\t \x01(\bR\bsnapshot\"\xd3\x02\n" +
+	"\bsnapshot\x18\t \x01(\bR\bsnapshot\"\xd2\x03\n" +
 	"\bSnapshot\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12<\n" +
 	"\flatest_trade\x18\x02 \x01(\v2\x19.trading_gateway.v1.TradeR\vlatestTrade\x12<\n" +
@@ -3213,7 +3313,16 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\n" +
 	"minute_bar\x18\x04 \x01(\v2\x17.trading_gateway.v1.BarR\tminuteBar\x124\n" +
 	"\tdaily_bar\x18\x05 \x01(\v2\x17.trading_gateway.v1.BarR\bdailyBar\x12E\n" +
-	"\x12previous_daily_bar\x18\x06 \x01(\v2\x17.trading_gateway.v1.BarR\x10previousDailyBar*\xd5\x01\n" +
+	"\x12previous_daily_bar\x18\x06 \x01(\v2\x17.trading_gateway.v1.BarR\x10previousDailyBar\x122\n" +
+	"\x12implied_volatility\x18\a \x01(\x01H\x00R\x11impliedVolatility\x88\x01\x01\x122\n" +
+	"\x06greeks\x18\b \x01(\v2\x1a.trading_gateway.v1.GreeksR\x06greeksB\x15\n" +
+	"\x13_implied_volatility\"p\n" +
+	"\x06Greeks\x12\x14\n" +
+	"\x05delta\x18\x01 \x01(\x01R\x05delta\x12\x14\n" +
+	"\x05gamma\x18\x02 \x01(\x01R\x05gamma\x12\x14\n" +
+	"\x05theta\x18\x03 \x01(\x01R\x05theta\x12\x12\n" +
+	"\x04vega\x18\x04 \x01(\x01R\x04vega\x12\x10\n" +
+	"\x03rho\x18\x05 \x01(\x01R\x03rho*\xd5\x01\n" +
 	"\aChannel\x12\x17\n" +
 	"\x13CHANNEL_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCHANNEL_QUOTES\x10\x01\x12\x12\n" +
@@ -3260,7 +3369,7 @@ func file_trading_gateway_v1_market_data_proto_rawDescGZIP() []byte {
 }
 
 var file_trading_gateway_v1_market_data_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(Channel)(0),                    // 0: trading_gateway.v1.Channel
 	(ConflationPolicy)(0),           // 1: trading_gateway.v1.ConflationPolicy
@@ -3292,135 +3401,137 @@ var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(*TradingStatus)(nil),           // 27: trading_gateway.v1.TradingStatus
 	(*Luld)(nil),                    // 28: trading_gateway.v1.Luld
 	(*Snapshot)(nil),                // 29: trading_gateway.v1.Snapshot
-	(*OrderBook_Level)(nil),         // 30: trading_gateway.v1.OrderBook.Level
-	(AssetClass)(0),                 // 31: trading_gateway.v1.AssetClass
-	(DataFeed)(0),                   // 32: trading_gateway.v1.DataFeed
-	(*durationpb.Duration)(nil),     // 33: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 34: google.protobuf.Timestamp
-	(*Timeframe)(nil),               // 35: trading_gateway.v1.Timeframe
-	(*date.Date)(nil),               // 36: google.type.Date
-	(*status.Status)(nil),           // 37: google.rpc.Status
-	(*FeedStatus)(nil),              // 38: trading_gateway.v1.FeedStatus
-	(*GapNotice)(nil),               // 39: trading_gateway.v1.GapNotice
+	(*Greeks)(nil),                  // 30: trading_gateway.v1.Greeks
+	(*OrderBook_Level)(nil),         // 31: trading_gateway.v1.OrderBook.Level
+	(AssetClass)(0),                 // 32: trading_gateway.v1.AssetClass
+	(DataFeed)(0),                   // 33: trading_gateway.v1.DataFeed
+	(*durationpb.Duration)(nil),     // 34: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),   // 35: google.protobuf.Timestamp
+	(*Timeframe)(nil),               // 36: trading_gateway.v1.Timeframe
+	(*date.Date)(nil),               // 37: google.type.Date
+	(*status.Status)(nil),           // 38: google.rpc.Status
+	(*FeedStatus)(nil),              // 39: trading_gateway.v1.FeedStatus
+	(*GapNotice)(nil),               // 40: trading_gateway.v1.GapNotice
 }
 var file_trading_gateway_v1_market_data_proto_depIdxs = []int32{
-	31,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	33,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
+	32,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
 	21,  // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	34,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
-	31,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	33,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
+	35,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
+	32,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
 	22,  // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	34,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
-	31,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	33,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
+	35,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
+	32,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
 	25,  // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	34,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
-	31,  // 15: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 16: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	33,  // 17: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
+	35,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
+	32,  // 15: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 16: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	34,  // 17: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
 	29,  // 18: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
-	34,  // 19: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
-	31,  // 20: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	35,  // 21: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
-	34,  // 22: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
-	34,  // 23: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	35,  // 19: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
+	32,  // 20: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	36,  // 21: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	35,  // 22: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	35,  // 23: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
 	2,   // 24: trading_gateway.v1.ListBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
-	32,  // 25: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	36,  // 26: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
+	33,  // 25: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	37,  // 26: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
 	25,  // 27: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	31,  // 28: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 29: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	32,  // 28: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 29: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
 	1,   // 30: trading_gateway.v1.StreamQuotesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	33,  // 31: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	33,  // 32: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	34,  // 31: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	34,  // 32: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
 	21,  // 33: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	34,  // 34: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
+	35,  // 34: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
 	20,  // 35: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	31,  // 36: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 37: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	32,  // 36: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 37: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
 	1,   // 38: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	33,  // 39: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	33,  // 40: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	34,  // 39: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	34,  // 40: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
 	22,  // 41: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	34,  // 42: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
+	35,  // 42: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
 	20,  // 43: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
 	23,  // 44: trading_gateway.v1.StreamTradesResponse.corrections:type_name -> trading_gateway.v1.TradeCorrection
 	24,  // 45: trading_gateway.v1.StreamTradesResponse.cancels:type_name -> trading_gateway.v1.TradeCancel
-	31,  // 46: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 47: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	32,  // 46: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 47: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
 	0,   // 48: trading_gateway.v1.StreamBarsRequest.channel:type_name -> trading_gateway.v1.Channel
 	1,   // 49: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	33,  // 50: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	33,  // 51: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	34,  // 50: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	34,  // 51: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
 	25,  // 52: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	34,  // 53: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
+	35,  // 53: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
 	20,  // 54: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
 	0,   // 55: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
-	31,  // 56: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
-	32,  // 57: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
-	37,  // 58: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
-	38,  // 59: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
+	32,  // 56: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
+	33,  // 57: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
+	38,  // 58: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
+	39,  // 59: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
 	19,  // 60: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
-	39,  // 61: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
-	34,  // 62: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
-	32,  // 63: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 64: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
-	34,  // 65: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
-	32,  // 66: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 67: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
-	34,  // 68: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
+	40,  // 61: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
+	35,  // 62: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
+	33,  // 63: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 64: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
+	35,  // 65: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
+	33,  // 66: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 67: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
+	35,  // 68: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
 	22,  // 69: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
 	22,  // 70: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
-	32,  // 71: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 72: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
-	34,  // 73: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
-	32,  // 74: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 75: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
-	34,  // 76: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
+	33,  // 71: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 72: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
+	35,  // 73: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
+	33,  // 74: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 75: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
+	35,  // 76: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
 	0,   // 77: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
-	32,  // 78: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 79: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
-	34,  // 80: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
-	30,  // 81: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
-	30,  // 82: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
-	32,  // 83: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 84: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
-	34,  // 85: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
-	32,  // 86: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 87: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
-	34,  // 88: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
-	32,  // 89: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 90: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
+	33,  // 78: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 79: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
+	35,  // 80: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
+	31,  // 81: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
+	31,  // 82: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
+	33,  // 83: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 84: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
+	35,  // 85: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
+	33,  // 86: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 87: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
+	35,  // 88: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
+	33,  // 89: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
+	35,  // 90: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
 	22,  // 91: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
 	21,  // 92: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
 	25,  // 93: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
 	25,  // 94: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
 	25,  // 95: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
-	3,   // 96: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
-	5,   // 97: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
-	7,   // 98: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
-	9,   // 99: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
-	11,  // 100: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
-	13,  // 101: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
-	15,  // 102: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
-	17,  // 103: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
-	4,   // 104: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
-	6,   // 105: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
-	8,   // 106: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
-	10,  // 107: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
-	12,  // 108: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
-	14,  // 109: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
-	16,  // 110: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
-	18,  // 111: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
-	104, // [104:112] is the sub-list for method output_type
-	96,  // [96:104] is the sub-list for method input_type
-	96,  // [96:96] is the sub-list for extension type_name
-	96,  // [96:96] is the sub-list for extension extendee
-	0,   // [0:96] is the sub-list for field type_name
+	30,  // 96: trading_gateway.v1.Snapshot.greeks:type_name -> trading_gateway.v1.Greeks
+	3,   // 97: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
+	5,   // 98: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
+	7,   // 99: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
+	9,   // 100: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
+	11,  // 101: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
+	13,  // 102: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
+	15,  // 103: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
+	17,  // 104: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
+	4,   // 105: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
+	6,   // 106: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
+	8,   // 107: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
+	10,  // 108: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
+	12,  // 109: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
+	14,  // 110: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
+	16,  // 111: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
+	18,  // 112: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
+	105, // [105:113] is the sub-list for method output_type
+	97,  // [97:105] is the sub-list for method input_type
+	97,  // [97:97] is the sub-list for extension type_name
+	97,  // [97:97] is the sub-list for extension extendee
+	0,   // [0:97] is the sub-list for field type_name
 }
 
 func init() { file_trading_gateway_v1_market_data_proto_init() }
@@ -3430,13 +3541,14 @@ func file_trading_gateway_v1_market_data_proto_init() {
 	}
 	file_trading_gateway_v1_common_proto_init()
 	file_trading_gateway_v1_market_data_proto_msgTypes[22].OneofWrappers = []any{}
+	file_trading_gateway_v1_market_data_proto_msgTypes[26].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trading_gateway_v1_market_data_proto_rawDesc), len(file_trading_gateway_v1_market_data_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -205,8 +205,30 @@ LiveValue = Quote | Trade | TradeCorrection | TradeCancel | Bar | OrderBook | Tr
 
 
 @dataclass(frozen=True, slots=True)
+class Greeks:
+    """The sensitivities of an option's price.
+
+    Attributes:
+        delta, gamma: To the price of the underlying, and of delta to it.
+        theta: To time, per day.
+        vega, rho: To volatility and to the interest rate, per percentage point.
+    """
+
+    delta: float
+    gamma: float
+    theta: float
+    vega: float
+    rho: float
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of one symbol; what is not known is None."""
+    """The state of one symbol; what is not known is None.
+
+    Attributes:
+        implied_volatility: Of an option, per year: 0.25 is 25 %.
+        greeks: Of an option; None when they cannot be computed.
+    """
 
     symbol: str
     latest_trade: Trade | None = None
@@ -214,6 +236,8 @@ class Snapshot:
     minute_bar: Bar | None = None
     daily_bar: Bar | None = None
     previous_daily_bar: Bar | None = None
+    implied_volatility: float | None = None
+    greeks: Greeks | None = None
 
 
 class TimeframeUnit(StrEnum):
@@ -328,6 +352,25 @@ class BarsRequest:
     start_ns: int | None = None
     end_ns: int | None = None
     adjustments: tuple[Adjustment, ...] = ()
+    as_of_date: date | None = None
+    newest_first: bool = False
+    page_size: int = 1_000
+    page_token: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class HistoryRequest:
+    """Which past quotes or trades.
+
+    Attributes:
+        channel: QUOTES or TRADES.
+        start_ns, end_ns, as_of_date: As in BarsRequest.
+    """
+
+    channel: Channel
+    selection: Selection
+    start_ns: int | None = None
+    end_ns: int | None = None
     as_of_date: date | None = None
     newest_first: bool = False
     page_size: int = 1_000

@@ -166,7 +166,7 @@ class MarketDataRoutes:
 
     async def _read(self, kind: _Kind, symbols: list[str], request: Request) -> HistoryPage[Any]:
         now_ns = self._floor.now()
-        window = _window(request, symbols, now_ns)
+        window = window_of(request, symbols, now_ns)
         check_history_feed(request, window.end_ns, now_ns, has_sip=self._has_sip)
         timeframe = _timeframe(request) if kind is _BARS else _DAY
 
@@ -235,7 +235,7 @@ def _timeframe(request: Request) -> Timeframe:
     return timeframe
 
 
-def _window(request: Request, symbols: list[str], now_ns: int) -> Window:
+def window_of(request: Request, symbols: list[str], now_ns: int) -> Window:
     """What is asked for; market data has errors without codes."""
     sort = text_of(request, "sort") or "asc"
     limit_text = text_of(request, "limit") or str(LIMIT_DEFAULT)

@@ -1,16 +1,18 @@
 """The conversation on a market-data socket: connect, authenticate, subscribe.
 
-Endpoints `/v2/iex`, `/v2/sip` and `/v1beta3/crypto/us`; JSON text, or msgpack when the request says
-`Content-Type: application/msgpack`. Errors are `{"T":"error","code":...,"msg":...}`:
+Endpoints `/v2/iex`, `/v2/sip`, `/v1beta3/crypto/us`, `/v1beta1/opra` and `/v1beta1/indicative`; JSON text, or msgpack
+when the request says `Content-Type: application/msgpack`; options in msgpack alone. Errors are
+`{"T":"error","code":...,"msg":...}`:
 
     400 invalid syntax · 401 not authenticated · 402 auth failed · 403 already authenticated · 404 auth timeout ·
     405 symbol limit exceeded · 406 connection limit exceeded · 407 slow client · 408 v2 not enabled ·
-    409 insufficient subscription · 410 invalid subscribe action for this feed · 411 insufficient scope
+    409 insufficient subscription · 410 invalid subscribe action for this feed · 411 insufficient scope ·
+    412 option messages are only available in msgpack · 413 no star for option quotes
 
-402, 404, 406, 407, 408, 409 and 411 end the connection; after the others it goes on and nothing has changed.
+402, 404, 406, 407, 408, 409, 411 and 412 end the connection; after the others it goes on and nothing has changed.
 
 Source: Alpaca's page on real-time market data (https://docs.alpaca.markets/docs/streaming-market-data), its Go
-SDK's errors.go.
+SDK's errors.go; its page on real-time option data.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from typing import Any, Final
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE
-from gateway.emulator.streams.hub import CRYPTO, POLICY_VIOLATION, STOCKS, DataHub, DataSession
+from gateway.emulator.streams.hub import CRYPTO, EVERYTHING, OPTIONS, POLICY_VIOLATION, STOCKS, DataHub, DataSession
 from gateway.emulator.streams.inbox import read_message
 from gateway.emulator.streams.outbox import DEFAULT_OUTGOING_BYTES_MAX, Outbox
 from gateway.emulator.wire import JsonObject
@@ -41,14 +43,19 @@ ERRORS: Final = {
     409: "insufficient subscription",
     410: "invalid subscribe action for this feed",
     411: "insufficient scope",
+    412: "option messages are only available in MsgPack format",
+    413: "star symbol is not allowed for option quotes",
     500: "internal error",
 }
-FATAL: Final = frozenset({402, 404, 406, 407, 408, 409, 411})
+FATAL: Final = frozenset({402, 404, 406, 407, 408, 409, 411, 412})
 
 CHANNELS: Final = {
     STOCKS: ("trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds"),
     CRYPTO: ("trades", "quotes", "orderbooks", "bars", "updatedBars", "dailyBars"),
+    OPTIONS: ("trades", "quotes"),
 }
+KIND_OF_PATH: Final = {"/v1beta3/crypto/us": CRYPTO, "/v1beta1/opra": OPTIONS, "/v1beta1/indicative": OPTIONS}
+"""Every other endpoint is of stocks."""
 _KNOWN_CHANNELS: Final = frozenset(name for names in CHANNELS.values() for name in names) | {"news", "imbalances"}
 _FOLLOW_TRADES: Final = ("corrections", "cancelErrors")
 _LIMITED: Final = ("trades", "quotes")
@@ -106,13 +113,13 @@ class DataEndpoint:
         codec = MSGPACK if socket.headers.get("content-type") == MSGPACK_CONTENT_TYPE else JSON
         outbox = Outbox(socket, binary=codec.binary, bytes_max=self._settings.outgoing_bytes_max)
         path = socket.url.path
-        kind = CRYPTO if "crypto" in path else STOCKS
-        session = DataSession(self._next_id, path, kind, codec, outbox)
+        session = DataSession(self._next_id, path, KIND_OF_PATH.get(path, STOCKS), codec, outbox)
         self._next_id += 1
         sender = asyncio.create_task(outbox.run())
         try:
-            session.say({"T": "success", "msg": "connected"})
-            if await self._authenticated(socket, session):
+            if session.kind == OPTIONS and codec is not MSGPACK:
+                self._error(session, 412)
+            elif await self._authenticated(socket, session):
                 await self._converse(socket, session)
             await asyncio.wait([sender], timeout=self._settings.auth_timeout_s)
         except WebSocketDisconnect:
@@ -122,7 +129,8 @@ class DataEndpoint:
             sender.cancel()
 
     async def _authenticated(self, socket: WebSocket, session: DataSession) -> bool:
-        """Wait for credentials; False when the connection is over."""
+        """Say that it is connected, and wait for credentials; False when the connection is over."""
+        session.say({"T": "success", "msg": "connected"})
         try:
             async with asyncio.timeout(self._settings.auth_timeout_s):
                 while True:
@@ -186,6 +194,8 @@ class DataEndpoint:
                 return 400
         if any(channel not in CHANNELS[session.kind] for channel in wanted):
             return 410
+        if session.kind == OPTIONS and subscribing and any(EVERYTHING in symbols for symbols in wanted.values()):
+            return 413
         limit = self._settings.symbol_limit
         if subscribing and limit:
             counts = (len({*session.subscriptions.get(channel, ()), *wanted.get(channel, ())}) for channel in _LIMITED)

@@ -17,6 +17,7 @@ from gateway.domain.types import Channel
 from gateway.emulator.books import Books
 from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event, Market, day_so_far
+from gateway.emulator.option_market import OptionMarket
 from gateway.emulator.streams.codec import Codec
 from gateway.emulator.streams.outbox import Outbox
 from gateway.emulator.wire import JsonObject
@@ -30,6 +31,7 @@ POLICY_VIOLATION: Final = 1008
 
 STOCKS: Final = "stocks"
 CRYPTO: Final = "crypto"
+OPTIONS: Final = "options"
 EVERYTHING: Final = "*"
 
 
@@ -39,7 +41,7 @@ class DataSession:
 
     Attributes:
         path: The endpoint, such as /v2/iex.
-        kind: STOCKS or CRYPTO.
+        kind: STOCKS, CRYPTO or OPTIONS.
         subscriptions: Channel → symbols, in order of subscription.
         pending: Messages encoded in this batch and not yet framed.
     """
@@ -75,13 +77,17 @@ class DataSession:
 class DataHub:
     """All sessions of market data.
 
+    Args:
+        options: What the contracts do that somebody reads.
+
     Attributes:
         delivered: Messages put into frames, since the start.
     """
 
-    def __init__(self, market: Market) -> None:
+    def __init__(self, market: Market, options: OptionMarket) -> None:
         self._market = market
         self._books = Books()
+        self._options = options
         self._index: dict[tuple[str, str, str], dict[DataSession, None]] = defaultdict(dict)
         self.sessions: dict[int, DataSession] = {}
         self.delivered = 0
@@ -128,14 +134,22 @@ class DataHub:
         """Encode and queue a batch."""
         touched: dict[DataSession, None] = {}
         for event in events:
-            kind = CRYPTO if "/" in event.symbol else STOCKS
-            self._tell(kind, event, touched)
-            if isinstance(event, Quote) and kind == CRYPTO:
-                self._tell_book(event, touched)
-            elif isinstance(event, Bar) and event.channel is Channel.BARS:
-                self._tell_day(kind, event, touched)
+            self._tell_event(CRYPTO if "/" in event.symbol else STOCKS, event, touched)
+        for event in self._options.events(events, self._contracts()):
+            self._tell_event(OPTIONS, event, touched)
         for session in touched:
             session.flush()
+
+    def _tell_event(self, kind: str, event: Event, touched: dict[DataSession, None]) -> None:
+        self._tell(kind, event, touched)
+        if isinstance(event, Quote) and kind == CRYPTO:
+            self._tell_book(event, touched)
+        elif isinstance(event, Bar) and event.channel is Channel.BARS:
+            self._tell_day(kind, event, touched)
+
+    def _contracts(self) -> set[str]:
+        """The option contracts that somebody reads: nobody may ask for all."""
+        return {symbol for kind, _, symbol in self._index if kind == OPTIONS}
 
     def on_updates(self, updates: Sequence[TradeUpdate]) -> None:
         """Orders are no market data."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway.domain.interfaces import RequestGate
-from gateway.domain.types import DataFeed, Venue
+from gateway.domain.types import AssetClass, DataFeed, Venue
 from gateway.domain.venue_requests import VenueRequestLog
 from gateway.infrastructure.alpaca.deferred import deferred
 from gateway.infrastructure.alpaca.http import KILL_THREADS, RestClient, RestLimits, RestRoad
@@ -40,6 +40,13 @@ DATA_STREAM_PATHS: Final[Mapping[DataFeed, str]] = {
     DataFeed.IEX: "/v2/iex",
     DataFeed.SIP: "/v2/sip",
     DataFeed.CRYPTO_US: "/v1beta3/crypto/us",
+    DataFeed.OPRA: "/v1beta1/opra",
+    DataFeed.INDICATIVE: "/v1beta1/indicative",
+}
+DATA_CLIENTS: Final[Mapping[AssetClass, str]] = {
+    AssetClass.US_EQUITY: "stocks",
+    AssetClass.CRYPTO: "crypto",
+    AssetClass.US_OPTION: "options",
 }
 TRADE_STREAM_PATH: Final = "/stream"
 
@@ -191,13 +198,9 @@ class ClientFactory:
         """alpaca-py's TradingClient."""
         return self._client("trading")
 
-    def stocks(self) -> RestClient:
-        """alpaca-py's StockHistoricalDataClient."""
-        return self._client("stocks")
-
-    def crypto(self) -> RestClient:
-        """alpaca-py's CryptoHistoricalDataClient."""
-        return self._client("crypto")
+    def market_data(self, asset_class: AssetClass) -> RestClient:
+        """alpaca-py's StockHistoricalDataClient, CryptoHistoricalDataClient or OptionHistoricalDataClient."""
+        return self._client(DATA_CLIENTS[asset_class])
 
     @staticmethod
     def load() -> None:
@@ -210,12 +213,11 @@ class ClientFactory:
             import gateway.infrastructure.alpaca.order_stream  # noqa: F401, PLC0415
 
     def data_stream(self, feed: DataFeed) -> GatewayDataStream:
-        """A new StockDataStream or CryptoDataStream of a feed; nothing connects yet."""
+        """A new stream of alpaca-py's for a feed's asset class; nothing connects yet."""
         self.load()
-        from gateway.infrastructure.alpaca.data_stream import GatewayCryptoStream, GatewayStockStream  # noqa: PLC0415
+        from gateway.infrastructure.alpaca.data_stream import STREAM_CLASSES  # noqa: PLC0415
 
-        stream_class = GatewayCryptoStream if feed is DataFeed.CRYPTO_US else GatewayStockStream
-        return stream_class(self.config.data_stream_urls[feed], self.config.key, self.config.secret)
+        return STREAM_CLASSES[feed.asset_class](self.config.data_stream_urls[feed], self.config.key, self.config.secret)
 
     def order_stream(self) -> GatewayOrderStream:
         """A new TradingStream; nothing connects yet."""

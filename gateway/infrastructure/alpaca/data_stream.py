@@ -1,21 +1,23 @@
 """alpaca-py's market-data streams, one frame at a time. Importing this module imports alpaca.
 
-`GatewayDataStream` is mixed into StockDataStream and CryptoDataStream. What it keeps of them is the protocol
-of connecting; what it replaces are the loop (no waiting in circles, no 5 s polls), the dispatch (a whole frame
-in one synchronous call instead of a coroutine per quote) and the silence: every error frame, acknowledgement
-and unreadable frame is told. It never sends a subscription by itself; `streaming_adapter` decides.
+`GatewayDataStream` is mixed into StockDataStream, CryptoDataStream and OptionDataStream. What it keeps of them
+is the protocol of connecting; what it replaces are the loop (no waiting in circles, no 5 s polls), the dispatch (a
+whole frame in one synchronous call instead of a coroutine per quote) and the silence: every error frame,
+acknowledgement and unreadable frame is told. It never sends a subscription by itself; `streaming_adapter` decides.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final, Protocol
 
 import msgpack
 from alpaca.data.live.crypto import CryptoDataStream
+from alpaca.data.live.option import OptionDataStream
 from alpaca.data.live.stock import StockDataStream
 
+from gateway.domain.types import AssetClass
 from gateway.infrastructure.alpaca.converters.errors import printable
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable, whole_or_none
 from gateway.infrastructure.alpaca.converters.market_data import CHANNEL, unpack_frame
@@ -151,6 +153,17 @@ class GatewayStockStream(GatewayDataStream, StockDataStream):  # type: ignore[mi
 
 class GatewayCryptoStream(GatewayDataStream, CryptoDataStream):  # type: ignore[misc]  # two ways to `_consume`
     """Crypto."""
+
+
+class GatewayOptionStream(GatewayDataStream, OptionDataStream):  # type: ignore[misc]  # two ways to `_consume`
+    """Options; the address names the feed."""
+
+
+STREAM_CLASSES: Final[Mapping[AssetClass, type[GatewayDataStream]]] = {
+    AssetClass.US_EQUITY: GatewayStockStream,
+    AssetClass.CRYPTO: GatewayCryptoStream,
+    AssetClass.US_OPTION: GatewayOptionStream,
+}
 
 
 def _check_acknowledgement(message: JsonObject) -> None:

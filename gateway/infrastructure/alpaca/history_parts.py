@@ -22,7 +22,7 @@ class HistoryPart:
     """What one page asks for.
 
     Attributes:
-        symbols: At most SYMBOLS_PER_REQUEST_MAX.
+        symbols: No more than one request may name.
         number, count: Which part it is of how many, from 0.
         venue_token: The venue's own; empty for the first page of a part.
     """
@@ -41,20 +41,20 @@ class HistoryPart:
         return f"{self.number + 1}{_MARK}" if self.number + 1 < self.count else ""
 
 
-def part_of(symbols: Sequence[str], page_token: str) -> HistoryPart:
-    """The part that a page belongs to.
+def part_of(symbols: Sequence[str], page_token: str, symbols_max: int = SYMBOLS_PER_REQUEST_MAX) -> HistoryPart:
+    """The part that a page belongs to, of at most `symbols_max`.
 
     Raises:
         VenueUnreachable: The token belongs to no page of this list.
     """
-    count = max(1, -(-len(symbols) // SYMBOLS_PER_REQUEST_MAX))
+    count = max(1, -(-len(symbols) // symbols_max))
     if count == 1:
         return HistoryPart(symbols, 0, 1, page_token)
     number, venue_token = _read(page_token) if page_token else (0, "")
     if not 0 <= number < count:
         raise VenueUnreachable("the venue does not know this page token")
-    first = number * SYMBOLS_PER_REQUEST_MAX
-    return HistoryPart(sorted(symbols)[first : first + SYMBOLS_PER_REQUEST_MAX], number, count, venue_token)
+    first = number * symbols_max
+    return HistoryPart(sorted(symbols)[first : first + symbols_max], number, count, venue_token)
 
 
 def _read(page_token: str) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from typing import Final, TypeVar
 
 import structlog
 
-from gateway.domain.errors import SymbolUnknown
+from gateway.domain.errors import SymbolUnknown, VenueUnreachable
 from gateway.domain.models.market_data import (
     Adjustment,
     Bar,
@@ -26,12 +26,11 @@ from gateway.domain.models.market_data import (
     Trade,
 )
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
-from gateway.domain.types import AssetClass, CallContext, DataFeed, asset_class_of, is_symbol
+from gateway.domain.types import AssetClass, CallContext, DataFeed, asset_class_of, is_quoted_symbol
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, as_list, as_object, exact_json, format_time
 from gateway.infrastructure.alpaca.converters.market_data import (
     ADJUSTMENT,
-    STOCK_FEED,
     bar_from_alpaca,
     bars_from_alpaca,
     market_json,
@@ -46,13 +45,19 @@ from gateway.infrastructure.alpaca.converters.reference import (
     assets_from_alpaca,
     clock_from_alpaca,
     market_day_from_alpaca,
+    option_contracts_from_alpaca,
 )
-from gateway.infrastructure.alpaca.history_parts import SYMBOLS_PER_REQUEST_MAX, HistoryPart, part_of
+from gateway.infrastructure.alpaca.history_parts import HistoryPart, part_of
+from gateway.infrastructure.alpaca.market_routes import ROUTES
 from gateway.infrastructure.alpaca.transport import Answer
 
 ITEMS_PER_PAGE_MAX: Final = 10_000
 ASSETS_BYTES_MAX: Final = 32 * 1024 * 1024
 """Assets come in one answer, some 400 bytes each, of every status since the beginning."""
+
+CONTRACTS_PER_PAGE: Final = 10_000
+CONTRACT_PAGES_MAX: Final = 3
+"""Of one root and day; the largest have some thousand contracts."""
 
 N = TypeVar("N", Quote, Trade, Bar, OrderBook)
 H = TypeVar("H", Quote, Trade)
@@ -83,7 +88,8 @@ class MarketDataAdapter:
         return await self._latest(context, feed, symbols, "trades", trade_from_alpaca)
 
     async def get_latest_bars(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Bar]:
-        """GET .../bars/latest: complete minutes."""
+        """GET .../bars/latest: complete minutes; Alpaca has none of options."""
+        _refuse_options(feed, "bars")
         return await self._latest(context, feed, symbols, "bars", bar_from_alpaca)
 
     async def get_latest_order_books(
@@ -95,11 +101,12 @@ class MarketDataAdapter:
         return await self._latest(context, feed, symbols, "orderbooks", whole_book_from_alpaca)
 
     async def get_snapshots(self, context: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Snapshot]:
-        """GET .../snapshots; Alpaca wraps crypto's answer and leaves that of stocks bare."""
+        """GET .../snapshots; Alpaca wraps the answers of crypto and options and leaves that of stocks bare."""
+        routes = ROUTES[feed]
 
         def snapshots_of(answer: Answer) -> list[Snapshot]:
             body = as_object(market_json(answer.body), "snapshots")
-            by_symbol = as_object(body.get("snapshots") or {}, "snapshots") if feed is DataFeed.CRYPTO_US else body
+            by_symbol = as_object(body.get("snapshots") or {}, "snapshots") if routes.snapshots_wrapped else body
             now_ns = self._clock_ns()
             return [
                 snapshot_from_alpaca(symbol, raw, feed, now_ns)
@@ -107,10 +114,10 @@ class MarketDataAdapter:
                 if type(raw := by_symbol.get(symbol)) is dict
             ]
 
-        path = "/crypto/us/snapshots" if feed is DataFeed.CRYPTO_US else "/stocks/snapshots"
         found: list[Snapshot] = []
         for part in _parts(feed, symbols):
-            found += await self._read_market(context, feed, path, {"symbols": ",".join(part)}, snapshots_of)
+            params = {"symbols": ",".join(part), **routes.latest_params, **routes.snapshots_params}
+            found += await self._read_market(context, feed, routes.snapshots, params, snapshots_of)
         return found
 
     async def list_bars(
@@ -128,11 +135,12 @@ class MarketDataAdapter:
         page_size: int = 1000,
         page_token: str = "",
     ) -> Page[Bar]:
-        """GET .../bars: one page, as large as asked."""
-        part = part_of(_checked(feed, symbols), page_token)
+        """GET .../bars: one page, as large as asked; those of options are not read."""
+        _refuse_options(feed, "bars")
+        part = part_of(_checked(feed, symbols), page_token, ROUTES[feed].symbols_max)
         params = _history_params(feed, part, start_ns, end_ns, as_of_date, page_size, newest_first=newest_first)
         params["timeframe"] = timeframe_to_alpaca(timeframe)
-        if adjustments and feed is not DataFeed.CRYPTO_US:
+        if adjustments and ROUTES[feed].is_adjusted:
             params["adjustment"] = ",".join(ADJUSTMENT[adjustment] for adjustment in adjustments)
 
         def page_of(answer: Answer) -> Page[Bar]:
@@ -140,7 +148,7 @@ class MarketDataAdapter:
             bars, token = bars_from_alpaca(raw, feed, self._clock_ns(), timeframe, newest_first=newest_first)
             return Page(bars, part.following(token))
 
-        return await self._read_market(context, feed, _history_path(feed, "bars"), params, page_of)
+        return await self._read_market(context, feed, ROUTES[feed].history.format("bars"), params, page_of)
 
     async def list_quotes(
         self,
@@ -155,8 +163,9 @@ class MarketDataAdapter:
         page_size: int = 1000,
         page_token: str = "",
     ) -> Page[Quote]:
-        """GET .../quotes: one page, as large as asked."""
-        part = part_of(_checked(feed, symbols), page_token)
+        """GET .../quotes: one page, as large as asked; Alpaca has none of options."""
+        _refuse_options(feed, "past quotes")
+        part = part_of(_checked(feed, symbols), page_token, ROUTES[feed].symbols_max)
         params = _history_params(feed, part, start_ns, end_ns, as_of_date, page_size, newest_first=newest_first)
         return await self._page(context, feed, part, "quotes", params, quote_from_alpaca)
 
@@ -174,7 +183,7 @@ class MarketDataAdapter:
         page_token: str = "",
     ) -> Page[Trade]:
         """GET .../trades: one page, as large as asked."""
-        part = part_of(_checked(feed, symbols), page_token)
+        part = part_of(_checked(feed, symbols), page_token, ROUTES[feed].symbols_max)
         params = _history_params(feed, part, start_ns, end_ns, as_of_date, page_size, newest_first=newest_first)
         return await self._page(context, feed, part, "trades", params, trade_from_alpaca)
 
@@ -198,6 +207,31 @@ class MarketDataAdapter:
         if left_out:
             _log.warning("assets_left_out", asset_class=asset_class.value, count=left_out)
         return assets
+
+    async def list_option_contracts(self, context: CallContext, root: str, expiration: date) -> list[Asset]:
+        """GET /v2/options/contracts of one root and day: at most CONTRACT_PAGES_MAX pages of Alpaca's largest."""
+        day = expiration.isoformat()
+        # Both ends of the range: without the later one Alpaca lists nothing beyond the upcoming weekend.
+        params: JsonObject = {
+            "root_symbol": root,
+            "expiration_date_gte": day,
+            "expiration_date_lte": day,
+            "limit": str(CONTRACTS_PER_PAGE),
+        }
+
+        def contracts_of(answer: Answer) -> tuple[list[Asset], str]:
+            return option_contracts_from_alpaca(exact_json(answer.body))
+
+        found: list[Asset] = []
+        for _ in range(CONTRACT_PAGES_MAX):
+            page, token = await self._road.read(
+                context, self._factory.trading(), "/options/contracts", params, self._road.reading(contracts_of)
+            )
+            found += page
+            if not token:
+                return sorted(found, key=lambda contract: contract.symbol)
+            params = params | {"page_token": token}
+        raise VenueUnreachable("the venue lists more contracts than one day has")
 
     async def get_market_clock(self, context: CallContext) -> MarketClock:
         """GET /v2/clock."""
@@ -233,7 +267,7 @@ class MarketDataAdapter:
             )
             return Page(page.items, part.following(page.next_page_token))
 
-        return await self._read_market(context, feed, _history_path(feed, noun), params, page_of)
+        return await self._read_market(context, feed, ROUTES[feed].history.format(noun), params, page_of)
 
     async def _latest(
         self,
@@ -251,25 +285,18 @@ class MarketDataAdapter:
                 convert(symbol, raw, feed, now_ns) for symbol in symbols if (raw := by_symbol.get(symbol)) is not None
             ]
 
-        path = f"/crypto/us/latest/{noun}" if feed is DataFeed.CRYPTO_US else f"/stocks/{noun}/latest"
+        routes = ROUTES[feed]
         found: list[N] = []
         for part in _parts(feed, symbols):
-            found += await self._read_market(context, feed, path, {"symbols": ",".join(part)}, values_of)
+            params = {"symbols": ",".join(part), **routes.latest_params}
+            found += await self._read_market(context, feed, routes.latest.format(noun), params, values_of)
         return found
 
     async def _read_market(
         self, context: CallContext, feed: DataFeed, path: str, params: JsonObject, convert: Callable[[Answer], T]
     ) -> T:
-        if feed is DataFeed.CRYPTO_US:
-            client = self._factory.crypto()
-        else:
-            client = self._factory.stocks()
-            params = params | {"feed": STOCK_FEED[feed]}
+        client = self._factory.market_data(feed.asset_class)
         return await self._road.read(context, client, path, params, self._road.reading(convert))
-
-
-def _history_path(feed: DataFeed, noun: str) -> str:
-    return f"/crypto/us/{noun}" if feed is DataFeed.CRYPTO_US else f"/stocks/{noun}"
 
 
 def _history_params(
@@ -282,7 +309,9 @@ def _history_params(
     *,
     newest_first: bool,
 ) -> JsonObject:
+    routes = ROUTES[feed]
     params: JsonObject = {
+        **routes.history_params,
         "symbols": ",".join(part.symbols),
         "start": format_time(start_ns),
         "end": format_time(end_ns),
@@ -291,19 +320,24 @@ def _history_params(
     }
     if part.venue_token:
         params["page_token"] = part.venue_token
-    if as_of_date is not None and feed is not DataFeed.CRYPTO_US:
+    if as_of_date is not None and routes.is_adjusted:
         params["asof"] = as_of_date.isoformat()
     return params
 
 
 def _checked(feed: DataFeed, symbols: Sequence[str]) -> Sequence[str]:
-    wanted = AssetClass.CRYPTO if feed is DataFeed.CRYPTO_US else AssetClass.US_EQUITY
-    if not all(is_symbol(symbol) and asset_class_of(symbol) is wanted for symbol in symbols):
+    if not all(is_quoted_symbol(symbol) and asset_class_of(symbol) is feed.asset_class for symbol in symbols):
         raise SymbolUnknown(f"a symbol is not spelled as those of {feed.value} are")
     return symbols
 
 
 def _parts(feed: DataFeed, symbols: Sequence[str]) -> Iterator[Sequence[str]]:
     checked = _checked(feed, symbols)
-    for start in range(0, len(checked), SYMBOLS_PER_REQUEST_MAX):
-        yield checked[start : start + SYMBOLS_PER_REQUEST_MAX]
+    size = ROUTES[feed].symbols_max
+    for start in range(0, len(checked), size):
+        yield checked[start : start + size]
+
+
+def _refuse_options(feed: DataFeed, what: str) -> None:
+    if feed.asset_class is AssetClass.US_OPTION:
+        raise SymbolUnknown(f"options have no {what}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from alpaca.data.historical.crypto import CryptoHistoricalDataClient
+from alpaca.data.historical.option import OptionHistoricalDataClient
 from alpaca.data.historical.stock import StockHistoricalDataClient
 from alpaca.trading.client import TradingClient
 
@@ -40,11 +41,19 @@ class GatewayCryptoClient(OneRequest, CryptoHistoricalDataClient):  # type: igno
         super().__init__(HELD_ELSEWHERE, HELD_ELSEWHERE, raw_data=True, url_override=url)
 
 
-_Client = GatewayTradingClient | GatewayStockClient | GatewayCryptoClient
+class GatewayOptionClient(OneRequest, OptionHistoricalDataClient):  # type: ignore[misc]  # as above
+    """Market data of options: /v1beta1 of the data host."""
+
+    def __init__(self, url: str) -> None:
+        super().__init__(HELD_ELSEWHERE, HELD_ELSEWHERE, raw_data=True, url_override=url)
+
+
+_Client = GatewayTradingClient | GatewayStockClient | GatewayCryptoClient | GatewayOptionClient
 _CLASSES: Final[dict[str, type[_Client]]] = {
     "trading": GatewayTradingClient,
     "stocks": GatewayStockClient,
     "crypto": GatewayCryptoClient,
+    "options": GatewayOptionClient,
 }
 
 

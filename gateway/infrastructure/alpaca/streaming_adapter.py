@@ -20,12 +20,12 @@ from websockets.exceptions import ConnectionClosed
 from gateway.domain.interfaces import MarketDataListener, OrderUpdateListener
 from gateway.domain.models.market_data import SubscriptionSet
 from gateway.domain.models.orders import VenueOrderUpdate
-from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState, asset_class_of, is_symbol
+from gateway.domain.types import Channel, DataFeed, FeedState, asset_class_of, is_quoted_symbol
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable
 from gateway.infrastructure.alpaca.converters.market_data import quotes_from_frame
 from gateway.infrastructure.alpaca.converters.market_stream import KINDS
-from gateway.infrastructure.alpaca.reconnect import BackOff, keep_connected
+from gateway.infrastructure.alpaca.reconnect import BackOff, Crowding, keep_connected
 from gateway.infrastructure.alpaca.subscriptions import Subscriptions
 
 ANSWERS_TO_A_CHANGE: Final = frozenset({400, 405, 409, 410, 411, 500})
@@ -101,6 +101,7 @@ class _Kept:
     def __init__(self, name: str, back_off: BackOff, rng: random.Random) -> None:
         self._name = name
         self._back_off = back_off
+        self._crowding = Crowding(back_off)
         self._rng = rng
         self._task: asyncio.Task[None] | None = None
         self._turning = asyncio.Lock()  # on or off: the old socket is closed before a new one opens
@@ -110,7 +111,7 @@ class _Kept:
     def start(self) -> None:
         """Begin to connect; nothing happens while it already does."""
         if self._task is None and not self.is_closed:
-            loop = keep_connected(self, self._back_off, rng=self._rng)  # type: ignore[arg-type]  # by its children
+            loop = keep_connected(self, self._back_off, rng=self._rng, crowding=self._crowding)  # type: ignore[arg-type]  # by its children
             self._task = asyncio.create_task(loop, name=f"alpaca-{self._name}")
 
     async def close(self) -> None:
@@ -353,7 +354,6 @@ class OrderFeed(_Kept):
 
 
 def _check_spelling(feed: DataFeed, wanted: SubscriptionSet) -> None:
-    asset_class = AssetClass.CRYPTO if feed is DataFeed.CRYPTO_US else AssetClass.US_EQUITY
     for symbols in wanted.symbols.values():
-        if not all(is_symbol(symbol) and asset_class_of(symbol) is asset_class for symbol in symbols):
+        if not all(is_quoted_symbol(symbol) and asset_class_of(symbol) is feed.asset_class for symbol in symbols):
             raise ValueError(f"a symbol is not spelled as those of {feed.value} are")

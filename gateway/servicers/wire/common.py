@@ -18,6 +18,7 @@ from google.type.date_pb2 import Date
 
 from gateway.domain.errors import FieldInvalid, FieldViolation
 from gateway.domain.models.market_data import FeedStatus, Gap
+from gateway.domain.option_symbols import option_symbol_meant
 from gateway.domain.types import (
     NANOS_PER_MS,
     NANOS_PER_SECOND,
@@ -29,6 +30,7 @@ from gateway.domain.types import (
     format_decimal,
     holds_token,
     is_client_order_id,
+    is_quoted_symbol,
     is_strategy_id,
     is_symbol,
     parse_decimal,
@@ -44,6 +46,7 @@ VENUE: Final = TwoWay(
 ASSET_CLASS: Final = TwoWay(
     {
         AssetClass.US_EQUITY: pb.ASSET_CLASS_US_EQUITY,
+        AssetClass.US_OPTION: pb.ASSET_CLASS_US_OPTION,
         AssetClass.CRYPTO: pb.ASSET_CLASS_CRYPTO,
         AssetClass.UNRECOGNIZED: pb.ASSET_CLASS_UNSPECIFIED,
     }
@@ -53,6 +56,8 @@ DATA_FEED: Final = TwoWay(
         DataFeed.IEX: pb.DATA_FEED_IEX,
         DataFeed.SIP: pb.DATA_FEED_SIP,
         DataFeed.CRYPTO_US: pb.DATA_FEED_CRYPTO_US,
+        DataFeed.OPRA: pb.DATA_FEED_OPRA,
+        DataFeed.INDICATIVE: pb.DATA_FEED_INDICATIVE,
     }
 )
 FEED_STATE: Final = TwoWay(
@@ -201,16 +206,29 @@ class RequestReader:
             )
         return text
 
-    def symbols(self, path: str, texts: Iterable[str], *, at_most: int = FILTER_SYMBOLS_MAX) -> tuple[str, ...]:
-        """Distinct symbols; `path` is the field's name, positions are added."""
+    def quoted_symbol(self, path: str, text: str) -> str:
+        """As `symbol`, of what has market data: an option contract too."""
+        if is_quoted_symbol(text):
+            return text
+        right = option_symbol_meant(text)
+        if not right:
+            return self.symbol(path, text)
+        self.refuse(path, f"is spelled {right} here")
+        return text
+
+    def symbols(
+        self, path: str, texts: Iterable[str], *, at_most: int = FILTER_SYMBOLS_MAX, quoted: bool = False
+    ) -> tuple[str, ...]:
+        """Distinct symbols; `path` is the field's name, positions are added. `quoted`: of what has market data."""
         listed = tuple(texts)
+        read = self.quoted_symbol if quoted else self.symbol
         if len(listed) > at_most:
             self.refuse(path, f"at most {at_most}")
             return ()
         if len(set(listed)) != len(listed):
             self.refuse(path, "names a symbol twice")
         for position, text in enumerate(listed):
-            self.symbol(f"{path}[{position}]", text)
+            read(f"{path}[{position}]", text)
         return listed
 
     def choice(self, path: str, table: TwoWay[D, E], number: E) -> D:

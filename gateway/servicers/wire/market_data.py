@@ -15,6 +15,7 @@ from gateway.domain.models.market_data import (
     Adjustment,
     Bar,
     BarsRequest,
+    Greeks,
     Latest,
     Page,
     Quote,
@@ -89,7 +90,14 @@ def snapshot_to_proto(snapshot: Snapshot, *, stale: bool = False) -> pb.Snapshot
         previous_daily_bar=None
         if snapshot.previous_daily_bar is None
         else bar_to_proto(snapshot.previous_daily_bar, stale=stale),
+        implied_volatility=snapshot.implied_volatility,
+        greeks=None if snapshot.greeks is None else greeks_to_proto(snapshot.greeks),
     )
+
+
+def greeks_to_proto(greeks: Greeks) -> pb.Greeks:
+    """The sensitivities of an option."""
+    return pb.Greeks(delta=greeks.delta, gamma=greeks.gamma, theta=greeks.theta, vega=greeks.vega, rho=greeks.rho)
 
 
 def ack_to_proto(ack: SubscriptionAck) -> pb.SubscriptionAck:
@@ -262,7 +270,7 @@ def _read_selection(reader: RequestReader, request: ReadMessage | pb.ListBarsReq
     if not request.symbols:
         reader.refuse("symbols", "is required")
     return Selection(
-        symbols=reader.symbols("symbols", request.symbols, at_most=READ_SYMBOLS_MAX),
+        symbols=reader.symbols("symbols", request.symbols, at_most=READ_SYMBOLS_MAX, quoted=True),
         asset_class=reader.optional_choice("asset_class", ASSET_CLASS, request.asset_class),
         feed=reader.optional_choice("feed", DATA_FEED, request.feed),
     )

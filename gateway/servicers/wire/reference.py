@@ -8,7 +8,7 @@ from zoneinfo import ZoneInfo
 
 from gateway.domain.models.market_data import Page
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
-from gateway.domain.types import NANOS_PER_SECOND
+from gateway.domain.types import NANOS_PER_SECOND, AssetClass
 from gateway.servicers.wire.common import (
     ASSET_CLASS,
     RequestReader,
@@ -41,6 +41,8 @@ def asset_filter_from_proto(request: pb.ListAssetsRequest) -> tuple[AssetFilter,
     """Which assets to list, how many, and the page; FieldInvalid with every bad field."""
     reader = RequestReader()
     asset_class = reader.optional_choice("asset_class", ASSET_CLASS, request.asset_class)
+    if asset_class is AssetClass.US_OPTION:
+        reader.refuse("asset_class", "option contracts are no part of the list of assets")
     if request.status not in STATUSES:
         reader.refuse("status", "must be active, inactive or empty")
     exchange = reader.text("exchange", request.exchange, characters_max=WORD_CHARACTERS_MAX)

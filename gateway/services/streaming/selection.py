@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Final
 
 from gateway.domain.errors import FieldInvalid, FieldViolation
 from gateway.domain.models.market_data import Selection
-from gateway.domain.types import AssetClass, DataFeed, asset_class_of, is_symbol
+from gateway.domain.types import AssetClass, Channel, DataFeed, asset_class_of, is_quoted_symbol
 
-CLASS_OF_FEED: Final[Mapping[DataFeed, AssetClass]] = MappingProxyType(
-    {
-        DataFeed.IEX: AssetClass.US_EQUITY,
-        DataFeed.SIP: AssetClass.US_EQUITY,
-        DataFeed.CRYPTO_US: AssetClass.CRYPTO,
-    }
-)
+OPTION_CHANNELS: Final = frozenset({Channel.QUOTES, Channel.TRADES})
+"""What the venue streams of options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +21,13 @@ class FeedChoice:
     feed: DataFeed
 
 
-def choose_feed(selection: Selection, stock_feed: DataFeed) -> FeedChoice:
+def choose_feed(selection: Selection, stock_feed: DataFeed, option_feed: DataFeed = DataFeed.INDICATIVE) -> FeedChoice:
     """The feed of a selection; malformed symbols do not count, they are refused elsewhere.
 
     Args:
         selection: What the request says.
         stock_feed: What "the best that the account has" means for stocks.
+        option_feed: The same for options.
 
     Raises:
         FieldInvalid: No symbols, symbols of two classes, or a feed or class that is not theirs.
@@ -42,9 +36,9 @@ def choose_feed(selection: Selection, stock_feed: DataFeed) -> FeedChoice:
         raise _invalid("symbols", "is required")
     asset_class, feed = selection.asset_class, selection.feed
     if asset_class is None and feed is not None:
-        asset_class = CLASS_OF_FEED[feed]
+        asset_class = feed.asset_class
     for position, symbol in enumerate(selection.symbols):
-        if not is_symbol(symbol):
+        if not is_quoted_symbol(symbol):
             continue
         if asset_class is None:
             asset_class = asset_class_of(symbol)
@@ -53,10 +47,31 @@ def choose_feed(selection: Selection, stock_feed: DataFeed) -> FeedChoice:
     if asset_class is None:
         asset_class = AssetClass.US_EQUITY
     if feed is None:
-        feed = DataFeed.CRYPTO_US if asset_class is AssetClass.CRYPTO else stock_feed
-    elif CLASS_OF_FEED[feed] is not asset_class:
+        best = {AssetClass.CRYPTO: DataFeed.CRYPTO_US, AssetClass.US_OPTION: option_feed}
+        feed = best.get(asset_class, stock_feed)
+    elif feed.asset_class is not asset_class:
         raise _invalid("feed", "is a feed of another asset class")
     return FeedChoice(asset_class, feed)
+
+
+def refuse_options(choice: FeedChoice, description: str) -> None:
+    """Refuse what the venue does not have of options, as `have no past quotes`.
+
+    Raises:
+        FieldInvalid: The request is about options.
+    """
+    if choice.asset_class is AssetClass.US_OPTION:
+        raise _invalid("symbols", f"are of options, which {description}")
+
+
+def check_channel(choice: FeedChoice, channel: Channel) -> None:
+    """Refuse a live channel that the venue does not have of an asset class.
+
+    Raises:
+        FieldInvalid: It has none.
+    """
+    if channel not in OPTION_CHANNELS:
+        refuse_options(choice, "have live quotes and trades alone")
 
 
 def _invalid(field: str, description: str) -> FieldInvalid:

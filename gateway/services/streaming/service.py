@@ -15,13 +15,13 @@ from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFou
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import StreamRequest
 from gateway.domain.models.reference import Asset
-from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, DataFeed, is_symbol
+from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, DataFeed, is_quoted_symbol
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Pacing
 from gateway.services.streaming.hub import FeedHub, HubTimes
 from gateway.services.streaming.last_values import Value
-from gateway.services.streaming.selection import FeedChoice, choose_feed
+from gateway.services.streaming.selection import FeedChoice, check_channel, choose_feed
 from gateway.services.streaming.session import MarketDataStream, StreamTerms
 
 JOIN_WAIT_S: Final = 0.5
@@ -30,7 +30,7 @@ ASSETS_DEADLINE_S: Final = 10.0
 
 
 class Assets(Protocol):
-    """The asset table; AssetService is the implementation."""
+    """What may be asked for; QuotedAssets is the implementation."""
 
     def find(self, symbol: str) -> Asset | None:
         """From memory; None when it is not there."""
@@ -60,7 +60,7 @@ class StreamingService:
 
     Args:
         encoder: Writes the bytes; services know no protobuf.
-        stock_feed: What "the best that the account has" means for stocks.
+        stock_feed, option_feed: What "the best that the account has" means for stocks and for options.
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, the clock of the event loop.
     """
@@ -74,6 +74,7 @@ class StreamingService:
         encoder: Encoder,
         *,
         stock_feed: DataFeed,
+        option_feed: DataFeed = DataFeed.INDICATIVE,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
         limits: StreamLimits,
@@ -84,6 +85,7 @@ class StreamingService:
         self._errors = errors
         self._encoder = encoder
         self._stock_feed = stock_feed
+        self._option_feed = option_feed
         self._wall = wall
         self._monotonic = monotonic
         self._limits = limits
@@ -104,7 +106,8 @@ class StreamingService:
         """
         symbols = tuple(dict.fromkeys(request.selection.symbols))
         self._admit(symbols)
-        choice = choose_feed(request.selection, self._stock_feed)
+        choice = choose_feed(request.selection, self._stock_feed, self._option_feed)
+        check_channel(choice, request.channel)
         default = request.channel.default_policy
         terms = StreamTerms(
             channel=request.channel,
@@ -178,7 +181,7 @@ class StreamingService:
         for position, symbol in enumerate(symbols):
             try:
                 asset = await self._assets.get(symbol, bounded, f"symbols[{position}]")
-                if not is_symbol(symbol) or asset.asset_class is not choice.asset_class:
+                if not is_quoted_symbol(symbol) or asset.asset_class is not choice.asset_class:
                     raise SymbolUnknown("This feed has no such symbol.")
             except (InvalidRequest, NotFound) as refusal:
                 stream.tell_acks((symbol,), refusal)
@@ -193,7 +196,7 @@ class StreamingService:
     def _is_known(self, symbol: str, choice: FeedChoice) -> bool:
         """Whether the asset table in memory has it, in the class of the feed."""
         asset = self._assets.find(symbol)
-        return asset is not None and is_symbol(symbol) and asset.asset_class is choice.asset_class
+        return asset is not None and is_quoted_symbol(symbol) and asset.asset_class is choice.asset_class
 
     def _hub(self, feed: DataFeed) -> FeedHub:
         hub = self._hubs.get(feed)

@@ -57,8 +57,12 @@ TABLES: dict[str, tuple[TwoWay[Any, str], set[Any], set[str], set[str]]] = {
         set(market_data.UNSUPPORTED_CHANNELS),
     ),
     "stock feed": (
-        market_data.STOCK_FEED, set(DataFeed) - {DataFeed.CRYPTO_US}, {feed.value for feed in alpaca_data.DataFeed},
+        market_data.STOCK_FEED, {DataFeed.IEX, DataFeed.SIP}, {feed.value for feed in alpaca_data.DataFeed},
         set(market_data.UNSUPPORTED_FEEDS),
+    ),
+    "option feed": (
+        market_data.OPTION_FEED, {DataFeed.OPRA, DataFeed.INDICATIVE},
+        {feed.value for feed in alpaca_data.OptionsFeed}, set(),
     ),
     "adjustment": (
         market_data.ADJUSTMENT, set(Adjustment), {kind.value for kind in alpaca_data.Adjustment} | {"spin-off"}, set(),

@@ -89,6 +89,8 @@ class _AssetClassEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_AssetClass
     """In requests: told by the symbol. In responses: unknown to this build."""
     ASSET_CLASS_US_EQUITY: _AssetClass.ValueType  # 1
     """US stocks and ETFs."""
+    ASSET_CLASS_US_OPTION: _AssetClass.ValueType  # 2
+    """US equity options, as "AAPL261218C00200000": market data alone, no orders."""
     ASSET_CLASS_CRYPTO: _AssetClass.ValueType  # 3
     """Crypto pairs such as BTC/USD. They trade around the clock."""
 
@@ -99,6 +101,8 @@ ASSET_CLASS_UNSPECIFIED: AssetClass.ValueType  # 0
 """In requests: told by the symbol. In responses: unknown to this build."""
 ASSET_CLASS_US_EQUITY: AssetClass.ValueType  # 1
 """US stocks and ETFs."""
+ASSET_CLASS_US_OPTION: AssetClass.ValueType  # 2
+"""US equity options, as "AAPL261218C00200000": market data alone, no orders."""
 ASSET_CLASS_CRYPTO: AssetClass.ValueType  # 3
 """Crypto pairs such as BTC/USD. They trade around the clock."""
 Global___AssetClass: _TypeAlias = AssetClass  # noqa: Y015
@@ -117,6 +121,10 @@ class _DataFeedEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DataFeed.Val
     """Stocks, all US exchanges: the consolidated tape."""
     DATA_FEED_CRYPTO_US: _DataFeed.ValueType  # 7
     """Alpaca's US crypto venue (location "us"); the other locations are not offered."""
+    DATA_FEED_OPRA: _DataFeed.ValueType  # 8
+    """Options, all US exchanges."""
+    DATA_FEED_INDICATIVE: _DataFeed.ValueType  # 9
+    """Options, delayed and modified prices; free."""
 
 class DataFeed(_DataFeed, metaclass=_DataFeedEnumTypeWrapper):
     """Where market data comes from."""
@@ -129,6 +137,10 @@ DATA_FEED_SIP: DataFeed.ValueType  # 2
 """Stocks, all US exchanges: the consolidated tape."""
 DATA_FEED_CRYPTO_US: DataFeed.ValueType  # 7
 """Alpaca's US crypto venue (location "us"); the other locations are not offered."""
+DATA_FEED_OPRA: DataFeed.ValueType  # 8
+"""Options, all US exchanges."""
+DATA_FEED_INDICATIVE: DataFeed.ValueType  # 9
+"""Options, delayed and modified prices; free."""
 Global___DataFeed: _TypeAlias = DataFeed  # noqa: Y015
 
 class _FeedState:

@@ -1519,8 +1519,12 @@ class Snapshot(_message.Message):
     MINUTE_BAR_FIELD_NUMBER: _builtins.int
     DAILY_BAR_FIELD_NUMBER: _builtins.int
     PREVIOUS_DAILY_BAR_FIELD_NUMBER: _builtins.int
+    IMPLIED_VOLATILITY_FIELD_NUMBER: _builtins.int
+    GREEKS_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """The symbol."""
+    implied_volatility: _builtins.float
+    """Options: per year, 0.25 is 25 %."""
     @_builtins.property
     def latest_trade(self) -> Global___Trade:
         """The newest trade; absent when there is none, as for the others."""
@@ -1541,6 +1545,10 @@ class Snapshot(_message.Message):
     def previous_daily_bar(self) -> Global___Bar:
         """The trading day before."""
 
+    @_builtins.property
+    def greeks(self) -> Global___Greeks:
+        """Options: the sensitivities; absent when they cannot be computed."""
+
     def __init__(
         self,
         *,
@@ -1550,11 +1558,53 @@ class Snapshot(_message.Message):
         minute_bar: Global___Bar | None = ...,
         daily_bar: Global___Bar | None = ...,
         previous_daily_bar: Global___Bar | None = ...,
+        implied_volatility: _builtins.float | None = ...,
+        greeks: Global___Greeks | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["daily_bar", b"daily_bar", "latest_quote", b"latest_quote", "latest_trade", b"latest_trade", "minute_bar", b"minute_bar", "previous_daily_bar", b"previous_daily_bar"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_implied_volatility", b"_implied_volatility", "daily_bar", b"daily_bar", "greeks", b"greeks", "implied_volatility", b"implied_volatility", "latest_quote", b"latest_quote", "latest_trade", b"latest_trade", "minute_bar", b"minute_bar", "previous_daily_bar", b"previous_daily_bar"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["daily_bar", b"daily_bar", "latest_quote", b"latest_quote", "latest_trade", b"latest_trade", "minute_bar", b"minute_bar", "previous_daily_bar", b"previous_daily_bar", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_implied_volatility", b"_implied_volatility", "daily_bar", b"daily_bar", "greeks", b"greeks", "implied_volatility", b"implied_volatility", "latest_quote", b"latest_quote", "latest_trade", b"latest_trade", "minute_bar", b"minute_bar", "previous_daily_bar", b"previous_daily_bar", "symbol", b"symbol"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__implied_volatility: _TypeAlias = _typing.Literal["implied_volatility"]  # noqa: Y015
+    _WhichOneofArgType__implied_volatility: _TypeAlias = _typing.Literal["_implied_volatility", b"_implied_volatility"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__implied_volatility) -> _WhichOneofReturnType__implied_volatility | None: ...
+
+Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+
+@_typing.final
+class Greeks(_message.Message):
+    """The sensitivities of an option's price."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELTA_FIELD_NUMBER: _builtins.int
+    GAMMA_FIELD_NUMBER: _builtins.int
+    THETA_FIELD_NUMBER: _builtins.int
+    VEGA_FIELD_NUMBER: _builtins.int
+    RHO_FIELD_NUMBER: _builtins.int
+    delta: _builtins.float
+    """To the price of the underlying."""
+    gamma: _builtins.float
+    """Of delta to the price of the underlying."""
+    theta: _builtins.float
+    """To time, per day."""
+    vega: _builtins.float
+    """To volatility, per percentage point."""
+    rho: _builtins.float
+    """To the interest rate, per percentage point."""
+    def __init__(
+        self,
+        *,
+        delta: _builtins.float = ...,
+        gamma: _builtins.float = ...,
+        theta: _builtins.float = ...,
+        vega: _builtins.float = ...,
+        rho: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delta", b"delta", "gamma", b"gamma", "rho", b"rho", "theta", b"theta", "vega", b"vega"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Snapshot: _TypeAlias = Snapshot  # noqa: Y015
+Global___Greeks: _TypeAlias = Greeks  # noqa: Y015

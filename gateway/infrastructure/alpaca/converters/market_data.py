@@ -16,7 +16,7 @@ from typing import Any, Final
 import msgpack
 import orjson
 
-from gateway.domain.models.market_data import Adjustment, Bar, Quote, Snapshot, Timeframe, Trade
+from gateway.domain.models.market_data import Adjustment, Bar, Greeks, Quote, Snapshot, Timeframe, Trade
 from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed, TwoWay
 from gateway.infrastructure.alpaca.converters.fields import (
     TIME_NS_MAX,
@@ -48,6 +48,8 @@ UNSUPPORTED_CHANNELS: Final = frozenset({"news", "corrections", "cancelErrors", 
 
 STOCK_FEED: Final = TwoWay({DataFeed.IEX: "iex", DataFeed.SIP: "sip"})
 """The `feed` parameter of the stock routes; crypto has one feed, which its path names."""
+OPTION_FEED: Final = TwoWay({DataFeed.OPRA: "opra", DataFeed.INDICATIVE: "indicative"})
+"""The same of the option routes."""
 UNSUPPORTED_FEEDS: Final = frozenset({"delayed_sip", "otc", "boats", "overnight"})
 
 ADJUSTMENT: Final = TwoWay(
@@ -211,6 +213,7 @@ def snapshot_from_alpaca(symbol: str, raw: object, feed: DataFeed, receive_time_
     """The state of one symbol. The daily bar is the running one."""
     snapshot = as_object(raw, "snapshot")
     trade, quote = snapshot.get("latestTrade"), snapshot.get("latestQuote")
+    volatility = snapshot.get("impliedVolatility")
     return Snapshot(
         symbol=symbol,
         latest_trade=trade_from_alpaca(symbol, trade, feed, receive_time_ns) if trade else None,
@@ -218,7 +221,20 @@ def snapshot_from_alpaca(symbol: str, raw: object, feed: DataFeed, receive_time_
         minute_bar=_bar_or_none(symbol, snapshot.get("minuteBar"), feed, receive_time_ns, final=True),
         daily_bar=_bar_or_none(symbol, snapshot.get("dailyBar"), feed, receive_time_ns, final=False),
         previous_daily_bar=_bar_or_none(symbol, snapshot.get("prevDailyBar"), feed, receive_time_ns, final=True),
+        implied_volatility=None if volatility is None else measure_of(volatility, "impliedVolatility"),
+        greeks=greeks_from_alpaca(snapshot.get("greeks")),
     )
+
+
+def greeks_from_alpaca(raw: object) -> Greeks | None:
+    """The sensitivities of an option; None where Alpaca could not compute all of them."""
+    if not raw:
+        return None
+    greeks = as_object(raw, "greeks")
+    found = [greeks.get(name) for name in ("delta", "gamma", "theta", "vega", "rho")]
+    if any(value is None for value in found):
+        return None
+    return Greeks(*(_finite(value) for value in found))
 
 
 def bars_from_alpaca(
@@ -295,6 +311,15 @@ def measure_of(value: object, name: str) -> float:
     if not 0.0 <= number < _INFINITY:
         raise Unreadable(f"{name} is no finite number of 0 or more")
     return number
+
+
+def _finite(value: object) -> float:
+    """A number of any sign."""
+    if type(value) is not float and type(value) is not int:
+        raise Unreadable("a sensitivity is no number")
+    if not abs(value) < _INFINITY:
+        raise Unreadable("a sensitivity is no finite number")
+    return float(value)
 
 
 def instant_of(raw: JsonObject) -> int:

@@ -64,12 +64,14 @@ ORDER_CLASS: Final = TwoWay(
         OrderClass.OTO: "oto",
     }
 )
-ASSET_CLASS: Final = TwoWay({AssetClass.US_EQUITY: "us_equity", AssetClass.CRYPTO: "crypto"})
+ASSET_CLASS: Final = TwoWay(
+    {AssetClass.US_EQUITY: "us_equity", AssetClass.US_OPTION: "us_option", AssetClass.CRYPTO: "crypto"}
+)
 
 UNSUPPORTED_ORDER_CLASSES: Final = frozenset({"mleg"})
 """Alpaca's classes that this build does not trade; met on the wire they read None."""
-UNSUPPORTED_ASSET_CLASSES: Final = frozenset({"us_option", "ipo", "crypto_perp"})
-"""Alpaca's asset classes that this build does not trade; met on the wire they read UNRECOGNIZED."""
+UNSUPPORTED_ASSET_CLASSES: Final = frozenset({"ipo", "crypto_perp"})
+"""Alpaca's asset classes that this build does not know; met on the wire they read UNRECOGNIZED."""
 
 _LEGS_MAX: Final = 8  # Alpaca nests at most four
 _ZERO: Final = Decimal(0)

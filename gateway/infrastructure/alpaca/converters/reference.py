@@ -10,7 +10,8 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.domain.models.reference import Asset, MarketClock, MarketDay
-from gateway.domain.types import NANOS_PER_SECOND, is_symbol
+from gateway.domain.option_symbols import parse_option_symbol
+from gateway.domain.types import NANOS_PER_SECOND, AssetClass, is_symbol
 from gateway.infrastructure.alpaca.converters.fields import (
     JsonObject,
     Unreadable,
@@ -18,6 +19,7 @@ from gateway.infrastructure.alpaca.converters.fields import (
     as_object,
     decimal_or_none,
     flag,
+    next_page_token_of,
     parse_date,
     text,
     text_or_empty,
@@ -81,6 +83,27 @@ def assets_from_alpaca(raw: object) -> tuple[list[Asset], int]:
             left_out += 1
     assets.sort(key=lambda asset: asset.symbol)
     return assets, left_out
+
+
+def option_contracts_from_alpaca(raw: object) -> tuple[list[Asset], str]:
+    """The contracts of a page whose symbols are spelled as the OCC's, and the token of the next page."""
+    page = as_object(raw, "page")
+    contracts = []
+    for item in as_list(page.get("option_contracts") or [], "option_contracts"):
+        contract = as_object(item, "contract")
+        symbol = text(contract, "symbol")
+        if parse_option_symbol(symbol) is not None:
+            contracts.append(
+                Asset(
+                    asset_id=text(contract, "id"),
+                    symbol=symbol,
+                    asset_class=AssetClass.US_OPTION,
+                    name=text_or_empty(contract, "name"),
+                    status=text(contract, "status"),
+                    tradable=flag(contract, "tradable"),
+                )
+            )
+    return contracts, next_page_token_of(page)
 
 
 def clock_from_alpaca(raw: object) -> MarketClock:
