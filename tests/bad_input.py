@@ -90,7 +90,9 @@ def transport() -> Iterator[Case]:
     yield Case("B5", "empty", "GetPosition", b"", fields=("symbol",))
     yield Case("B5", "empty", "GetAsset", b"", fields=("symbol_or_id",))
     yield Case("B5", "empty", "ListBars", b"", fields=("symbols", "timeframe.unit"))
-    for method in ("GetLatestQuotes", "GetLatestTrades", "GetLatestBars", "GetSnapshots"):
+    for method in ("GetLatestQuotes", "GetLatestTrades", "GetLatestBars", "GetLatestOrderBooks", "GetSnapshots"):
+        yield Case("B5", "empty", method, b"", fields=("symbols",))
+    for method in ("ListQuotes", "ListTrades"):
         yield Case("B5", "empty", method, b"", fields=("symbols",))
     for method, request in (
         ("SubmitOrder", submit()),
@@ -117,6 +119,9 @@ ON_SYMBOL: Final[dict[str, tuple[str, Callable[[str], Message]]]] = {
     "GetLatestQuotes": ("symbols[0]", lambda symbol: data.GetLatestQuotesRequest(symbols=[symbol])),
     "GetSnapshots": ("symbols[0]", lambda symbol: data.GetSnapshotsRequest(symbols=[symbol])),
     "ListBars": ("symbols[0]", lambda symbol: bars(symbols=[symbol])),
+    "ListQuotes": ("symbols[0]", lambda symbol: data.ListQuotesRequest(symbols=[symbol])),
+    "ListTrades": ("symbols[0]", lambda symbol: data.ListTradesRequest(symbols=[symbol])),
+    "GetLatestOrderBooks": ("symbols[0]", lambda symbol: data.GetLatestOrderBooksRequest(symbols=[symbol])),
     "CancelOrders": ("symbols[0]", lambda symbol: pb.CancelOrdersRequest(symbols=[symbol])),
     "ListOrders": ("symbols[0]", lambda symbol: pb.ListOrdersRequest(symbols=[symbol])),
     "ListAssets": ("symbols[0]", lambda symbol: reference.ListAssetsRequest(symbols=[symbol])),

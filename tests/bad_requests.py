@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import grpc
 from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
 
 from trading_gateway.v1 import (
     common_pb2 as common,
@@ -108,6 +109,17 @@ def bars(**fields: Any) -> data.ListBarsRequest:
     """Past bars."""
     usual: dict[str, Any] = {"symbols": ["AAPL"], "timeframe": common.Timeframe(amount=1, unit=1)}
     return data.ListBarsRequest(**(usual | fields))
+
+
+def long_bars(**fields: Any) -> data.StreamHistoricalBarsRequest:
+    """Past bars of a long range."""
+    usual: dict[str, Any] = {
+        "symbols": ["AAPL"],
+        "timeframe": common.Timeframe(amount=1, unit=3),
+        "start_time": Timestamp(seconds=1_700_000_000),
+        "end_time": Timestamp(seconds=1_700_600_000),
+    }
+    return data.StreamHistoricalBarsRequest(**(usual | fields))
 
 
 def order_case(row: str, what: str, wanted: pb.OrderSpec, *fields: str, **changes: Any) -> Iterator[Case]:

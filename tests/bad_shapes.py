@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from google.protobuf.message import Message
@@ -111,7 +112,10 @@ def shape() -> Iterator[Case]:
         ("GetLatestTrades", data.GetLatestTradesRequest),
         ("GetLatestBars", data.GetLatestBarsRequest),
         ("GetSnapshots", data.GetSnapshotsRequest),
+        ("GetLatestOrderBooks", data.GetLatestOrderBooksRequest),
         ("ListBars", lambda symbols: bars(symbols=symbols)),
+        ("ListQuotes", data.ListQuotesRequest),
+        ("ListTrades", data.ListTradesRequest),
         ("CancelOrders", pb.CancelOrdersRequest),
         ("ListOrders", pb.ListOrdersRequest),
         ("ListFills", pb.ListFillsRequest),
@@ -178,9 +182,16 @@ def times() -> Iterator[Case]:
     turned: dict[str, Any] = {"start_time": late, "end_time": early}
     yield Case("B78", "from after to", "ListOrders", pb.ListOrdersRequest(**turned), fields=("start_time",))
     yield Case("B78", "from after to", "ListFills", pb.ListFillsRequest(**turned), fields=("start_time",))
-    yield Case("B78", "from after to", "ListBars", bars(**turned), fields=("start_time",))
-    century = bars(start_time=Timestamp(seconds=-1_500_000_000), end_time=late)
-    yield Case("B78", "a hundred years", "ListBars", century, fields=("start_time",))
+    century: dict[str, Any] = {"start_time": Timestamp(seconds=-1_500_000_000), "end_time": late}
+    apple: dict[str, Any] = {"symbols": ["AAPL"]}
+    for method, past in (
+        ("ListBars", bars),
+        ("ListQuotes", data.ListQuotesRequest),
+        ("ListTrades", data.ListTradesRequest),
+    ):
+        ranged: Callable[..., Message] = past
+        yield Case("B78", "from after to", method, ranged(**(apple | turned)), fields=("start_time",))
+        yield Case("B78", "a hundred years", method, ranged(**(apple | century)), fields=("start_time",))
     for what, start, end, field in (
         ("from after to", Date(year=2024, month=2, day=1), Date(year=2024, month=1, day=1), "start_date"),
         ("a hundred years", Date(year=1924, month=1, day=1), Date(year=2024, month=1, day=1), "end_date"),
@@ -199,6 +210,8 @@ def pages() -> Iterator[Case]:
         ("ListFills", pb.ListFillsRequest),
         ("ListAssets", reference.ListAssetsRequest),
         ("ListBars", bars),
+        ("ListQuotes", partial(data.ListQuotesRequest, symbols=["AAPL"])),
+        ("ListTrades", partial(data.ListTradesRequest, symbols=["AAPL"])),
     ):
         listed: Callable[..., Message] = listing
         yield Case("B78", "page_size -1", method, listed(page_size=-1), fields=("page_size",), note=note)

@@ -22,12 +22,17 @@ from gateway.infrastructure.persistence.stores import Stores
 from gateway.servicers.permissions import METHODS as RULES, Access
 from gateway.services.audit import AuditService
 from gateway.services.identity import Grant, IdentityService, Minted
-from tests.bad_requests import Code, close, spec, submit
+from tests.bad_requests import Code, close, long_bars, spec, submit
 from tests.gateway_host import GatewayHost
 from tests.refusals import METHODS, Wire, noted, produces
 from tests.servicers.fakes import Refused
 from tests.stage import Stage
-from trading_gateway.v1 import market_data_pb2 as data, simulation_pb2 as simulation, trading_pb2 as pb
+from trading_gateway.v1 import (
+    common_pb2 as common,
+    market_data_pb2 as data,
+    simulation_pb2 as simulation,
+    trading_pb2 as pb,
+)
 
 TRADER = frozenset({Scope.ORDERS_TRADE, Scope.ORDERS_READ})
 OPEN_TO_EVERY_TOKEN = {"GetQuota", "ListScopes"}
@@ -227,6 +232,9 @@ def revoked_s(door: Door) -> float:
         "StreamQuotes": data.StreamQuotesRequest(symbols=["AAPL"]),
         "StreamTrades": data.StreamTradesRequest(symbols=["AAPL"]),
         "StreamBars": data.StreamBarsRequest(symbols=["AAPL"]),
+        "StreamHistoricalBars": long_bars(
+            timeframe=common.Timeframe(amount=1, unit=1), end_time=None
+        ),  # more than anybody reads here
     }
     assert set(symbols) == {method for method in METHODS if method.startswith("Stream")}
     streams = [wire.stream(method, request, timeout=WAIT_S) for method, request in symbols.items()]

@@ -28,6 +28,7 @@ from gateway.servicers.trading import TradingServicer
 from gateway.services.account import AccountService
 from gateway.services.audit import AuditService
 from gateway.services.client_limits import ClientLimits
+from gateway.services.history import HistoryService
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.reference import AssetService, MarketCalendarService
 from gateway.services.request_budget import RequestBudget
@@ -58,10 +59,10 @@ class ServerModule(Module):
     @provider
     @singleton
     def market_data(
-        self, quotes: QuoteService, prices: PriceService, streaming: StreamingService
+        self, quotes: QuoteService, prices: PriceService, history: HistoryService, streaming: StreamingService
     ) -> MarketDataServicer:
         """MarketDataService."""
-        return MarketDataServicer(quotes, prices, streaming)
+        return MarketDataServicer(quotes, prices, history, streaming)
 
     @provider
     @singleton

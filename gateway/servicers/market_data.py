@@ -4,12 +4,13 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from typing import Any, ClassVar
 
 from gateway.domain.types import Channel
 from gateway.servicers.identity import call_context
-from gateway.servicers.wire import market_data as wire
+from gateway.servicers.wire import market_data as wire, market_history as history
+from gateway.services.history import HistoryService
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.streaming import MarketDataStream, StreamingService
 from trading_gateway.v1 import market_data_pb2 as pb, market_data_pb2_grpc
@@ -24,9 +25,12 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
 
     RAW_METHODS: ClassVar[frozenset[str]] = frozenset({"StreamQuotes", "StreamTrades", "StreamBars"})
 
-    def __init__(self, quotes: QuoteService, prices: PriceService, streaming: StreamingService) -> None:
+    def __init__(
+        self, quotes: QuoteService, prices: PriceService, history: HistoryService, streaming: StreamingService
+    ) -> None:
         self._quotes = quotes
         self._prices = prices
+        self._history = history
         self._streaming = streaming
 
     async def GetLatestQuotes(self, request: pb.GetLatestQuotesRequest, context: Any) -> pb.GetLatestQuotesResponse:
@@ -47,6 +51,14 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
         latest = await self._prices.latest_bars(selection, max_staleness_ms, call_context())
         return wire.latest_bars_to_proto(latest)
 
+    async def GetLatestOrderBooks(
+        self, request: pb.GetLatestOrderBooksRequest, context: Any
+    ) -> pb.GetLatestOrderBooksResponse:
+        """The newest order books."""
+        selection, max_staleness_ms = wire.read_request_from_proto(request, at_most=wire.BOOK_SYMBOLS_MAX)
+        latest = await self._quotes.latest_order_books(selection, max_staleness_ms, call_context())
+        return wire.latest_order_books_to_proto(latest)
+
     async def GetSnapshots(self, request: pb.GetSnapshotsRequest, context: Any) -> pb.GetSnapshotsResponse:
         """The state of some symbols."""
         selection, max_staleness_ms = wire.read_request_from_proto(request)
@@ -55,8 +67,28 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
 
     async def ListBars(self, request: pb.ListBarsRequest, context: Any) -> pb.ListBarsResponse:
         """One page of past bars."""
-        page = await self._prices.list_bars(wire.bars_request_from_proto(request), call_context())
-        return wire.bars_page_to_proto(page)
+        page = await self._history.list_bars(history.bars_request_from_proto(request), call_context())
+        return await history.bars_page_to_proto(page)
+
+    async def ListQuotes(self, request: pb.ListQuotesRequest, context: Any) -> pb.ListQuotesResponse:
+        """One page of past quotes."""
+        wanted = history.history_request_from_proto(request, Channel.QUOTES)
+        return await history.quotes_page_to_proto(await self._history.list_quotes(wanted, call_context()))
+
+    async def ListTrades(self, request: pb.ListTradesRequest, context: Any) -> pb.ListTradesResponse:
+        """One page of past trades."""
+        wanted = history.history_request_from_proto(request, Channel.TRADES)
+        return await history.trades_page_to_proto(await self._history.list_trades(wanted, call_context()))
+
+    async def StreamHistoricalBars(
+        self, request: pb.StreamHistoricalBarsRequest, context: Any
+    ) -> AsyncIterator[pb.StreamHistoricalBarsResponse]:
+        """Past bars of a long range, as fast as they are taken."""
+        wanted, number = history.long_request_from_proto(request), 0
+        async with aclosing(self._history.stream_bars(wanted, call_context())) as batches:
+            async for bars in batches:
+                number += 1
+                yield await history.bars_batch_to_proto(bars, number)
 
     async def StreamQuotes(self, request: pb.StreamQuotesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
         """Live quotes."""

@@ -14,6 +14,8 @@ from gateway.domain.types import MS_PER_SECOND, NANOS_PER_MS, RETRY_AFTER_MAX_MS
 
 READ_DELAYS_MS: Final = (100, 400)
 """Between the attempts of a read."""
+PATIENT_DELAY_MIN_MS: Final = 1_000
+"""Between the attempts of who can wait for the venue's budget: those who cannot come first."""
 UNSENT_DELAYS_MS: Final = (100, 200, 400, 800, 1_000)
 """Between attempts to send a change that has certainly not left; the last repeats."""
 UNSENT_ATTEMPTS_MAX: Final = 64
@@ -54,6 +56,18 @@ class ErrorService:
                     raise
             await self._sleep(pause_s)
         return await question()
+
+    async def read_patiently(self, call: CallContext, question: Callable[[], Awaitable[T]]) -> T:
+        """As `read`, but where only the venue's budget is missing, until the caller waits no more."""
+        while True:
+            try:
+                return await self.read(call, question)
+            except VenueRateLimited as error:
+                wait_ms = min(error.retry_after_ms or 0, RETRY_AFTER_MAX_MS)
+                pause_s = max(PATIENT_DELAY_MIN_MS, wait_ms) / MS_PER_SECOND
+                if self._monotonic() + pause_s >= call.deadline:
+                    raise
+            await self._sleep(pause_s)
 
     async def may_send_again(self, attempts: int, error: GatewayError, valid_until_ns: int) -> bool:
         """Wait before the next attempt to send a change that has certainly not left.

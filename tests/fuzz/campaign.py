@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, Phase, given, seed as seeded, settings, stra
 
 from gateway.domain.types import is_symbol
 from gateway.servicers.permissions import METHODS as RULES, Access
-from tests.bad_requests import KEYED, bars, close, replace, spec, submit
+from tests.bad_requests import KEYED, bars, close, long_bars, replace, spec, submit
 from tests.fuzz.messages import GOOD_TEXTS, requests
 from tests.fuzz.mutations import spoiled
 from tests.fuzz.target import CALL_S_MAX, Answer, Rpc, Target, collector_still, rpc_of
@@ -70,6 +70,10 @@ GOOD: Final[dict[str, tuple[Message, ...]]] = {
     "GetOrderTimeline": (pb.GetOrderTimelineRequest(order=pb.OrderRef(client_order_id="fuzz-1")),),
     "GetPosition": (account.GetPositionRequest(symbol="AAPL"),),
     "ListBars": (bars(),),
+    "ListQuotes": (data.ListQuotesRequest(symbols=["AAPL"], page_size=3),),
+    "ListTrades": (data.ListTradesRequest(symbols=["AAPL"], page_size=3),),
+    "StreamHistoricalBars": (long_bars(),),
+    "GetLatestOrderBooks": (data.GetLatestOrderBooksRequest(symbols=["BTC/USD"]),),
     "GetLatestQuotes": (data.GetLatestQuotesRequest(symbols=["AAPL"]),),
     "GetLatestTrades": (data.GetLatestTradesRequest(symbols=["AAPL"]),),
     "GetLatestBars": (data.GetLatestBarsRequest(symbols=["AAPL"]),),

@@ -26,7 +26,16 @@ from gateway.config import Settings
 from gateway.domain.errors import GatewayError, PageTokenMismatch, ResumeTokenInvalid, TokenInvalid
 from gateway.domain.models.market_data import SubscriptionSet
 from gateway.domain.page_tokens import number_of, read_page_token
-from gateway.domain.types import Caller, DataFeed, Venue, format_decimal, is_client_order_id, is_symbol, parse_decimal
+from gateway.domain.types import (
+    Caller,
+    Channel,
+    DataFeed,
+    Venue,
+    format_decimal,
+    is_client_order_id,
+    is_symbol,
+    parse_decimal,
+)
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters import account as accounts, errors, market_data, orders, reference
 from gateway.infrastructure.alpaca.converters.fields import Unreadable, exact_json, parse_date, parse_time_ns
@@ -38,6 +47,7 @@ from gateway.infrastructure.alpaca.streaming_adapter import MarketDataFeed
 from gateway.servicers.wire import (
     account as wire_account,
     market_data as wire_market,
+    market_history as wire_past,
     operations as wire_operations,
     order_history as wire_history,
     order_updates as wire_updates,
@@ -167,7 +177,11 @@ READERS: Final[tuple[tuple[type[Message], Callable[[Any], Any]], ...]] = (
     (pb.ClosePositionsRequest, lambda request: wire_trading.close_many_from_proto(request, _CALLER)),
     (pb.StreamOrderUpdatesRequest, lambda request: wire_updates.follow_from_proto(request, _CALLER)),
     (data.GetLatestQuotesRequest, wire_market.read_request_from_proto),
-    (data.ListBarsRequest, wire_market.bars_request_from_proto),
+    (data.GetLatestOrderBooksRequest, wire_market.read_request_from_proto),
+    (data.ListBarsRequest, wire_past.bars_request_from_proto),
+    (data.ListQuotesRequest, lambda request: wire_past.history_request_from_proto(request, Channel.QUOTES)),
+    (data.ListTradesRequest, lambda request: wire_past.history_request_from_proto(request, Channel.TRADES)),
+    (data.StreamHistoricalBarsRequest, wire_past.long_request_from_proto),
     (account.GetAccountRequest, wire_account.staleness_from_proto),
     (account.GetPositionRequest, wire_account.position_request_from_proto),
     (reference_pb.GetAssetRequest, wire_reference.asset_request_from_proto),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,19 +16,21 @@ from google.rpc import error_details_pb2
 from google.type.date_pb2 import Date
 from grpc_status import rpc_status
 
+from gateway.domain.errors import VenueUnreachable
 from gateway.domain.models.market_data import Adjustment, Page, Snapshot, TimeframeUnit
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed
 from gateway.servicers.market_data import MarketDataServicer
 from gateway.servicers.server import GatewayServer
-from gateway.servicers.wire import market_data as wire, market_values
+from gateway.servicers.wire import market_data as wire, market_history, market_values
 from gateway.services.cache import CacheService
+from gateway.services.history import BARS_PER_BATCH, HistoryService
 from gateway.services.latest_reads import LatestReads
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.recovery import ErrorService
 from tests.servicers.conftest import servicers_over, shipped
 from tests.servicers.fakes import Rooms
 from tests.services.streaming.conftest import Corridor, corridor, eventually, limits  # noqa: F401 - fixtures
-from tests.services.streaming.venue import T0_NS, bar, quote, trade
+from tests.services.streaming.venue import T0_NS, bar, order_book, quote, trade
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb, market_data_pb2_grpc
 
 MINUTE = common_pb2.Timeframe(amount=1, unit=common_pb2.Timeframe.UNIT_MINUTE)
@@ -61,7 +63,8 @@ async def market(corridor: Corridor) -> AsyncIterator[Market]:  # noqa: F811 - t
     )
     servicer = MarketDataServicer(
         QuoteService(venue, streaming, reads, stock_feed=DataFeed.IEX, monotonic=clocks.monotonic, price_wait_ms=50),
-        PriceService(venue, streaming, reads, errors, wall=clocks.wall),
+        PriceService(venue, streaming, reads),
+        HistoryService(venue, reads, errors, wall=clocks.wall, monotonic=clocks.monotonic),
         streaming,
     )
     server = GatewayServer(
@@ -219,7 +222,7 @@ async def test_pages_of_bars(market: Market) -> None:
         bar("AAPL", number).start_time_ns for number in (0, 1)
     ]
     assert second.next_page_token == ""
-    assert [asked["page_size"] for asked in venue.bars_asked] == [10_000, 10_000]
+    assert [asked["page_size"] for asked in venue.pages_asked] == [10_000, 10_000]
     request.newest_first = True
     with pytest.raises(grpc.aio.AioRpcError) as refused:
         await market.stub.ListBars(request)
@@ -227,6 +230,96 @@ async def test_pages_of_bars(market: Market) -> None:
         grpc.StatusCode.INVALID_ARGUMENT,
         "PAGE_TOKEN_MISMATCH",
     )
+
+
+async def test_pages_of_quotes_and_trades(market: Market) -> None:
+    venue = market.corridor.venue
+    for kind, request_of, value in (
+        ("quotes", pb.ListQuotesRequest, quote),
+        ("trades", pb.ListTradesRequest, trade),
+    ):
+        first_value, second_value = value("AAPL", 1), value("AAPL", 2)
+        venue.pages = {"": Page((first_value,), "more"), "more": Page((second_value,))}
+        call = getattr(market.stub, f"List{kind.title()}")
+        request = request_of(symbols=["AAPL"], page_size=1_000_000, as_of_date=Date(year=2024, month=1, day=2))
+        first = await call(request)
+        request.page_token = first.next_page_token
+        second = await call(request)
+        read = [one for page in (first, second) for one in getattr(page, kind)]
+        assert read == [market_values.VALUE_TO_PROTO[type(one)](one) for one in (first_value, second_value)]
+        assert second.next_page_token == ""
+        assert [asked["page_size"] for asked in venue.pages_asked[-2:]] == [10_000, 10_000]
+        request.newest_first = True
+        with pytest.raises(grpc.aio.AioRpcError) as refused:
+            await call(request)
+        assert reason(refused.value) == "PAGE_TOKEN_MISMATCH"
+
+
+async def test_order_books(market: Market) -> None:
+    book = order_book("BTC/USD", 1)
+    market.corridor.venue.newest[Channel.ORDER_BOOKS, "BTC/USD"] = book
+    answer = await market.stub.GetLatestOrderBooks(pb.GetLatestOrderBooksRequest(symbols=["BTC/USD", "ETH/USD"]))
+    [read] = answer.order_books
+    book.receive_time_ns = read.receive_time.ToNanoseconds()
+    assert read == market_values.order_book_to_proto(book)
+    assert (read.reset, read.stale, list(answer.missing_symbols), answer.from_stream) == (
+        True, False, ["ETH/USD"], False,
+    )  # fmt: skip
+
+
+LONG = pb.StreamHistoricalBarsRequest(symbols=["AAPL"], timeframe=MINUTE, start_time=Timestamp(seconds=1_600_000_000))
+
+
+async def test_a_long_stream_of_bars_ends_with_ok(market: Market) -> None:
+    venue = market.corridor.venue
+    first = tuple(bar("AAPL", minute) for minute in range(BARS_PER_BATCH + 1))
+    last = bar("AAPL", len(first))
+    venue.pages = {"": Page(first, "more"), "more": Page((last,))}
+    call = market.stub.StreamHistoricalBars(LONG)
+    batches = [batch async for batch in call]
+    assert await call.code() is grpc.StatusCode.OK
+    assert [batch.batch_sequence for batch in batches] == [1, 2, 3]
+    assert [len(batch.bars) for batch in batches] == [BARS_PER_BATCH, 1, 1]
+    read = [value for batch in batches for value in batch.bars]
+    assert read == [market_values.bar_to_proto(one) for one in (*first, last)]
+
+
+async def test_a_long_stream_that_breaks_says_where(market: Market) -> None:
+    venue = market.corridor.venue
+    venue.pages = {"": Page((bar("AAPL", 0),), "more")}
+    failures = iter([None, *[VenueUnreachable("no route")] * 9])
+    venue.error_of_request = lambda: next(failures)
+    call = market.stub.StreamHistoricalBars(LONG)
+    batch = await call.read()
+    with pytest.raises(grpc.aio.AioRpcError) as broken:
+        await call.read()
+    assert broken.value.code() is grpc.StatusCode.UNAVAILABLE
+    [info] = details(broken.value, error_details_pb2.ErrorInfo)
+    assert info.metadata["last_symbol"] == "AAPL"
+    assert info.metadata["last_start_time"] == batch.bars[-1].start_time.ToJsonString()
+
+
+async def test_a_long_stream_asks_for_no_more_than_its_reader_takes(market: Market) -> None:
+    venue = market.corridor.venue
+    page = tuple(bar("AAPL", minute) for minute in range(10 * BARS_PER_BATCH))
+    count = 200
+
+    def page_at(number: int) -> Page[Any]:
+        moved = tuple(replace(one, start_time_ns=one.start_time_ns + number * 60_000_000_000_000) for one in page)
+        return Page(moved, f"page-{number + 1}" if number + 1 < count else "")
+
+    class Pages(dict[str, Any]):
+        def get(self, token: str, _default: Any = None) -> Page[Any]:
+            return page_at(int(token.removeprefix("page-") or 0))
+
+    venue.pages = Pages()
+    stalled = market.stub.StreamHistoricalBars(LONG)
+    await stalled.read()
+    await eventually(lambda: not market.server._doors._streams)
+    with pytest.raises(grpc.aio.AioRpcError) as ended:
+        await until(stalled, lambda message: not message)
+    assert reason(ended.value) == "SLOW_CONSUMER"
+    assert len(venue.requests) < 5, "one page at a time, and what transports hold"
 
 
 STREAMS = {
@@ -239,6 +332,12 @@ READS = {
     "GetLatestTrades": pb.GetLatestTradesRequest,
     "GetLatestBars": pb.GetLatestBarsRequest,
     "GetSnapshots": pb.GetSnapshotsRequest,
+}
+LISTS = {
+    "ListBars": pb.ListBarsRequest,
+    "ListQuotes": pb.ListQuotesRequest,
+    "ListTrades": pb.ListTradesRequest,
+    "StreamHistoricalBars": pb.StreamHistoricalBarsRequest,
 }
 A = ["AAPL"]
 STREAM_ROWS: list[tuple[dict[str, Any], str]] = [
@@ -270,32 +369,57 @@ STALENESS_ROWS: list[tuple[dict[str, Any], str]] = [
     ({"symbols": A, "max_staleness": Duration(seconds=315_576_000_001)}, "max_staleness"),
 ]
 T = MINUTE
+RANGE_ROWS: list[tuple[dict[str, Any], str]] = [
+    ({"symbols": A, "start_time": Timestamp(seconds=-62_135_596_801)}, "start_time"),
+    ({"symbols": A, "start_time": Timestamp(seconds=-62_135_596_800)}, "start_time"),
+    ({"symbols": A, "end_time": Timestamp(seconds=253_402_300_799)}, "end_time"),
+    ({"symbols": A, "end_time": Timestamp(nanos=-1)}, "end_time"),
+    ({"symbols": A, "start_time": Timestamp(seconds=2), "end_time": Timestamp(seconds=1)}, "start_time"),
+    ({"symbols": A, "as_of_date": Date(year=2024, month=2, day=30)}, "as_of_date"),
+    ({"symbols": ["BTC/USD"], "as_of_date": Date(year=2024, month=2, day=2)}, "as_of_date"),
+]
+PAGE_ROWS: list[tuple[dict[str, Any], str]] = [
+    ({"symbols": A, "page_size": -1}, "page_size"),
+    ({"symbols": A, "page_token": "x" * 600}, "page_token"),
+]
 BARS_ROWS: list[tuple[dict[str, Any], str]] = [
-    ({"symbols": A}, "timeframe.unit"),
+    ({"symbols": A, "timeframe": None}, "timeframe.unit"),
     ({"symbols": A, "timeframe": common_pb2.Timeframe(amount=0, unit=common_pb2.Timeframe.UNIT_MINUTE)}, "timeframe"),
     ({"symbols": A, "timeframe": common_pb2.Timeframe(amount=7, unit=common_pb2.Timeframe.UNIT_MONTH)}, "timeframe"),
     ({"symbols": A, "timeframe": common_pb2.Timeframe(amount=10**6, unit=common_pb2.Timeframe.UNIT_HOUR)}, "timeframe"),
-    ({"symbols": A, "timeframe": T, "start_time": Timestamp(seconds=-62_135_596_801)}, "start_time"),
-    ({"symbols": A, "timeframe": T, "start_time": Timestamp(seconds=-62_135_596_800)}, "start_time"),
-    ({"symbols": A, "timeframe": T, "end_time": Timestamp(seconds=253_402_300_799)}, "end_time"),
-    ({"symbols": A, "timeframe": T, "end_time": Timestamp(nanos=-1)}, "end_time"),
-    (
-        {"symbols": A, "timeframe": T, "start_time": Timestamp(seconds=2), "end_time": Timestamp(seconds=1)},
-        "start_time",
-    ),
-    ({"symbols": A, "timeframe": T, "page_size": -1}, "page_size"),
-    ({"symbols": A, "timeframe": T, "page_token": "x" * 600}, "page_token"),
-    ({"symbols": A, "timeframe": T, "as_of_date": Date(year=2024, month=2, day=30)}, "as_of_date"),
-    ({"symbols": A, "timeframe": T, "adjustments": [pb.ADJUSTMENT_RAW, pb.ADJUSTMENT_SPLIT]}, "adjustments"),
-    ({"symbols": A, "timeframe": T, "adjustments": [pb.ADJUSTMENT_SPLIT, pb.ADJUSTMENT_SPLIT]}, "adjustments"),
-    ({"symbols": A, "timeframe": T, "adjustments": [77]}, "adjustments[0]"),
-    ({"symbols": ["BTC/USD"], "timeframe": T, "adjustments": [pb.ADJUSTMENT_ALL]}, "adjustments"),
+    ({"symbols": A, "adjustments": [pb.ADJUSTMENT_RAW, pb.ADJUSTMENT_SPLIT]}, "adjustments"),
+    ({"symbols": A, "adjustments": [pb.ADJUSTMENT_SPLIT, pb.ADJUSTMENT_SPLIT]}, "adjustments"),
+    ({"symbols": A, "adjustments": [77]}, "adjustments[0]"),
+    ({"symbols": ["BTC/USD"], "adjustments": [pb.ADJUSTMENT_ALL]}, "adjustments"),
 ]
+BOOK_ROWS: list[tuple[dict[str, Any], str]] = [
+    ({}, "symbols"),
+    ({"symbols": A}, "symbols[0]"),
+    ({"symbols": ["BTC/USD", "BTC/USD"]}, "symbols"),
+    ({"symbols": [f"S{number}/USD" for number in range(101)]}, "symbols"),
+    ({"symbols": ["BTC/USD"], "asset_class": common_pb2.ASSET_CLASS_US_EQUITY}, "asset_class"),
+    ({"symbols": ["BTC/USD"], "feed": common_pb2.DATA_FEED_SIP}, "feed"),
+    ({"symbols": ["BTC/USD"], "max_staleness": seconds(-1)}, "max_staleness"),
+]
+
+
+def list_rows() -> Iterator[tuple[str, Any, str]]:
+    for name, kind in LISTS.items():
+        has_pages, has_bars = name.startswith("List"), name.endswith("Bars")
+        needed: dict[str, Any] = {"timeframe": T} if has_bars else {}
+        if not has_pages:
+            needed["start_time"] = Timestamp(seconds=1)
+            yield name, kind(symbols=A, timeframe=T), "start_time"
+        rows = RANGE_ROWS + READ_ROWS + (BARS_ROWS if has_bars else []) + (PAGE_ROWS if has_pages else [])
+        for row, field in rows:
+            yield name, kind(**(needed | row)), field
+
+
 ROWS = (
     [(name, kind(**row), field) for name, kind in STREAMS.items() for row, field in STREAM_ROWS]
     + [(name, kind(**row), field) for name, kind in READS.items() for row, field in READ_ROWS + STALENESS_ROWS]
-    + [("ListBars", pb.ListBarsRequest(**row), field) for row, field in BARS_ROWS]
-    + [("ListBars", pb.ListBarsRequest(**({"timeframe": T} | row)), field) for row, field in READ_ROWS]
+    + [("GetLatestOrderBooks", pb.GetLatestOrderBooksRequest(**row), field) for row, field in BOOK_ROWS]
+    + list(list_rows())
 )
 
 
@@ -317,8 +441,14 @@ async def test_limits_and_unknown_symbols(market: Market) -> None:
     for name, kind in READS.items():
         error = await refusal(market, name, kind(symbols=["ZZZZZZ"]))
         assert (error.code(), reason(error)) == (grpc.StatusCode.NOT_FOUND, "SYMBOL_UNKNOWN")
-    error = await refusal(market, "ListBars", pb.ListBarsRequest(symbols=A, timeframe=T, page_token="forged"))
-    assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_MISMATCH")
+    for name, kind in LISTS.items():
+        needed: dict[str, Any] = {"timeframe": T} if name.endswith("Bars") else {}
+        needed |= {"start_time": Timestamp(seconds=1)}
+        error = await refusal(market, name, kind(symbols=["ZZZZZZ"], **needed))
+        assert (error.code(), reason(error)) == (grpc.StatusCode.NOT_FOUND, "SYMBOL_UNKNOWN")
+        if name.startswith("List"):
+            error = await refusal(market, name, kind(symbols=A, page_token="forged", **needed))
+            assert (error.code(), reason(error)) == (grpc.StatusCode.INVALID_ARGUMENT, "PAGE_TOKEN_MISMATCH")
     assert market.corridor.venue.requests == []
 
 
@@ -326,8 +456,8 @@ def test_tables_are_total() -> None:
     for table, domain, proto in (
         (market_values.CHANNEL, Channel, pb.Channel),
         (wire.CONFLATION_POLICY, ConflationPolicy, pb.ConflationPolicy),
-        (wire.ADJUSTMENT, Adjustment, pb.Adjustment),
-        (wire.TIMEFRAME_UNIT, TimeframeUnit, common_pb2.Timeframe.Unit),
+        (market_history.ADJUSTMENT, Adjustment, pb.Adjustment),
+        (market_history.TIMEFRAME_UNIT, TimeframeUnit, common_pb2.Timeframe.Unit),
     ):
         assert set(table) == set(domain)
         assert {table[member] for member in table} == set(proto.values()) - {0}
@@ -336,7 +466,7 @@ def test_tables_are_total() -> None:
 async def refusal(market: Market, name: str, request: Any) -> grpc.aio.AioRpcError:
     call = getattr(market.stub, name)(request, timeout=5)
     with pytest.raises(grpc.aio.AioRpcError) as refused:
-        await (call.read() if name in STREAMS else call)
+        await (call.read() if name.startswith("Stream") else call)
     return refused.value
 
 

@@ -1,37 +1,24 @@
-"""QuoteService and PriceService: from the stream where it can vouch, else asked once; pages of past bars."""
+"""QuoteService and PriceService: from the stream where it can vouch, else asked once."""
 
 from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, replace
-from datetime import UTC, date, datetime
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import pytest
 
-from gateway.domain.errors import FieldInvalid, PageTokenMismatch, SymbolUnknown, VenueRateLimited, VenueUnreachable
-from gateway.domain.models.market_data import (
-    Adjustment,
-    BarsRequest,
-    Page,
-    Selection,
-    Snapshot,
-    Timeframe,
-    TimeframeUnit,
-)
-from gateway.domain.types import NANOS_PER_SECOND, AssetClass, Channel, DataFeed
-from gateway.services.bar_pages import first_page, read_token
+from gateway.domain.errors import FieldInvalid, SymbolUnknown, VenueRateLimited, VenueUnreachable
+from gateway.domain.models.market_data import Selection, Snapshot
+from gateway.domain.types import AssetClass, Channel, DataFeed
 from gateway.services.cache import CacheService
-from gateway.services.latest_reads import LatestReads
+from gateway.services.latest_reads import LatestReads, _is_whole
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.recovery import ErrorService
 from tests.services.streaming.conftest import Corridor, corridor, limits  # noqa: F401 - fixtures
-from tests.services.streaming.venue import T0_NS, bar, call_context, quote, trade
+from tests.services.streaming.venue import bar, call_context, order_book, quote, trade
 
 QUOTES = Channel.QUOTES
-MINUTE = Timeframe(1, TimeframeUnit.MINUTE)
-DAY_NS = 24 * 3_600 * NANOS_PER_SECOND
 
 
 @dataclass
@@ -62,7 +49,7 @@ def services(corridor: Corridor) -> Services:  # noqa: F811 - the fixture above
     quotes = QuoteService(
         venue, streaming, reads, stock_feed=DataFeed.IEX, monotonic=clocks.monotonic, price_wait_ms=50
     )
-    return Services(corridor, quotes, PriceService(venue, streaming, reads, errors, wall=clocks.wall))
+    return Services(corridor, quotes, PriceService(venue, streaming, reads))
 
 
 def choose(*symbols: str, **options: Any) -> Selection:
@@ -145,8 +132,6 @@ async def test_bad_symbols_reach_no_venue(services: Services, selection: Selecti
             await read(selection, None, call_context())
     with pytest.raises(error):
         await services.prices.snapshots(selection, None, call_context())
-    with pytest.raises(error):
-        await services.prices.list_bars(BarsRequest(selection, MINUTE), call_context())
     assert services.corridor.venue.requests == []
 
 
@@ -157,6 +142,43 @@ async def test_trades_and_bars(services: Services) -> None:
     trades = await services.prices.latest_trades(choose("AAPL"), None, call_context())
     bars = await services.prices.latest_bars(choose("AAPL"), None, call_context())
     assert (trades.values[0].trade_id, bars.values[0].close) == (1, 1.5)
+
+
+async def test_order_books_are_read_or_come_from_a_feed_that_brought_a_whole_one(services: Services) -> None:
+    venue, corridor_ = services.corridor.venue, services.corridor
+    venue.newest[Channel.ORDER_BOOKS, "BTC/USD"] = order_book("BTC/USD", 1)
+    read = await services.quotes.latest_order_books(choose("BTC/USD", "ETH/USD"), None, call_context())
+    assert (read.values[0].bids[0].price, read.missing, read.from_stream) == (100.01, ("ETH/USD",), False)
+    stream = await corridor_.open("BTC/USD", channel=Channel.ORDER_BOOKS, skip_snapshot=True)
+    await corridor_.connected()
+    corridor_.publish(order_book("BTC/USD", 2))
+    live = await services.quotes.latest_order_books(choose("BTC/USD"), None, call_context())
+    assert (live.values[0].bids[0].price, live.from_stream) == (100.02, True)
+    asked = len(venue.requests)
+    zero = await services.quotes.latest_order_books(choose("BTC/USD"), 0, call_context())
+    assert (len(venue.requests), zero.values[0].bids[0].price, zero.from_stream) == (asked + 1, 100.02, False)
+    stream.close()
+
+
+def test_what_changed_in_a_book_is_no_book() -> None:
+    assert _is_whole(order_book("BTC/USD", 1))
+    assert not _is_whole(replace(order_book("BTC/USD", 1), reset=False))
+
+
+@pytest.mark.parametrize(
+    ("selection", "fields"),
+    [
+        (choose("AAPL"), ["symbols[0]"]),
+        (choose("BTC/USD", "AAPL"), ["symbols[1]"]),
+        (choose("BTC/USD", asset_class=AssetClass.US_EQUITY), ["asset_class"]),
+        (choose("BTC/USD", feed=DataFeed.SIP), ["feed"]),
+    ],
+)
+async def test_order_books_are_of_pairs_alone(services: Services, selection: Selection, fields: list[str]) -> None:
+    with pytest.raises(FieldInvalid) as refused:
+        await services.quotes.latest_order_books(selection, None, call_context())
+    assert [violation.field for violation in refused.value.violations] == fields
+    assert services.corridor.venue.requests == []
 
 
 async def test_snapshots_are_never_behind_the_live_feed(services: Services) -> None:
@@ -204,87 +226,3 @@ async def test_a_venue_that_cannot_be_reached_is_said(services: Services) -> Non
     services.corridor.venue.error = VenueUnreachable("no route")
     with pytest.raises(VenueUnreachable):
         await services.quotes.latest_quotes(choose("AAPL"), None, call_context())
-
-
-async def test_pages_of_bars(services: Services) -> None:
-    venue = services.corridor.venue
-    venue.pages = {"": Page((bar("AAPL", 0),), "venue-token"), "venue-token": Page((bar("AAPL", 1),))}
-    request = BarsRequest(choose("AAPL"), MINUTE, start_ns=T0_NS, newest_first=True, page_size=1)
-    first = await services.prices.list_bars(request, call_context())
-    services.corridor.clocks.ahead_s += 60
-    second = await services.prices.list_bars(
-        replace(request, page_token=first.next_page_token, page_size=500), call_context()
-    )
-    assert [page.items[0].start_time_ns for page in (first, second)] == [bar("AAPL", n).start_time_ns for n in (0, 1)]
-    assert second.next_page_token == ""
-    one, two = venue.bars_asked
-    assert one["end_ns"] == two["end_ns"], "the range was decided with the first page"
-    assert (two["page_token"], two["page_size"], two["newest_first"]) == ("venue-token", 500, True)
-
-
-@pytest.mark.parametrize(
-    "change",
-    [
-        {"selection": choose("MSFT")},
-        {"selection": choose("AAPL", feed=DataFeed.SIP)},
-        {"timeframe": Timeframe(5, TimeframeUnit.MINUTE)},
-        {"start_ns": T0_NS + 1},
-        {"end_ns": T0_NS + DAY_NS},
-        {"adjustments": (Adjustment.SPLIT,)},
-        {"as_of_date": date(2024, 1, 2)},
-        {"newest_first": True},
-    ],
-)
-async def test_a_token_belongs_to_its_request(services: Services, change: dict[str, Any]) -> None:
-    services.corridor.venue.pages = {"": Page((), "venue-token")}
-    request = BarsRequest(choose("AAPL"), MINUTE, start_ns=T0_NS)
-    token = (await services.prices.list_bars(request, call_context())).next_page_token
-    asked = len(services.corridor.venue.requests)
-    with pytest.raises(PageTokenMismatch):
-        await services.prices.list_bars(replace(request, page_token=token, **change), call_context())
-    assert len(services.corridor.venue.requests) == asked
-
-
-@pytest.mark.parametrize("token", ["x", "????", "AAAA", "é", "A" * 100, "ÿ" * 40, "=", "\0"])
-def test_forged_tokens_are_refused(token: str) -> None:
-    with pytest.raises(PageTokenMismatch):
-        read_token(BarsRequest(choose("AAPL"), MINUTE, page_token=token))
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"start_ns": -62_135_596_800 * NANOS_PER_SECOND}, "start_time"),
-        ({"end_ns": 253_402_300_799 * NANOS_PER_SECOND}, "end_time"),
-        ({"start_ns": T0_NS, "end_ns": T0_NS - 1}, "start_time"),
-        ({"end_ns": T0_NS - DAY_NS}, "start_time"),
-        ({"timeframe": Timeframe(0, TimeframeUnit.MINUTE)}, "timeframe"),
-        ({"timeframe": Timeframe(60, TimeframeUnit.MINUTE)}, "timeframe"),
-        ({"timeframe": Timeframe(7, TimeframeUnit.MONTH)}, "timeframe"),
-        ({"timeframe": Timeframe(2, TimeframeUnit.DAY)}, "timeframe"),
-        ({"timeframe": Timeframe(-1, TimeframeUnit.HOUR)}, "timeframe"),
-    ],
-)
-def test_ranges_that_make_no_sense(change: dict[str, Any], field: str) -> None:
-    request = replace(BarsRequest(choose("AAPL"), MINUTE), **change)
-    with pytest.raises(FieldInvalid) as refused:
-        first_page(request, AssetClass.US_EQUITY, T0_NS)
-    assert [violation.field for violation in refused.value.violations] == [field]
-
-
-def test_crypto_has_no_corporate_actions() -> None:
-    request = BarsRequest(choose("BTC/USD"), MINUTE, adjustments=(Adjustment.SPLIT,), as_of_date=date(2024, 1, 2))
-    with pytest.raises(FieldInvalid) as refused:
-        first_page(request, AssetClass.CRYPTO, T0_NS)
-    assert [violation.field for violation in refused.value.violations] == ["adjustments", "as_of_date"]
-
-
-def test_the_default_range_is_today_until_now() -> None:
-    now = datetime(2024, 7, 3, 2, 30, tzinfo=UTC)  # the evening before in New York
-    now_ns = int(now.timestamp()) * NANOS_PER_SECOND
-    stocks = first_page(BarsRequest(choose("AAPL"), MINUTE), AssetClass.US_EQUITY, now_ns)
-    crypto = first_page(BarsRequest(choose("BTC/USD"), MINUTE), AssetClass.CRYPTO, now_ns)
-    new_york = datetime(2024, 7, 2, tzinfo=ZoneInfo("America/New_York"))
-    assert stocks.start_ns == int(new_york.timestamp()) * NANOS_PER_SECOND
-    assert crypto.start_ns == int(datetime(2024, 7, 3, tzinfo=UTC).timestamp()) * NANOS_PER_SECOND
-    assert stocks.end_ns == crypto.end_ns == now_ns

@@ -33,14 +33,18 @@ import (
 const _ = grpc.SupportPackageIsVersion9
 
 const (
-	MarketDataService_GetLatestQuotes_FullMethodName = "/trading_gateway.v1.MarketDataService/GetLatestQuotes"
-	MarketDataService_GetLatestTrades_FullMethodName = "/trading_gateway.v1.MarketDataService/GetLatestTrades"
-	MarketDataService_GetLatestBars_FullMethodName   = "/trading_gateway.v1.MarketDataService/GetLatestBars"
-	MarketDataService_GetSnapshots_FullMethodName    = "/trading_gateway.v1.MarketDataService/GetSnapshots"
-	MarketDataService_ListBars_FullMethodName        = "/trading_gateway.v1.MarketDataService/ListBars"
-	MarketDataService_StreamQuotes_FullMethodName    = "/trading_gateway.v1.MarketDataService/StreamQuotes"
-	MarketDataService_StreamTrades_FullMethodName    = "/trading_gateway.v1.MarketDataService/StreamTrades"
-	MarketDataService_StreamBars_FullMethodName      = "/trading_gateway.v1.MarketDataService/StreamBars"
+	MarketDataService_GetLatestQuotes_FullMethodName      = "/trading_gateway.v1.MarketDataService/GetLatestQuotes"
+	MarketDataService_GetLatestTrades_FullMethodName      = "/trading_gateway.v1.MarketDataService/GetLatestTrades"
+	MarketDataService_GetLatestBars_FullMethodName        = "/trading_gateway.v1.MarketDataService/GetLatestBars"
+	MarketDataService_GetLatestOrderBooks_FullMethodName  = "/trading_gateway.v1.MarketDataService/GetLatestOrderBooks"
+	MarketDataService_GetSnapshots_FullMethodName         = "/trading_gateway.v1.MarketDataService/GetSnapshots"
+	MarketDataService_ListBars_FullMethodName             = "/trading_gateway.v1.MarketDataService/ListBars"
+	MarketDataService_ListQuotes_FullMethodName           = "/trading_gateway.v1.MarketDataService/ListQuotes"
+	MarketDataService_ListTrades_FullMethodName           = "/trading_gateway.v1.MarketDataService/ListTrades"
+	MarketDataService_StreamHistoricalBars_FullMethodName = "/trading_gateway.v1.MarketDataService/StreamHistoricalBars"
+	MarketDataService_StreamQuotes_FullMethodName         = "/trading_gateway.v1.MarketDataService/StreamQuotes"
+	MarketDataService_StreamTrades_FullMethodName         = "/trading_gateway.v1.MarketDataService/StreamTrades"
+	MarketDataService_StreamBars_FullMethodName           = "/trading_gateway.v1.MarketDataService/StreamBars"
 )
 
 // MarketDataServiceClient is the client API for MarketDataService service.
@@ -55,10 +59,20 @@ type MarketDataServiceClient interface {
 	GetLatestTrades(ctx context.Context, in *GetLatestTradesRequest, opts ...grpc.CallOption) (*GetLatestTradesResponse, error)
 	// The newest minute bar of each symbol.
 	GetLatestBars(ctx context.Context, in *GetLatestBarsRequest, opts ...grpc.CallOption) (*GetLatestBarsResponse, error)
+	// The order book of each crypto symbol.
+	GetLatestOrderBooks(ctx context.Context, in *GetLatestOrderBooksRequest, opts ...grpc.CallOption) (*GetLatestOrderBooksResponse, error)
 	// The newest trade and quote, and the minute and daily bars, of each symbol.
 	GetSnapshots(ctx context.Context, in *GetSnapshotsRequest, opts ...grpc.CallOption) (*GetSnapshotsResponse, error)
 	// Past bars, in pages.
 	ListBars(ctx context.Context, in *ListBarsRequest, opts ...grpc.CallOption) (*ListBarsResponse, error)
+	// Past quotes, in pages.
+	ListQuotes(ctx context.Context, in *ListQuotesRequest, opts ...grpc.CallOption) (*ListQuotesResponse, error)
+	// Past trades, in pages.
+	ListTrades(ctx context.Context, in *ListTradesRequest, opts ...grpc.CallOption) (*ListTradesResponse, error)
+	// Past bars of long ranges in one stream of batches, without pages. To continue a broken one, ask for its
+	// last symbol from the last bar received on, then for the symbols after it; an error of the venue names that bar
+	// in metadata "last_symbol" and "last_start_time".
+	StreamHistoricalBars(ctx context.Context, in *StreamHistoricalBarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamHistoricalBarsResponse], error)
 	// Live quotes. The subscription is the request; the first message comes within a second.
 	StreamQuotes(ctx context.Context, in *StreamQuotesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamQuotesResponse], error)
 	// Live trades, with the venue's corrections and cancels.
@@ -105,6 +119,16 @@ func (c *marketDataServiceClient) GetLatestBars(ctx context.Context, in *GetLate
 	return out, nil
 }
 
+func (c *marketDataServiceClient) GetLatestOrderBooks(ctx context.Context, in *GetLatestOrderBooksRequest, opts ...grpc.CallOption) (*GetLatestOrderBooksResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetLatestOrderBooksResponse)
+	err := c.cc.Invoke(ctx, MarketDataService_GetLatestOrderBooks_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *marketDataServiceClient) GetSnapshots(ctx context.Context, in *GetSnapshotsRequest, opts ...grpc.CallOption) (*GetSnapshotsResponse, error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	out := new(GetSnapshotsResponse)
@@ -125,9 +149,48 @@ func (c *marketDataServiceClient) ListBars(ctx context.Context, in *ListBarsRequ
 	return out, nil
 }
 
+func (c *marketDataServiceClient) ListQuotes(ctx context.Context, in *ListQuotesRequest, opts ...grpc.CallOption) (*ListQuotesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListQuotesResponse)
+	err := c.cc.Invoke(ctx, MarketDataService_ListQuotes_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *marketDataServiceClient) ListTrades(ctx context.Context, in *ListTradesRequest, opts ...grpc.CallOption) (*ListTradesResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListTradesResponse)
+	err := c.cc.Invoke(ctx, MarketDataService_ListTrades_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *marketDataServiceClient) StreamHistoricalBars(ctx context.Context, in *StreamHistoricalBarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamHistoricalBarsResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[0], MarketDataService_StreamHistoricalBars_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[StreamHistoricalBarsRequest, StreamHistoricalBarsResponse]{ClientStream: stream}
+	if err := x.ClientStream.SendMsg(in); err != nil {
+		return nil, err
+	}
+	if err := x.ClientStream.CloseSend(); err != nil {
+		return nil, err
+	}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MarketDataService_StreamHistoricalBarsClient = grpc.ServerStreamingClient[StreamHistoricalBarsResponse]
+
 func (c *marketDataServiceClient) StreamQuotes(ctx context.Context, in *StreamQuotesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamQuotesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[0], MarketDataService_StreamQuotes_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[1], MarketDataService_StreamQuotes_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -146,7 +209,7 @@ type MarketDataService_StreamQuotesClient = grpc.ServerStreamingClient[StreamQuo
 
 func (c *marketDataServiceClient) StreamTrades(ctx context.Context, in *StreamTradesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamTradesResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[1], MarketDataService_StreamTrades_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[2], MarketDataService_StreamTrades_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -165,7 +228,7 @@ type MarketDataService_StreamTradesClient = grpc.ServerStreamingClient[StreamTra
 
 func (c *marketDataServiceClient) StreamBars(ctx context.Context, in *StreamBarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamBarsResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
-	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[2], MarketDataService_StreamBars_FullMethodName, cOpts...)
+	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[3], MarketDataService_StreamBars_FullMethodName, cOpts...)
 	if err != nil {
 		return nil, err
 	}
@@ -194,10 +257,20 @@ type MarketDataServiceServer interface {
 	GetLatestTrades(context.Context, *GetLatestTradesRequest) (*GetLatestTradesResponse, error)
 	// The newest minute bar of each symbol.
 	GetLatestBars(context.Context, *GetLatestBarsRequest) (*GetLatestBarsResponse, error)
+	// The order book of each crypto symbol.
+	GetLatestOrderBooks(context.Context, *GetLatestOrderBooksRequest) (*GetLatestOrderBooksResponse, error)
 	// The newest trade and quote, and the minute and daily bars, of each symbol.
 	GetSnapshots(context.Context, *GetSnapshotsRequest) (*GetSnapshotsResponse, error)
 	// Past bars, in pages.
 	ListBars(context.Context, *ListBarsRequest) (*ListBarsResponse, error)
+	// Past quotes, in pages.
+	ListQuotes(context.Context, *ListQuotesRequest) (*ListQuotesResponse, error)
+	// Past trades, in pages.
+	ListTrades(context.Context, *ListTradesRequest) (*ListTradesResponse, error)
+	// Past bars of long ranges in one stream of batches, without pages. To continue a broken one, ask for its
+	// last symbol from the last bar received on, then for the symbols after it; an error of the venue names that bar
+	// in metadata "last_symbol" and "last_start_time".
+	StreamHistoricalBars(*StreamHistoricalBarsRequest, grpc.ServerStreamingServer[StreamHistoricalBarsResponse]) error
 	// Live quotes. The subscription is the request; the first message comes within a second.
 	StreamQuotes(*StreamQuotesRequest, grpc.ServerStreamingServer[StreamQuotesResponse]) error
 	// Live trades, with the venue's corrections and cancels.
@@ -223,11 +296,23 @@ func (UnimplementedMarketDataServiceServer) GetLatestTrades(context.Context, *Ge
 func (UnimplementedMarketDataServiceServer) GetLatestBars(context.Context, *GetLatestBarsRequest) (*GetLatestBarsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetLatestBars not implemented")
 }
+func (UnimplementedMarketDataServiceServer) GetLatestOrderBooks(context.Context, *GetLatestOrderBooksRequest) (*GetLatestOrderBooksResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetLatestOrderBooks not implemented")
+}
 func (UnimplementedMarketDataServiceServer) GetSnapshots(context.Context, *GetSnapshotsRequest) (*GetSnapshotsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method GetSnapshots not implemented")
 }
 func (UnimplementedMarketDataServiceServer) ListBars(context.Context, *ListBarsRequest) (*ListBarsResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method ListBars not implemented")
+}
+func (UnimplementedMarketDataServiceServer) ListQuotes(context.Context, *ListQuotesRequest) (*ListQuotesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListQuotes not implemented")
+}
+func (UnimplementedMarketDataServiceServer) ListTrades(context.Context, *ListTradesRequest) (*ListTradesResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListTrades not implemented")
+}
+func (UnimplementedMarketDataServiceServer) StreamHistoricalBars(*StreamHistoricalBarsRequest, grpc.ServerStreamingServer[StreamHistoricalBarsResponse]) error {
+	return status.Error(codes.Unimplemented, "method StreamHistoricalBars not implemented")
 }
 func (UnimplementedMarketDataServiceServer) StreamQuotes(*StreamQuotesRequest, grpc.ServerStreamingServer[StreamQuotesResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamQuotes not implemented")
@@ -313,6 +398,24 @@ func _MarketDataService_GetLatestBars_Handler(srv interface{}, ctx context.Conte
 	return interceptor(ctx, in, info, handler)
 }
 
+func _MarketDataService_GetLatestOrderBooks_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetLatestOrderBooksRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarketDataServiceServer).GetLatestOrderBooks(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarketDataService_GetLatestOrderBooks_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarketDataServiceServer).GetLatestOrderBooks(ctx, req.(*GetLatestOrderBooksRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _MarketDataService_GetSnapshots_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
 	in := new(GetSnapshotsRequest)
 	if err := dec(in); err != nil {
@@ -348,6 +451,53 @@ func _MarketDataService_ListBars_Handler(srv interface{}, ctx context.Context, d
 	}
 	return interceptor(ctx, in, info, handler)
 }
+
+func _MarketDataService_ListQuotes_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListQuotesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarketDataServiceServer).ListQuotes(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarketDataService_ListQuotes_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarketDataServiceServer).ListQuotes(ctx, req.(*ListQuotesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MarketDataService_ListTrades_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListTradesRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(MarketDataServiceServer).ListTrades(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: MarketDataService_ListTrades_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(MarketDataServiceServer).ListTrades(ctx, req.(*ListTradesRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _MarketDataService_StreamHistoricalBars_Handler(srv interface{}, stream grpc.ServerStream) error {
+	m := new(StreamHistoricalBarsRequest)
+	if err := stream.RecvMsg(m); err != nil {
+		return err
+	}
+	return srv.(MarketDataServiceServer).StreamHistoricalBars(m, &grpc.GenericServerStream[StreamHistoricalBarsRequest, StreamHistoricalBarsResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MarketDataService_StreamHistoricalBarsServer = grpc.ServerStreamingServer[StreamHistoricalBarsResponse]
 
 func _MarketDataService_StreamQuotes_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(StreamQuotesRequest)
@@ -402,6 +552,10 @@ var MarketDataService_ServiceDesc = grpc.ServiceDesc{
 			Handler:    _MarketDataService_GetLatestBars_Handler,
 		},
 		{
+			MethodName: "GetLatestOrderBooks",
+			Handler:    _MarketDataService_GetLatestOrderBooks_Handler,
+		},
+		{
 			MethodName: "GetSnapshots",
 			Handler:    _MarketDataService_GetSnapshots_Handler,
 		},
@@ -409,8 +563,21 @@ var MarketDataService_ServiceDesc = grpc.ServiceDesc{
 			MethodName: "ListBars",
 			Handler:    _MarketDataService_ListBars_Handler,
 		},
+		{
+			MethodName: "ListQuotes",
+			Handler:    _MarketDataService_ListQuotes_Handler,
+		},
+		{
+			MethodName: "ListTrades",
+			Handler:    _MarketDataService_ListTrades_Handler,
+		},
 	},
 	Streams: []grpc.StreamDesc{
+		{
+			StreamName:    "StreamHistoricalBars",
+			Handler:       _MarketDataService_StreamHistoricalBars_Handler,
+			ServerStreams: true,
+		},
 		{
 			StreamName:    "StreamQuotes",
 			Handler:       _MarketDataService_StreamQuotes_Handler,

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
 from gateway.domain.errors import FieldInvalid, FieldViolation, GatewayError, SymbolUnknown
 from gateway.domain.interfaces import MarketDataListener
-from gateway.domain.models.market_data import Bar, OrderBook, Page, Quote, Snapshot, SubscriptionSet, Trade
+from gateway.domain.models.market_data import Bar, BookLevel, OrderBook, Page, Quote, Snapshot, SubscriptionSet, Trade
 from gateway.domain.models.reference import Asset
 from gateway.domain.types import (
     CallContext,
@@ -87,10 +87,11 @@ class ScriptedVenue:
         self.is_mute = False
         self.newest: dict[tuple[Channel, str], Any] = {}
         self.snapshots: dict[str, Snapshot] = {}
-        self.pages: dict[str, Page[Bar]] = {}
+        self.pages: dict[str, Page[Any]] = {}
         self.requests: list[tuple[str, tuple[str, ...]]] = []
-        self.bars_asked: list[dict[str, Any]] = []
+        self.pages_asked: list[dict[str, Any]] = []
         self.error: GatewayError | None = None
+        self.error_of_request: Callable[[], GatewayError | None] = lambda: None
         self.gate: asyncio.Event | None = None
 
     @property
@@ -127,12 +128,25 @@ class ScriptedVenue:
     async def list_bars(
         self, context: CallContext, feed: DataFeed, symbols: Sequence[str], timeframe: Any, **options: Any
     ) -> Page[Bar]:
-        await self._asked("bars", symbols)
-        self.bars_asked.append({"feed": feed, "timeframe": timeframe, **options})
-        return self.pages.get(options["page_token"], Page(()))
+        return await self._page("bars", symbols, {"feed": feed, "timeframe": timeframe, **options})
+
+    async def list_quotes(
+        self, context: CallContext, feed: DataFeed, symbols: Sequence[str], **options: Any
+    ) -> Page[Any]:
+        return await self._page("quotes", symbols, {"feed": feed, **options})
+
+    async def list_trades(
+        self, context: CallContext, feed: DataFeed, symbols: Sequence[str], **options: Any
+    ) -> Page[Any]:
+        return await self._page("trades", symbols, {"feed": feed, **options})
 
     def __getattr__(self, name: str) -> Any:
         raise AssertionError(f"{name} is not a matter of market data")
+
+    async def _page(self, what: str, symbols: Sequence[str], asked: dict[str, Any]) -> Page[Any]:
+        await self._asked(what, symbols)
+        self.pages_asked.append(asked)
+        return self.pages.get(asked["page_token"], Page(()))
 
     async def _newest(self, channel: Channel, symbols: Sequence[str]) -> list[Any]:
         await self._asked(channel.value, symbols)
@@ -143,8 +157,9 @@ class ScriptedVenue:
         self.requests.append((what, tuple(symbols)))
         if self.gate is not None:
             await self.gate.wait()
-        if self.error is not None:
-            raise self.error
+        error = self.error or self.error_of_request()
+        if error is not None:
+            raise error
 
 
 class AssetTable:
@@ -201,6 +216,12 @@ def bar(symbol: str, minute: int = 0) -> Bar:
     """A minute's bar."""
     start_ns = T0_NS // (60 * SECOND_NS) * 60 * SECOND_NS + minute * 60 * SECOND_NS
     return Bar(symbol, start_ns, 1.0, 2.0, 0.5, 1.5, 100.0, DataFeed.IEX, time.time_ns(), 10, 1.25)
+
+
+def order_book(symbol: str, number: int = 0) -> OrderBook:
+    """A whole book of one level on each side, whose numbers tell it from every other."""
+    bids, asks = (BookLevel(100 + number / 100, 1.0),), (BookLevel(100.01 + number / 100, 2.0),)
+    return OrderBook(symbol, T0_NS + number * SECOND_NS, bids, asks, True, DataFeed.CRYPTO_US, time.time_ns())
 
 
 def call_context(seconds: float = 5.0) -> CallContext:

@@ -50,6 +50,11 @@ class MarketDataServiceStub(object):
                 request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestBarsRequest.SerializeToString,
                 response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestBarsResponse.FromString,
                 _registered_method=True)
+        self.GetLatestOrderBooks = channel.unary_unary(
+                '/trading_gateway.v1.MarketDataService/GetLatestOrderBooks',
+                request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestOrderBooksRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestOrderBooksResponse.FromString,
+                _registered_method=True)
         self.GetSnapshots = channel.unary_unary(
                 '/trading_gateway.v1.MarketDataService/GetSnapshots',
                 request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.GetSnapshotsRequest.SerializeToString,
@@ -59,6 +64,21 @@ class MarketDataServiceStub(object):
                 '/trading_gateway.v1.MarketDataService/ListBars',
                 request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.ListBarsRequest.SerializeToString,
                 response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.ListBarsResponse.FromString,
+                _registered_method=True)
+        self.ListQuotes = channel.unary_unary(
+                '/trading_gateway.v1.MarketDataService/ListQuotes',
+                request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.ListQuotesRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.ListQuotesResponse.FromString,
+                _registered_method=True)
+        self.ListTrades = channel.unary_unary(
+                '/trading_gateway.v1.MarketDataService/ListTrades',
+                request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.ListTradesRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.ListTradesResponse.FromString,
+                _registered_method=True)
+        self.StreamHistoricalBars = channel.unary_stream(
+                '/trading_gateway.v1.MarketDataService/StreamHistoricalBars',
+                request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamHistoricalBarsRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamHistoricalBarsResponse.FromString,
                 _registered_method=True)
         self.StreamQuotes = channel.unary_stream(
                 '/trading_gateway.v1.MarketDataService/StreamQuotes',
@@ -102,6 +122,13 @@ class MarketDataServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetLatestOrderBooks(self, request, context):
+        """The order book of each crypto symbol.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def GetSnapshots(self, request, context):
         """The newest trade and quote, and the minute and daily bars, of each symbol.
         """
@@ -111,6 +138,29 @@ class MarketDataServiceServicer(object):
 
     def ListBars(self, request, context):
         """Past bars, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListQuotes(self, request, context):
+        """Past quotes, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTrades(self, request, context):
+        """Past trades, in pages.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StreamHistoricalBars(self, request, context):
+        """Past bars of long ranges in one stream of batches, without pages. To continue a broken one, ask for its
+        last symbol from the last bar received on, then for the symbols after it; an error of the venue names that bar
+        in metadata "last_symbol" and "last_start_time".
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -155,6 +205,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestBarsRequest.FromString,
                     response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestBarsResponse.SerializeToString,
             ),
+            'GetLatestOrderBooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetLatestOrderBooks,
+                    request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestOrderBooksRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.GetLatestOrderBooksResponse.SerializeToString,
+            ),
             'GetSnapshots': grpc.unary_unary_rpc_method_handler(
                     servicer.GetSnapshots,
                     request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.GetSnapshotsRequest.FromString,
@@ -164,6 +219,21 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.ListBars,
                     request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.ListBarsRequest.FromString,
                     response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.ListBarsResponse.SerializeToString,
+            ),
+            'ListQuotes': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListQuotes,
+                    request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.ListQuotesRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.ListQuotesResponse.SerializeToString,
+            ),
+            'ListTrades': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTrades,
+                    request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.ListTradesRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.ListTradesResponse.SerializeToString,
+            ),
+            'StreamHistoricalBars': grpc.unary_stream_rpc_method_handler(
+                    servicer.StreamHistoricalBars,
+                    request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamHistoricalBarsRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamHistoricalBarsResponse.SerializeToString,
             ),
             'StreamQuotes': grpc.unary_stream_rpc_method_handler(
                     servicer.StreamQuotes,
@@ -274,6 +344,33 @@ class MarketDataService(object):
             _registered_method=True)
 
     @staticmethod
+    def GetLatestOrderBooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trading_gateway.v1.MarketDataService/GetLatestOrderBooks',
+            trading__gateway_dot_v1_dot_market__data__pb2.GetLatestOrderBooksRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_market__data__pb2.GetLatestOrderBooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def GetSnapshots(request,
             target,
             options=(),
@@ -317,6 +414,87 @@ class MarketDataService(object):
             '/trading_gateway.v1.MarketDataService/ListBars',
             trading__gateway_dot_v1_dot_market__data__pb2.ListBarsRequest.SerializeToString,
             trading__gateway_dot_v1_dot_market__data__pb2.ListBarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListQuotes(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trading_gateway.v1.MarketDataService/ListQuotes',
+            trading__gateway_dot_v1_dot_market__data__pb2.ListQuotesRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_market__data__pb2.ListQuotesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTrades(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/trading_gateway.v1.MarketDataService/ListTrades',
+            trading__gateway_dot_v1_dot_market__data__pb2.ListTradesRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_market__data__pb2.ListTradesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StreamHistoricalBars(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_stream(
+            request,
+            target,
+            '/trading_gateway.v1.MarketDataService/StreamHistoricalBars',
+            trading__gateway_dot_v1_dot_market__data__pb2.StreamHistoricalBarsRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_market__data__pb2.StreamHistoricalBarsResponse.FromString,
             options,
             channel_credentials,
             insecure,

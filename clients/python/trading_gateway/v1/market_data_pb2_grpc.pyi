@@ -52,10 +52,21 @@ class MarketDataServiceStub:
     """The newest trade of each symbol."""
     GetLatestBars: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.GetLatestBarsRequest, _market_data_pb2.GetLatestBarsResponse]
     """The newest minute bar of each symbol."""
+    GetLatestOrderBooks: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.GetLatestOrderBooksRequest, _market_data_pb2.GetLatestOrderBooksResponse]
+    """The order book of each crypto symbol."""
     GetSnapshots: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.GetSnapshotsRequest, _market_data_pb2.GetSnapshotsResponse]
     """The newest trade and quote, and the minute and daily bars, of each symbol."""
     ListBars: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListBarsRequest, _market_data_pb2.ListBarsResponse]
     """Past bars, in pages."""
+    ListQuotes: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListQuotesRequest, _market_data_pb2.ListQuotesResponse]
+    """Past quotes, in pages."""
+    ListTrades: _grpc.UnaryUnaryMultiCallable[_market_data_pb2.ListTradesRequest, _market_data_pb2.ListTradesResponse]
+    """Past trades, in pages."""
+    StreamHistoricalBars: _grpc.UnaryStreamMultiCallable[_market_data_pb2.StreamHistoricalBarsRequest, _market_data_pb2.StreamHistoricalBarsResponse]
+    """Past bars of long ranges in one stream of batches, without pages. To continue a broken one, ask for its
+    last symbol from the last bar received on, then for the symbols after it; an error of the venue names that bar
+    in metadata "last_symbol" and "last_start_time".
+    """
     StreamQuotes: _grpc.UnaryStreamMultiCallable[_market_data_pb2.StreamQuotesRequest, _market_data_pb2.StreamQuotesResponse]
     """Live quotes. The subscription is the request; the first message comes within a second."""
     StreamTrades: _grpc.UnaryStreamMultiCallable[_market_data_pb2.StreamTradesRequest, _market_data_pb2.StreamTradesResponse]
@@ -74,10 +85,21 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """The newest trade of each symbol."""
     GetLatestBars: _aio.UnaryUnaryMultiCallable[_market_data_pb2.GetLatestBarsRequest, _market_data_pb2.GetLatestBarsResponse]  # type: ignore[assignment]
     """The newest minute bar of each symbol."""
+    GetLatestOrderBooks: _aio.UnaryUnaryMultiCallable[_market_data_pb2.GetLatestOrderBooksRequest, _market_data_pb2.GetLatestOrderBooksResponse]  # type: ignore[assignment]
+    """The order book of each crypto symbol."""
     GetSnapshots: _aio.UnaryUnaryMultiCallable[_market_data_pb2.GetSnapshotsRequest, _market_data_pb2.GetSnapshotsResponse]  # type: ignore[assignment]
     """The newest trade and quote, and the minute and daily bars, of each symbol."""
     ListBars: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListBarsRequest, _market_data_pb2.ListBarsResponse]  # type: ignore[assignment]
     """Past bars, in pages."""
+    ListQuotes: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListQuotesRequest, _market_data_pb2.ListQuotesResponse]  # type: ignore[assignment]
+    """Past quotes, in pages."""
+    ListTrades: _aio.UnaryUnaryMultiCallable[_market_data_pb2.ListTradesRequest, _market_data_pb2.ListTradesResponse]  # type: ignore[assignment]
+    """Past trades, in pages."""
+    StreamHistoricalBars: _aio.UnaryStreamMultiCallable[_market_data_pb2.StreamHistoricalBarsRequest, _market_data_pb2.StreamHistoricalBarsResponse]  # type: ignore[assignment]
+    """Past bars of long ranges in one stream of batches, without pages. To continue a broken one, ask for its
+    last symbol from the last bar received on, then for the symbols after it; an error of the venue names that bar
+    in metadata "last_symbol" and "last_start_time".
+    """
     StreamQuotes: _aio.UnaryStreamMultiCallable[_market_data_pb2.StreamQuotesRequest, _market_data_pb2.StreamQuotesResponse]  # type: ignore[assignment]
     """Live quotes. The subscription is the request; the first message comes within a second."""
     StreamTrades: _aio.UnaryStreamMultiCallable[_market_data_pb2.StreamTradesRequest, _market_data_pb2.StreamTradesResponse]  # type: ignore[assignment]
@@ -113,6 +135,14 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         """The newest minute bar of each symbol."""
 
     @_abc_1.abstractmethod
+    def GetLatestOrderBooks(
+        self,
+        request: _market_data_pb2.GetLatestOrderBooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.GetLatestOrderBooksResponse, _abc.Awaitable[_market_data_pb2.GetLatestOrderBooksResponse]]:
+        """The order book of each crypto symbol."""
+
+    @_abc_1.abstractmethod
     def GetSnapshots(
         self,
         request: _market_data_pb2.GetSnapshotsRequest,
@@ -127,6 +157,33 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_market_data_pb2.ListBarsResponse, _abc.Awaitable[_market_data_pb2.ListBarsResponse]]:
         """Past bars, in pages."""
+
+    @_abc_1.abstractmethod
+    def ListQuotes(
+        self,
+        request: _market_data_pb2.ListQuotesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.ListQuotesResponse, _abc.Awaitable[_market_data_pb2.ListQuotesResponse]]:
+        """Past quotes, in pages."""
+
+    @_abc_1.abstractmethod
+    def ListTrades(
+        self,
+        request: _market_data_pb2.ListTradesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_market_data_pb2.ListTradesResponse, _abc.Awaitable[_market_data_pb2.ListTradesResponse]]:
+        """Past trades, in pages."""
+
+    @_abc_1.abstractmethod
+    def StreamHistoricalBars(
+        self,
+        request: _market_data_pb2.StreamHistoricalBarsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_pb2.StreamHistoricalBarsResponse], _abc.AsyncIterator[_market_data_pb2.StreamHistoricalBarsResponse]]:
+        """Past bars of long ranges in one stream of batches, without pages. To continue a broken one, ask for its
+        last symbol from the last bar received on, then for the symbols after it; an error of the venue names that bar
+        in metadata "last_symbol" and "last_start_time".
+        """
 
     @_abc_1.abstractmethod
     def StreamQuotes(

@@ -1,4 +1,4 @@
-"""Pages of past bars: the range that is meant, and tokens that belong to the request that gave them."""
+"""Pages of history: the range that is meant, and tokens that belong to the request that gave them."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from gateway.domain.errors import FieldInvalid, FieldViolation
-from gateway.domain.models.market_data import Adjustment, BarsRequest
+from gateway.domain.models.market_data import Adjustment, BarsRequest, HistoryRequest
 from gateway.domain.page_tokens import page_token_mismatch
-from gateway.domain.types import NANOS_PER_SECOND, AssetClass
+from gateway.domain.types import NANOS_PER_SECOND, AssetClass, Channel
 
 FUTURE_MAX_NS: Final = 366 * 24 * 3_600 * NANOS_PER_SECOND
 """A time further ahead, like one before 1970, is a mistake in the unit."""
@@ -22,9 +22,11 @@ _NEW_YORK: Final = ZoneInfo("America/New_York")
 _DIGEST_BYTES: Final = 12
 _RANGE: Final = struct.Struct("<qq")
 
+AnyHistory = BarsRequest | HistoryRequest
+
 
 @dataclass(frozen=True, slots=True)
-class BarsCursor:
+class HistoryCursor:
     """Where a page begins: the range, decided with the first page, and the venue's own token."""
 
     start_ns: int
@@ -32,7 +34,7 @@ class BarsCursor:
     venue_token: str = ""
 
 
-def first_page(request: BarsRequest, asset_class: AssetClass, now_ns: int) -> BarsCursor:
+def first_page(request: AnyHistory, asset_class: AssetClass, now_ns: int) -> HistoryCursor:
     """The range of a request without a token.
 
     Raises:
@@ -49,27 +51,22 @@ def first_page(request: BarsRequest, asset_class: AssetClass, now_ns: int) -> Ba
         violations.append(
             FieldViolation("start_time", "must not be after end_time; its default is the start of the trading day")
         )
-    if not request.timeframe.is_legal:
-        violations.append(
-            FieldViolation("timeframe", "must be 1-59 MINUTE, 1-23 HOUR, 1 DAY, 1 WEEK or 1, 2, 3, 4, 6, 12 MONTH")
-        )
-    if asset_class is AssetClass.CRYPTO:
-        if set(request.adjustments) - {Adjustment.RAW}:
-            violations.append(FieldViolation("adjustments", "crypto has no corporate actions"))
-        if request.as_of_date is not None:
-            violations.append(FieldViolation("as_of_date", "crypto pairs are not renamed"))
+    if isinstance(request, BarsRequest):
+        violations += _violations_of_bars(request, asset_class)
+    if asset_class is AssetClass.CRYPTO and request.as_of_date is not None:
+        violations.append(FieldViolation("as_of_date", "crypto pairs are not renamed"))
     if violations:
         raise FieldInvalid.of(violations)
-    return BarsCursor(start_ns, end_ns)
+    return HistoryCursor(start_ns, end_ns)
 
 
-def write_token(request: BarsRequest, cursor: BarsCursor) -> str:
+def write_token(request: AnyHistory, cursor: HistoryCursor) -> str:
     """The token of the page at a cursor."""
     content = _RANGE.pack(cursor.start_ns, cursor.end_ns) + cursor.venue_token.encode()
     return base64.urlsafe_b64encode(_digest(request, content) + content).decode().rstrip("=")
 
 
-def read_token(request: BarsRequest) -> BarsCursor:
+def read_token(request: AnyHistory) -> HistoryCursor:
     """The cursor of a request's token.
 
     Raises:
@@ -85,25 +82,38 @@ def read_token(request: BarsRequest) -> BarsCursor:
         raise page_token_mismatch() from None
     if digest != _digest(request, content):
         raise page_token_mismatch()
-    return BarsCursor(start_ns, end_ns, venue_token)
+    return HistoryCursor(start_ns, end_ns, venue_token)
 
 
-def _digest(request: BarsRequest, content: bytes) -> bytes:
+def _digest(request: AnyHistory, content: bytes) -> bytes:
     """Binds a token to all of its request but the page size, which may change from page to page."""
-    selection, timeframe = request.selection, request.timeframe
-    meaning = (
+    selection = request.selection
+    meaning: tuple[object, ...] = (
         selection.symbols,
         selection.asset_class and selection.asset_class.value,
         selection.feed and selection.feed.value,
-        timeframe.amount,
-        timeframe.unit.value,
         request.start_ns,
         request.end_ns,
-        tuple(adjustment.value for adjustment in request.adjustments),
         request.as_of_date and request.as_of_date.isoformat(),
         request.newest_first,
     )
+    if isinstance(request, BarsRequest):
+        timeframe, adjustments = request.timeframe, tuple(adjustment.value for adjustment in request.adjustments)
+        meaning += (Channel.BARS.value, timeframe.amount, timeframe.unit.value, adjustments)
+    else:
+        meaning += (request.channel.value,)
     return hashlib.blake2b(repr(meaning).encode() + content, digest_size=_DIGEST_BYTES).digest()
+
+
+def _violations_of_bars(request: BarsRequest, asset_class: AssetClass) -> list[FieldViolation]:
+    found = []
+    if not request.timeframe.is_legal:
+        found.append(
+            FieldViolation("timeframe", "must be 1-59 MINUTE, 1-23 HOUR, 1 DAY, 1 WEEK or 1, 2, 3, 4, 6, 12 MONTH")
+        )
+    if asset_class is AssetClass.CRYPTO and set(request.adjustments) - {Adjustment.RAW}:
+        found.append(FieldViolation("adjustments", "crypto has no corporate actions"))
+    return found
 
 
 def _start_of_day(asset_class: AssetClass, now_ns: int) -> int:
