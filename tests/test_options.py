@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import grpc
 import pytest
 
+from gateway.domain.types import NANOS_PER_SECOND
 from tests.bad_requests import spec
 from tests.gateway_host import GatewayHost
 from tests.refusals import Wire
@@ -94,10 +95,21 @@ def until_live(
     return live, acks
 
 
+def test_past_trades_by_request(stage: Stage) -> None:
+    symbols = contracts(stage, 2)
+    now_ns = stage.emulator.call(stage.emulator.emulator.floor.now)
+    request = pb.ListTradesRequest(symbols=symbols, page_size=500)
+    request.start_time.FromNanoseconds(now_ns - 1_800 * NANOS_PER_SECOND)
+    page = stage.wire.call("ListTrades", request)
+    assert {trade.symbol for trade in page.trades} == set(symbols)
+    assert {trade.feed for trade in page.trades} == {common.DATA_FEED_INDICATIVE}
+
+
 def test_what_options_do_not_have_is_refused_clearly(stage: Stage) -> None:
     symbols = contracts(stage, 1)
     hour = common.Timeframe(amount=1, unit=common.Timeframe.UNIT_HOUR)
     assert "options" in refusal(stage.wire, "GetLatestBars", pb.GetLatestBarsRequest(symbols=symbols))
+    assert "options" in refusal(stage.wire, "ListQuotes", pb.ListQuotesRequest(symbols=symbols))
     assert "options" in refusal(stage.wire, "ListBars", pb.ListBarsRequest(symbols=symbols, timeframe=hour))
     with pytest.raises(grpc.RpcError, match="options"):
         next(iter(stage.wire.stream("StreamBars", pb.StreamBarsRequest(symbols=symbols))))
