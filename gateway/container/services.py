@@ -10,6 +10,7 @@ from gateway.domain.interfaces import AccountRepository, MarketDataRepository, S
 from gateway.servicers.frames import FrameEncoder
 from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
+from gateway.services.history import HistoryService
 from gateway.services.latest_reads import LatestReads
 from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.option_contracts import OptionContracts, QuotedAssets
@@ -174,13 +175,14 @@ class ServicesModule(Module):
 
     @provider
     @singleton
-    def prices(
-        self,
-        repository: MarketDataRepository,
-        streaming: StreamingService,
-        reads: LatestReads,
-        errors: ErrorService,
-        clocks: Clocks,
-    ) -> PriceService:
+    def prices(self, repository: MarketDataRepository, streaming: StreamingService, reads: LatestReads) -> PriceService:
         """Trades, bars, snapshots."""
-        return PriceService(repository, streaming, reads, errors, wall=clocks.wall)
+        return PriceService(repository, streaming, reads)
+
+    @provider
+    @singleton
+    def history(
+        self, repository: MarketDataRepository, reads: LatestReads, errors: ErrorService, clocks: Clocks
+    ) -> HistoryService:
+        """Past quotes, trades and bars."""
+        return HistoryService(repository, reads, errors, wall=clocks.wall, monotonic=clocks.monotonic)

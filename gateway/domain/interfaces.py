@@ -216,6 +216,10 @@ class MarketDataRepository(Protocol):
         """Every asset of a class, active or not, by symbol."""
         ...
 
+    async def list_option_contracts(self, context: CallContext, root: str, expiration: date) -> list[Asset]:
+        """The active option contracts of one root and one day of expiration, by symbol."""
+        ...
+
     async def get_market_clock(self, context: CallContext) -> MarketClock:
         """The hours of US equities, by the venue's clock."""
         ...

@@ -16,10 +16,11 @@ from typing import Final, TypeVar
 from gateway.domain.errors import GatewayError, TooManyStreams, VenueUnreachable
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Bar, BarsRequest, HistoryRequest, Page, Quote, Trade
-from gateway.domain.types import NANOS_PER_SECOND, CallContext, DataFeed, asset_class_of
+from gateway.domain.types import NANOS_PER_SECOND, CallContext, Channel, DataFeed, asset_class_of
 from gateway.services.history_pages import AnyHistory, HistoryCursor, first_page, read_token, write_token
 from gateway.services.latest_reads import LatestReads
 from gateway.services.recovery import ErrorService
+from gateway.services.streaming.selection import refuse_options
 
 LONG_STREAMS_MAX: Final = 16
 """Streams of history at once: each may hold a page, and all of them share the venue's requests a minute."""
@@ -131,6 +132,9 @@ class HistoryService:
         if request.page_token:
             cursor = read_token(request)
         choice = await self._reads.choose(request.selection, call)
+        channel = Channel.BARS if isinstance(request, BarsRequest) else request.channel
+        if channel is not Channel.TRADES:
+            refuse_options(choice, f"have no past {channel.value} here")
         return choice.feed, cursor
 
     def _bars(

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar, cast
 
-from gateway.domain.models.market_data import Bar, Latest, Quote, Selection, Snapshot, Trade
+from gateway.domain.models.market_data import Bar, Latest, OrderBook, Quote, Selection, Snapshot, Trade
 from gateway.domain.types import CallContext, Channel, DataFeed
 from gateway.services.cache import CacheService
 from gateway.services.recovery import ErrorService
@@ -24,8 +24,8 @@ from gateway.services.streaming.last_values import time_of
 from gateway.services.streaming.selection import check_channel
 from gateway.services.streaming.service import Assets
 
-T = TypeVar("T", Quote, Trade, Bar, Snapshot)
-V = TypeVar("V", Quote, Trade, Bar)
+T = TypeVar("T", Quote, Trade, Bar, OrderBook, Snapshot)
+V = TypeVar("V", Quote, Trade, Bar, OrderBook)
 
 Question = Callable[[CallContext, DataFeed, Sequence[str]], Awaitable[Sequence[T]]]
 """A method of MarketDataRepository."""
@@ -106,7 +106,7 @@ class LatestReads:
         if max_staleness_ms != 0:
             for symbol in selection.symbols:
                 live = self._streaming.newest(channel, feed, symbol)
-                if live is not None:
+                if live is not None and _is_whole(live):
                     found[symbol] = cast(V, live)
         stale: set[str] = set()
         read_times = [value.receive_time_ns for value in found.values()]
@@ -154,7 +154,7 @@ class LatestReads:
         """The newer of what was read and what the feed has brought, and whether nobody can vouch for it."""
         read = reading.values.get(symbol)
         held = cast("V | None", self._streaming.held(channel, feed, symbol))
-        if held is not None and (read is None or time_of(held) > time_of(read)):
+        if held is not None and _is_whole(held) and (read is None or time_of(held) > time_of(read)):
             return held, self._streaming.newest(channel, feed, symbol) is None
         return read, self.is_old(reading)
 
@@ -164,3 +164,8 @@ class LatestReads:
         read_at, read_time_ns = self._monotonic(), self._wall()
         values = await self._errors.read(call, lambda: question(call, feed, symbols))
         return Reading({value.symbol: value for value in values}, read_at, read_time_ns)
+
+
+def _is_whole(value: object) -> bool:
+    """Whether it says by itself how things are: what changed in a book does not."""
+    return not isinstance(value, OrderBook) or value.reset

@@ -1,4 +1,4 @@
-"""QuoteService: the newest quote, vouched for or not. PriceService: trades, bars and snapshots, newest and past."""
+"""QuoteService: the newest quotes and order books, vouched for or not. PriceService: trades, bars and snapshots."""
 
 from __future__ import annotations
 
@@ -9,15 +9,12 @@ from typing import Final
 
 import structlog
 
-from gateway.domain.errors import GatewayError
+from gateway.domain.errors import FieldInvalid, FieldViolation, GatewayError
 from gateway.domain.interfaces import MarketDataRepository
-from gateway.domain.models.market_data import Bar, BarsRequest, Latest, Page, Quote, Selection, Snapshot, Trade
+from gateway.domain.models.market_data import Bar, Latest, OrderBook, Quote, Selection, Snapshot, Trade
 from gateway.domain.types import MS_PER_SECOND, AssetClass, CallContext, Channel, DataFeed, asset_class_of
-from gateway.services.bar_pages import BarsCursor, first_page, read_token, write_token
 from gateway.services.latest_reads import LatestReads
-from gateway.services.recovery import ErrorService
 from gateway.services.streaming import StreamingService
-from gateway.services.streaming.selection import refuse_options
 
 REFERENCE_PRICE_STALENESS_MAX_MS: Final = 250
 """A quote read for one order serves the next one in the same quarter of a second."""
@@ -68,6 +65,16 @@ class QuoteService:
         question = self._repository.get_latest_quotes
         return await self._reads.latest(Channel.QUOTES, question, selection, max_staleness_ms, call)
 
+    async def latest_order_books(
+        self, selection: Selection, max_staleness_ms: int | None, call: CallContext
+    ) -> Latest[OrderBook]:
+        """The whole order book of each crypto pair; as `latest_quotes`."""
+        if selection.asset_class not in (None, AssetClass.CRYPTO):
+            raise FieldInvalid.of([FieldViolation("asset_class", "has no order books: crypto alone has")])
+        selection = replace(selection, asset_class=AssetClass.CRYPTO)
+        question = self._repository.get_latest_order_books
+        return await self._reads.latest(Channel.ORDER_BOOKS, question, selection, max_staleness_ms, call)
+
     async def reference_price(self, symbol: str, call: CallContext) -> Quote | None:
         """The live feed's quote if it can be vouched for, else one read in time. Never raises."""
         feed = DataFeed.CRYPTO_US if asset_class_of(symbol) is AssetClass.CRYPTO else self._stock_feed
@@ -95,26 +102,12 @@ class QuoteService:
 
 
 class PriceService:
-    """Trades, bars and snapshots.
+    """The newest trades, bars and snapshots; the past is `history`'s."""
 
-    Args:
-        wall: Nanoseconds since the Unix epoch.
-    """
-
-    def __init__(
-        self,
-        repository: MarketDataRepository,
-        streaming: StreamingService,
-        reads: LatestReads,
-        errors: ErrorService,
-        *,
-        wall: Callable[[], int],
-    ) -> None:
+    def __init__(self, repository: MarketDataRepository, streaming: StreamingService, reads: LatestReads) -> None:
         self._repository = repository
         self._streaming = streaming
         self._reads = reads
-        self._errors = errors
-        self._wall = wall
 
     async def latest_trades(
         self, selection: Selection, max_staleness_ms: int | None, call: CallContext
@@ -143,41 +136,6 @@ class PriceService:
             read_time_ns=reading.read_time_ns,
             from_stream=False,
         )
-
-    async def list_bars(self, request: BarsRequest, call: CallContext) -> Page[Bar]:
-        """One page of past bars, by symbol, then by time.
-
-        Raises:
-            FieldInvalid: Times, timeframe or adjustments make no sense, or the symbols do not.
-            PageTokenMismatch: The token is garbled, or belongs to another request.
-            SymbolUnknown: No asset has one of the symbols.
-        """
-        symbols = request.selection.symbols
-        cursor = first_page(request, asset_class_of(symbols[0]), self._wall())
-        if request.page_token:
-            cursor = read_token(request)
-        choice = await self._reads.choose(request.selection, call)
-        refuse_options(choice, "have no past bars here")
-        page = await self._errors.read(
-            call,
-            lambda: self._repository.list_bars(
-                call,
-                choice.feed,
-                symbols,
-                request.timeframe,
-                start_ns=cursor.start_ns,
-                end_ns=cursor.end_ns,
-                adjustments=request.adjustments,
-                as_of_date=request.as_of_date,
-                newest_first=request.newest_first,
-                page_size=request.page_size,
-                page_token=cursor.venue_token,
-            ),
-        )
-        if not page.next_page_token:
-            return page
-        following = BarsCursor(cursor.start_ns, cursor.end_ns, page.next_page_token)
-        return Page(page.items, write_token(request, following))
 
     def _with_live(self, feed: DataFeed, snapshot: Snapshot) -> Snapshot:
         """The same, with the live feed's quote and trade where they are newer."""

@@ -5,6 +5,7 @@ With GOLDEN_WRITE=1 the texts are written anew; their difference is then what a 
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -17,11 +18,19 @@ from google.protobuf.message import Message
 from gateway.domain.models.orders import JournalEvent, OrderEventKind
 from gateway.domain.order_lifecycle import apply
 from gateway.domain.types import DataFeed, Venue
-from gateway.infrastructure.alpaca.converters import account, market_data, market_stream, orders, reference
+from gateway.infrastructure.alpaca.converters import (
+    account,
+    market_data,
+    market_pages,
+    market_stream,
+    orders,
+    reference,
+)
 from gateway.infrastructure.alpaca.converters.fields import exact_json
 from gateway.servicers.wire import (
     account as wire_account,
     market_data as wire_market_data,
+    market_history,
     market_values,
     orders as wire_orders,
     reference as wire_reference,
@@ -71,12 +80,17 @@ def bar(body: bytes) -> Message:
     return wire_market_data.bar_to_proto(market_data.bar_from_alpaca("AAPL", raw, DataFeed.SIP, READ_NS))
 
 
-def live(body: bytes) -> Message:
-    """A message of the websocket."""
+def stock_trade(body: bytes) -> Message:
+    """As history has it: it says what became of a trade."""
     raw = market_data.market_json(body)
-    feed = DataFeed.CRYPTO_US if "/" in raw["S"] else DataFeed.SIP
-    value = market_stream.KINDS[raw["T"]][1](raw["S"], raw, feed, READ_NS)
-    return market_values.VALUE_TO_PROTO[type(value)](value)
+    return market_values.trade_to_proto(market_data.trade_from_alpaca("AAPL", raw, DataFeed.SIP, READ_NS))
+
+
+def order_book(body: bytes) -> Message:
+    raw = market_data.market_json(body)
+    return market_values.order_book_to_proto(
+        market_pages.whole_book_from_alpaca("BTC/USD", raw, DataFeed.CRYPTO_US, READ_NS)
+    )
 
 
 def option_snapshot(body: bytes) -> Message:
@@ -85,6 +99,26 @@ def option_snapshot(body: bytes) -> Message:
     return wire_market_data.snapshot_to_proto(
         market_data.snapshot_from_alpaca("AAPL240426C00162500", raw, DataFeed.OPRA, READ_NS)
     )
+
+
+async def page_of_quotes(body: bytes) -> Message:
+    page = market_pages.page_from_alpaca(
+        market_data.market_json(body),
+        "quotes",
+        market_data.quote_from_alpaca,
+        DataFeed.SIP,
+        READ_NS,
+        newest_first=False,
+    )
+    return await market_history.quotes_page_to_proto(page)
+
+
+def live(body: bytes) -> Message:
+    """A message of the websocket."""
+    raw = market_data.market_json(body)
+    feed = DataFeed.CRYPTO_US if "/" in raw["S"] else DataFeed.SIP
+    value = market_stream.KINDS[raw["T"]][1](raw["S"], raw, feed, READ_NS)
+    return market_values.VALUE_TO_PROTO[type(value)](value)
 
 
 GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
@@ -98,8 +132,10 @@ GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
     "market_day_half": market_day,
     "quote_stock": quote,
     "trade_crypto": trade,
+    "trade_stock_canceled": stock_trade,
+    "order_book_crypto": order_book,
+    "page_of_quotes": lambda body: asyncio.run(page_of_quotes(body)),
     "bar_stock": bar,
-    "snapshot_option": option_snapshot,
     "trade_correction": live,
     "trade_cancel": live,
     "bar_updated": live,
@@ -108,6 +144,7 @@ GOLDEN: Final[dict[str, Callable[[bytes], Message]]] = {
     "order_book_change": live,
     "trading_status": live,
     "luld": live,
+    "snapshot_option": option_snapshot,
 }
 
 

@@ -674,6 +674,152 @@ func (x *GetLatestBarsResponse) GetFromStream() bool {
 }
 
 // Which symbols.
+type GetLatestOrderBooksRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 100 crypto symbols.
+	Symbols []string `protobuf:"bytes,1,rep,name=symbols,proto3" json:"symbols,omitempty"`
+	// UNSPECIFIED: CRYPTO.
+	AssetClass AssetClass `protobuf:"varint,2,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`
+	// UNSPECIFIED: CRYPTO_US.
+	Feed DataFeed `protobuf:"varint,3,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// As in GetLatestQuotesRequest.
+	MaxStaleness  *durationpb.Duration `protobuf:"bytes,4,opt,name=max_staleness,json=maxStaleness,proto3" json:"max_staleness,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLatestOrderBooksRequest) Reset() {
+	*x = GetLatestOrderBooksRequest{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLatestOrderBooksRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLatestOrderBooksRequest) ProtoMessage() {}
+
+func (x *GetLatestOrderBooksRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLatestOrderBooksRequest.ProtoReflect.Descriptor instead.
+func (*GetLatestOrderBooksRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *GetLatestOrderBooksRequest) GetSymbols() []string {
+	if x != nil {
+		return x.Symbols
+	}
+	return nil
+}
+
+func (x *GetLatestOrderBooksRequest) GetAssetClass() AssetClass {
+	if x != nil {
+		return x.AssetClass
+	}
+	return AssetClass_ASSET_CLASS_UNSPECIFIED
+}
+
+func (x *GetLatestOrderBooksRequest) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *GetLatestOrderBooksRequest) GetMaxStaleness() *durationpb.Duration {
+	if x != nil {
+		return x.MaxStaleness
+	}
+	return nil
+}
+
+// The order books.
+type GetLatestOrderBooksResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// One per symbol that has one, in the order of the request.
+	OrderBooks []*OrderBook `protobuf:"bytes,1,rep,name=order_books,json=orderBooks,proto3" json:"order_books,omitempty"`
+	// Symbols without a value.
+	MissingSymbols []string `protobuf:"bytes,2,rep,name=missing_symbols,json=missingSymbols,proto3" json:"missing_symbols,omitempty"`
+	// When the oldest of these was read from the venue.
+	ReadTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=read_time,json=readTime,proto3" json:"read_time,omitempty"`
+	// All come from the live stream: no request was spent.
+	FromStream    bool `protobuf:"varint,4,opt,name=from_stream,json=fromStream,proto3" json:"from_stream,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetLatestOrderBooksResponse) Reset() {
+	*x = GetLatestOrderBooksResponse{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetLatestOrderBooksResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetLatestOrderBooksResponse) ProtoMessage() {}
+
+func (x *GetLatestOrderBooksResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetLatestOrderBooksResponse.ProtoReflect.Descriptor instead.
+func (*GetLatestOrderBooksResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *GetLatestOrderBooksResponse) GetOrderBooks() []*OrderBook {
+	if x != nil {
+		return x.OrderBooks
+	}
+	return nil
+}
+
+func (x *GetLatestOrderBooksResponse) GetMissingSymbols() []string {
+	if x != nil {
+		return x.MissingSymbols
+	}
+	return nil
+}
+
+func (x *GetLatestOrderBooksResponse) GetReadTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReadTime
+	}
+	return nil
+}
+
+func (x *GetLatestOrderBooksResponse) GetFromStream() bool {
+	if x != nil {
+		return x.FromStream
+	}
+	return false
+}
+
+// Which symbols.
 type GetSnapshotsRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Required. 1 to 500.
@@ -690,7 +836,7 @@ type GetSnapshotsRequest struct {
 
 func (x *GetSnapshotsRequest) Reset() {
 	*x = GetSnapshotsRequest{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[6]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -702,7 +848,7 @@ func (x *GetSnapshotsRequest) String() string {
 func (*GetSnapshotsRequest) ProtoMessage() {}
 
 func (x *GetSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[6]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -715,7 +861,7 @@ func (x *GetSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*GetSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{6}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *GetSnapshotsRequest) GetSymbols() []string {
@@ -763,7 +909,7 @@ type GetSnapshotsResponse struct {
 
 func (x *GetSnapshotsResponse) Reset() {
 	*x = GetSnapshotsResponse{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[7]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -775,7 +921,7 @@ func (x *GetSnapshotsResponse) String() string {
 func (*GetSnapshotsResponse) ProtoMessage() {}
 
 func (x *GetSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[7]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -788,7 +934,7 @@ func (x *GetSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*GetSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{7}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *GetSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -850,7 +996,7 @@ type ListBarsRequest struct {
 
 func (x *ListBarsRequest) Reset() {
 	*x = ListBarsRequest{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[8]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1008,7 @@ func (x *ListBarsRequest) String() string {
 func (*ListBarsRequest) ProtoMessage() {}
 
 func (x *ListBarsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[8]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1021,7 @@ func (x *ListBarsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBarsRequest.ProtoReflect.Descriptor instead.
 func (*ListBarsRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{8}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListBarsRequest) GetSymbols() []string {
@@ -968,7 +1114,7 @@ type ListBarsResponse struct {
 
 func (x *ListBarsResponse) Reset() {
 	*x = ListBarsResponse{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[9]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -980,7 +1126,7 @@ func (x *ListBarsResponse) String() string {
 func (*ListBarsResponse) ProtoMessage() {}
 
 func (x *ListBarsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[9]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -993,7 +1139,7 @@ func (x *ListBarsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListBarsResponse.ProtoReflect.Descriptor instead.
 func (*ListBarsResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{9}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *ListBarsResponse) GetBars() []*Bar {
@@ -1008,6 +1154,525 @@ func (x *ListBarsResponse) GetNextPageToken() string {
 		return x.NextPageToken
 	}
 	return ""
+}
+
+// Which quotes.
+type ListQuotesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 500.
+	Symbols []string `protobuf:"bytes,1,rep,name=symbols,proto3" json:"symbols,omitempty"`
+	// UNSPECIFIED: told by the symbols. Options have no quote history.
+	AssetClass AssetClass `protobuf:"varint,2,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`
+	// At or after. Default: start of the current trading day.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// At or before. Default: now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// UNSPECIFIED: the best that the account has.
+	Feed DataFeed `protobuf:"varint,5,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// Read the symbols as they were named on this day. Default: today.
+	AsOfDate *date.Date `protobuf:"bytes,6,opt,name=as_of_date,json=asOfDate,proto3" json:"as_of_date,omitempty"`
+	// Within a symbol, from new to old.
+	NewestFirst bool `protobuf:"varint,7,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// Default 1000, maximum 10000.
+	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuotesRequest) Reset() {
+	*x = ListQuotesRequest{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuotesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuotesRequest) ProtoMessage() {}
+
+func (x *ListQuotesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuotesRequest.ProtoReflect.Descriptor instead.
+func (*ListQuotesRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *ListQuotesRequest) GetSymbols() []string {
+	if x != nil {
+		return x.Symbols
+	}
+	return nil
+}
+
+func (x *ListQuotesRequest) GetAssetClass() AssetClass {
+	if x != nil {
+		return x.AssetClass
+	}
+	return AssetClass_ASSET_CLASS_UNSPECIFIED
+}
+
+func (x *ListQuotesRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListQuotesRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ListQuotesRequest) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *ListQuotesRequest) GetAsOfDate() *date.Date {
+	if x != nil {
+		return x.AsOfDate
+	}
+	return nil
+}
+
+func (x *ListQuotesRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListQuotesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListQuotesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// One page of quotes.
+type ListQuotesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By symbol, then by time.
+	Quotes []*Quote `protobuf:"bytes,1,rep,name=quotes,proto3" json:"quotes,omitempty"`
+	// Token of the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListQuotesResponse) Reset() {
+	*x = ListQuotesResponse{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListQuotesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListQuotesResponse) ProtoMessage() {}
+
+func (x *ListQuotesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListQuotesResponse.ProtoReflect.Descriptor instead.
+func (*ListQuotesResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *ListQuotesResponse) GetQuotes() []*Quote {
+	if x != nil {
+		return x.Quotes
+	}
+	return nil
+}
+
+func (x *ListQuotesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Which trades.
+type ListTradesRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 500.
+	Symbols []string `protobuf:"bytes,1,rep,name=symbols,proto3" json:"symbols,omitempty"`
+	// UNSPECIFIED: told by the symbols.
+	AssetClass AssetClass `protobuf:"varint,2,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`
+	// At or after. Default: start of the current trading day.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// At or before. Default: now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// UNSPECIFIED: the best that the account has.
+	Feed DataFeed `protobuf:"varint,5,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// Read the symbols as they were named on this day. Default: today.
+	AsOfDate *date.Date `protobuf:"bytes,6,opt,name=as_of_date,json=asOfDate,proto3" json:"as_of_date,omitempty"`
+	// Within a symbol, from new to old.
+	NewestFirst bool `protobuf:"varint,7,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	// Default 1000, maximum 10000.
+	PageSize int32 `protobuf:"varint,8,opt,name=page_size,json=pageSize,proto3" json:"page_size,omitempty"`
+	// next_page_token of the page before.
+	PageToken     string `protobuf:"bytes,9,opt,name=page_token,json=pageToken,proto3" json:"page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTradesRequest) Reset() {
+	*x = ListTradesRequest{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTradesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTradesRequest) ProtoMessage() {}
+
+func (x *ListTradesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTradesRequest.ProtoReflect.Descriptor instead.
+func (*ListTradesRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *ListTradesRequest) GetSymbols() []string {
+	if x != nil {
+		return x.Symbols
+	}
+	return nil
+}
+
+func (x *ListTradesRequest) GetAssetClass() AssetClass {
+	if x != nil {
+		return x.AssetClass
+	}
+	return AssetClass_ASSET_CLASS_UNSPECIFIED
+}
+
+func (x *ListTradesRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *ListTradesRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *ListTradesRequest) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *ListTradesRequest) GetAsOfDate() *date.Date {
+	if x != nil {
+		return x.AsOfDate
+	}
+	return nil
+}
+
+func (x *ListTradesRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+func (x *ListTradesRequest) GetPageSize() int32 {
+	if x != nil {
+		return x.PageSize
+	}
+	return 0
+}
+
+func (x *ListTradesRequest) GetPageToken() string {
+	if x != nil {
+		return x.PageToken
+	}
+	return ""
+}
+
+// One page of trades.
+type ListTradesResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By symbol, then by time.
+	Trades []*Trade `protobuf:"bytes,1,rep,name=trades,proto3" json:"trades,omitempty"`
+	// Token of the next page; empty at the end.
+	NextPageToken string `protobuf:"bytes,2,opt,name=next_page_token,json=nextPageToken,proto3" json:"next_page_token,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTradesResponse) Reset() {
+	*x = ListTradesResponse{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTradesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTradesResponse) ProtoMessage() {}
+
+func (x *ListTradesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTradesResponse.ProtoReflect.Descriptor instead.
+func (*ListTradesResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *ListTradesResponse) GetTrades() []*Trade {
+	if x != nil {
+		return x.Trades
+	}
+	return nil
+}
+
+func (x *ListTradesResponse) GetNextPageToken() string {
+	if x != nil {
+		return x.NextPageToken
+	}
+	return ""
+}
+
+// Which bars.
+type StreamHistoricalBarsRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required. 1 to 500.
+	Symbols []string `protobuf:"bytes,1,rep,name=symbols,proto3" json:"symbols,omitempty"`
+	// UNSPECIFIED: told by the symbols. No options.
+	AssetClass AssetClass `protobuf:"varint,2,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`
+	// Required.
+	Timeframe *Timeframe `protobuf:"bytes,3,opt,name=timeframe,proto3" json:"timeframe,omitempty"`
+	// Required. Bars that begin at or after.
+	StartTime *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=start_time,json=startTime,proto3" json:"start_time,omitempty"`
+	// Bars that begin at or before. Default: now.
+	EndTime *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=end_time,json=endTime,proto3" json:"end_time,omitempty"`
+	// As in ListBarsRequest.
+	Adjustments []Adjustment `protobuf:"varint,6,rep,packed,name=adjustments,proto3,enum=trading_gateway.v1.Adjustment" json:"adjustments,omitempty"`
+	// UNSPECIFIED: the best that the account has.
+	Feed DataFeed `protobuf:"varint,7,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// Read the symbols as they were named on this day. Default: today.
+	AsOfDate *date.Date `protobuf:"bytes,8,opt,name=as_of_date,json=asOfDate,proto3" json:"as_of_date,omitempty"`
+	// Within a symbol, from new to old.
+	NewestFirst   bool `protobuf:"varint,9,opt,name=newest_first,json=newestFirst,proto3" json:"newest_first,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamHistoricalBarsRequest) Reset() {
+	*x = StreamHistoricalBarsRequest{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamHistoricalBarsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamHistoricalBarsRequest) ProtoMessage() {}
+
+func (x *StreamHistoricalBarsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamHistoricalBarsRequest.ProtoReflect.Descriptor instead.
+func (*StreamHistoricalBarsRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{16}
+}
+
+func (x *StreamHistoricalBarsRequest) GetSymbols() []string {
+	if x != nil {
+		return x.Symbols
+	}
+	return nil
+}
+
+func (x *StreamHistoricalBarsRequest) GetAssetClass() AssetClass {
+	if x != nil {
+		return x.AssetClass
+	}
+	return AssetClass_ASSET_CLASS_UNSPECIFIED
+}
+
+func (x *StreamHistoricalBarsRequest) GetTimeframe() *Timeframe {
+	if x != nil {
+		return x.Timeframe
+	}
+	return nil
+}
+
+func (x *StreamHistoricalBarsRequest) GetStartTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.StartTime
+	}
+	return nil
+}
+
+func (x *StreamHistoricalBarsRequest) GetEndTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.EndTime
+	}
+	return nil
+}
+
+func (x *StreamHistoricalBarsRequest) GetAdjustments() []Adjustment {
+	if x != nil {
+		return x.Adjustments
+	}
+	return nil
+}
+
+func (x *StreamHistoricalBarsRequest) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
+func (x *StreamHistoricalBarsRequest) GetAsOfDate() *date.Date {
+	if x != nil {
+		return x.AsOfDate
+	}
+	return nil
+}
+
+func (x *StreamHistoricalBarsRequest) GetNewestFirst() bool {
+	if x != nil {
+		return x.NewestFirst
+	}
+	return false
+}
+
+// One batch of bars. The stream ends with OK after the last.
+type StreamHistoricalBarsResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// By symbol, then by time, over the whole stream.
+	Bars []*Bar `protobuf:"bytes,1,rep,name=bars,proto3" json:"bars,omitempty"`
+	// 1, 2, 3, ... gapless on this stream.
+	BatchSequence uint64 `protobuf:"varint,2,opt,name=batch_sequence,json=batchSequence,proto3" json:"batch_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StreamHistoricalBarsResponse) Reset() {
+	*x = StreamHistoricalBarsResponse{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StreamHistoricalBarsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StreamHistoricalBarsResponse) ProtoMessage() {}
+
+func (x *StreamHistoricalBarsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StreamHistoricalBarsResponse.ProtoReflect.Descriptor instead.
+func (*StreamHistoricalBarsResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *StreamHistoricalBarsResponse) GetBars() []*Bar {
+	if x != nil {
+		return x.Bars
+	}
+	return nil
+}
+
+func (x *StreamHistoricalBarsResponse) GetBatchSequence() uint64 {
+	if x != nil {
+		return x.BatchSequence
+	}
+	return 0
 }
 
 // What to subscribe to.
@@ -1034,7 +1699,7 @@ type StreamQuotesRequest struct {
 
 func (x *StreamQuotesRequest) Reset() {
 	*x = StreamQuotesRequest{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[10]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1046,7 +1711,7 @@ func (x *StreamQuotesRequest) String() string {
 func (*StreamQuotesRequest) ProtoMessage() {}
 
 func (x *StreamQuotesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[10]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1059,7 +1724,7 @@ func (x *StreamQuotesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamQuotesRequest.ProtoReflect.Descriptor instead.
 func (*StreamQuotesRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{10}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *StreamQuotesRequest) GetSymbols() []string {
@@ -1128,7 +1793,7 @@ type StreamQuotesResponse struct {
 
 func (x *StreamQuotesResponse) Reset() {
 	*x = StreamQuotesResponse{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[11]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1140,7 +1805,7 @@ func (x *StreamQuotesResponse) String() string {
 func (*StreamQuotesResponse) ProtoMessage() {}
 
 func (x *StreamQuotesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[11]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1153,7 +1818,7 @@ func (x *StreamQuotesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamQuotesResponse.ProtoReflect.Descriptor instead.
 func (*StreamQuotesResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{11}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *StreamQuotesResponse) GetQuotes() []*Quote {
@@ -1207,7 +1872,7 @@ type StreamTradesRequest struct {
 
 func (x *StreamTradesRequest) Reset() {
 	*x = StreamTradesRequest{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[12]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1219,7 +1884,7 @@ func (x *StreamTradesRequest) String() string {
 func (*StreamTradesRequest) ProtoMessage() {}
 
 func (x *StreamTradesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[12]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1232,7 +1897,7 @@ func (x *StreamTradesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamTradesRequest.ProtoReflect.Descriptor instead.
 func (*StreamTradesRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{12}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *StreamTradesRequest) GetSymbols() []string {
@@ -1305,7 +1970,7 @@ type StreamTradesResponse struct {
 
 func (x *StreamTradesResponse) Reset() {
 	*x = StreamTradesResponse{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[13]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1317,7 +1982,7 @@ func (x *StreamTradesResponse) String() string {
 func (*StreamTradesResponse) ProtoMessage() {}
 
 func (x *StreamTradesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[13]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1330,7 +1995,7 @@ func (x *StreamTradesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamTradesResponse.ProtoReflect.Descriptor instead.
 func (*StreamTradesResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{13}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *StreamTradesResponse) GetTrades() []*Trade {
@@ -1400,7 +2065,7 @@ type StreamBarsRequest struct {
 
 func (x *StreamBarsRequest) Reset() {
 	*x = StreamBarsRequest{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[14]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1412,7 +2077,7 @@ func (x *StreamBarsRequest) String() string {
 func (*StreamBarsRequest) ProtoMessage() {}
 
 func (x *StreamBarsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[14]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1425,7 +2090,7 @@ func (x *StreamBarsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBarsRequest.ProtoReflect.Descriptor instead.
 func (*StreamBarsRequest) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{14}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StreamBarsRequest) GetSymbols() []string {
@@ -1501,7 +2166,7 @@ type StreamBarsResponse struct {
 
 func (x *StreamBarsResponse) Reset() {
 	*x = StreamBarsResponse{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[15]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1513,7 +2178,7 @@ func (x *StreamBarsResponse) String() string {
 func (*StreamBarsResponse) ProtoMessage() {}
 
 func (x *StreamBarsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[15]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1526,7 +2191,7 @@ func (x *StreamBarsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamBarsResponse.ProtoReflect.Descriptor instead.
 func (*StreamBarsResponse) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{15}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StreamBarsResponse) GetBars() []*Bar {
@@ -1576,7 +2241,7 @@ type SubscriptionAck struct {
 
 func (x *SubscriptionAck) Reset() {
 	*x = SubscriptionAck{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[16]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +2253,7 @@ func (x *SubscriptionAck) String() string {
 func (*SubscriptionAck) ProtoMessage() {}
 
 func (x *SubscriptionAck) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[16]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +2266,7 @@ func (x *SubscriptionAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionAck.ProtoReflect.Descriptor instead.
 func (*SubscriptionAck) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{16}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *SubscriptionAck) GetChannel() Channel {
@@ -1662,7 +2327,7 @@ type StreamStatus struct {
 
 func (x *StreamStatus) Reset() {
 	*x = StreamStatus{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[17]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1674,7 +2339,7 @@ func (x *StreamStatus) String() string {
 func (*StreamStatus) ProtoMessage() {}
 
 func (x *StreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[17]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1687,7 +2352,7 @@ func (x *StreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamStatus.ProtoReflect.Descriptor instead.
 func (*StreamStatus) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{17}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *StreamStatus) GetFeeds() []*FeedStatus {
@@ -1776,7 +2441,7 @@ type Quote struct {
 
 func (x *Quote) Reset() {
 	*x = Quote{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[18]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1788,7 +2453,7 @@ func (x *Quote) String() string {
 func (*Quote) ProtoMessage() {}
 
 func (x *Quote) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[18]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1801,7 +2466,7 @@ func (x *Quote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quote.ProtoReflect.Descriptor instead.
 func (*Quote) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{18}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Quote) GetSymbol() string {
@@ -1939,7 +2604,7 @@ type Trade struct {
 
 func (x *Trade) Reset() {
 	*x = Trade{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[19]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1951,7 +2616,7 @@ func (x *Trade) String() string {
 func (*Trade) ProtoMessage() {}
 
 func (x *Trade) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[19]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1964,7 +2629,7 @@ func (x *Trade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trade.ProtoReflect.Descriptor instead.
 func (*Trade) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{19}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Trade) GetSymbol() string {
@@ -2086,7 +2751,7 @@ type TradeCorrection struct {
 
 func (x *TradeCorrection) Reset() {
 	*x = TradeCorrection{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2098,7 +2763,7 @@ func (x *TradeCorrection) String() string {
 func (*TradeCorrection) ProtoMessage() {}
 
 func (x *TradeCorrection) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[20]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2111,7 +2776,7 @@ func (x *TradeCorrection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TradeCorrection.ProtoReflect.Descriptor instead.
 func (*TradeCorrection) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{20}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *TradeCorrection) GetSymbol() string {
@@ -2183,7 +2848,7 @@ type TradeCancel struct {
 
 func (x *TradeCancel) Reset() {
 	*x = TradeCancel{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2195,7 +2860,7 @@ func (x *TradeCancel) String() string {
 func (*TradeCancel) ProtoMessage() {}
 
 func (x *TradeCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[21]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2208,7 +2873,7 @@ func (x *TradeCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TradeCancel.ProtoReflect.Descriptor instead.
 func (*TradeCancel) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{21}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *TradeCancel) GetSymbol() string {
@@ -2313,7 +2978,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[22]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2325,7 +2990,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[22]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2338,7 +3003,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{22}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Bar) GetSymbol() string {
@@ -2473,7 +3138,7 @@ type OrderBook struct {
 
 func (x *OrderBook) Reset() {
 	*x = OrderBook{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[23]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2485,7 +3150,7 @@ func (x *OrderBook) String() string {
 func (*OrderBook) ProtoMessage() {}
 
 func (x *OrderBook) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[23]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2498,7 +3163,7 @@ func (x *OrderBook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBook.ProtoReflect.Descriptor instead.
 func (*OrderBook) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{23}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *OrderBook) GetSymbol() string {
@@ -2593,7 +3258,7 @@ type TradingStatus struct {
 
 func (x *TradingStatus) Reset() {
 	*x = TradingStatus{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2605,7 +3270,7 @@ func (x *TradingStatus) String() string {
 func (*TradingStatus) ProtoMessage() {}
 
 func (x *TradingStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2618,7 +3283,7 @@ func (x *TradingStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TradingStatus.ProtoReflect.Descriptor instead.
 func (*TradingStatus) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{24}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *TradingStatus) GetSymbol() string {
@@ -2718,7 +3383,7 @@ type Luld struct {
 
 func (x *Luld) Reset() {
 	*x = Luld{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2730,7 +3395,7 @@ func (x *Luld) String() string {
 func (*Luld) ProtoMessage() {}
 
 func (x *Luld) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2743,7 +3408,7 @@ func (x *Luld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Luld.ProtoReflect.Descriptor instead.
 func (*Luld) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{25}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Luld) GetSymbol() string {
@@ -2834,7 +3499,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2846,7 +3511,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2859,7 +3524,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{26}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Snapshot) GetSymbol() string {
@@ -2937,7 +3602,7 @@ type Greeks struct {
 
 func (x *Greeks) Reset() {
 	*x = Greeks{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2949,7 +3614,7 @@ func (x *Greeks) String() string {
 func (*Greeks) ProtoMessage() {}
 
 func (x *Greeks) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2962,7 +3627,7 @@ func (x *Greeks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Greeks.ProtoReflect.Descriptor instead.
 func (*Greeks) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{27}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Greeks) GetDelta() float64 {
@@ -3013,7 +3678,7 @@ type OrderBook_Level struct {
 
 func (x *OrderBook_Level) Reset() {
 	*x = OrderBook_Level{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3690,7 @@ func (x *OrderBook_Level) String() string {
 func (*OrderBook_Level) ProtoMessage() {}
 
 func (x *OrderBook_Level) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3703,7 @@ func (x *OrderBook_Level) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBook_Level.ProtoReflect.Descriptor instead.
 func (*OrderBook_Level) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{23, 0}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{31, 0}
 }
 
 func (x *OrderBook_Level) GetPrice() float64 {
@@ -3095,6 +3760,19 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x0fmissing_symbols\x18\x02 \x03(\tR\x0emissingSymbols\x127\n" +
 	"\tread_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\breadTime\x12\x1f\n" +
 	"\vfrom_stream\x18\x04 \x01(\bR\n" +
+	"fromStream\"\xe9\x01\n" +
+	"\x1aGetLatestOrderBooksRequest\x12\x18\n" +
+	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
+	"\vasset_class\x18\x02 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
+	"assetClass\x120\n" +
+	"\x04feed\x18\x03 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12>\n" +
+	"\rmax_staleness\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\fmaxStaleness\"\xe0\x01\n" +
+	"\x1bGetLatestOrderBooksResponse\x12>\n" +
+	"\vorder_books\x18\x01 \x03(\v2\x1d.trading_gateway.v1.OrderBookR\n" +
+	"orderBooks\x12'\n" +
+	"\x0fmissing_symbols\x18\x02 \x03(\tR\x0emissingSymbols\x127\n" +
+	"\tread_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\breadTime\x12\x1f\n" +
+	"\vfrom_stream\x18\x04 \x01(\bR\n" +
 	"fromStream\"\xe2\x01\n" +
 	"\x13GetSnapshotsRequest\x12\x18\n" +
 	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
@@ -3127,7 +3805,57 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"page_token\x18\v \x01(\tR\tpageToken\"g\n" +
 	"\x10ListBarsResponse\x12+\n" +
 	"\x04bars\x18\x01 \x03(\v2\x17.trading_gateway.v1.BarR\x04bars\x12&\n" +
-	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\x9a\x03\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa2\x03\n" +
+	"\x11ListQuotesRequest\x12\x18\n" +
+	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
+	"\vasset_class\x18\x02 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
+	"assetClass\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x120\n" +
+	"\x04feed\x18\x05 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12/\n" +
+	"\n" +
+	"as_of_date\x18\x06 \x01(\v2\x11.google.type.DateR\basOfDate\x12!\n" +
+	"\fnewest_first\x18\a \x01(\bR\vnewestFirst\x12\x1b\n" +
+	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\t \x01(\tR\tpageToken\"o\n" +
+	"\x12ListQuotesResponse\x121\n" +
+	"\x06quotes\x18\x01 \x03(\v2\x19.trading_gateway.v1.QuoteR\x06quotes\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xa2\x03\n" +
+	"\x11ListTradesRequest\x12\x18\n" +
+	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
+	"\vasset_class\x18\x02 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
+	"assetClass\x129\n" +
+	"\n" +
+	"start_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x120\n" +
+	"\x04feed\x18\x05 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12/\n" +
+	"\n" +
+	"as_of_date\x18\x06 \x01(\v2\x11.google.type.DateR\basOfDate\x12!\n" +
+	"\fnewest_first\x18\a \x01(\bR\vnewestFirst\x12\x1b\n" +
+	"\tpage_size\x18\b \x01(\x05R\bpageSize\x12\x1d\n" +
+	"\n" +
+	"page_token\x18\t \x01(\tR\tpageToken\"o\n" +
+	"\x12ListTradesResponse\x121\n" +
+	"\x06trades\x18\x01 \x03(\v2\x19.trading_gateway.v1.TradeR\x06trades\x12&\n" +
+	"\x0fnext_page_token\x18\x02 \x01(\tR\rnextPageToken\"\xef\x03\n" +
+	"\x1bStreamHistoricalBarsRequest\x12\x18\n" +
+	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
+	"\vasset_class\x18\x02 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
+	"assetClass\x12;\n" +
+	"\ttimeframe\x18\x03 \x01(\v2\x1d.trading_gateway.v1.TimeframeR\ttimeframe\x129\n" +
+	"\n" +
+	"start_time\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tstartTime\x125\n" +
+	"\bend_time\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\aendTime\x12@\n" +
+	"\vadjustments\x18\x06 \x03(\x0e2\x1e.trading_gateway.v1.AdjustmentR\vadjustments\x120\n" +
+	"\x04feed\x18\a \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12/\n" +
+	"\n" +
+	"as_of_date\x18\b \x01(\v2\x11.google.type.DateR\basOfDate\x12!\n" +
+	"\fnewest_first\x18\t \x01(\bR\vnewestFirst\"r\n" +
+	"\x1cStreamHistoricalBarsResponse\x12+\n" +
+	"\x04bars\x18\x01 \x03(\v2\x17.trading_gateway.v1.BarR\x04bars\x12%\n" +
+	"\x0ebatch_sequence\x18\x02 \x01(\x04R\rbatchSequence\"\x9a\x03\n" +
 	"\x13StreamQuotesRequest\x12\x18\n" +
 	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
 	"\vasset_class\x18\x02 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
@@ -3344,13 +4072,19 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x10ADJUSTMENT_SPLIT\x10\x02\x12\x17\n" +
 	"\x13ADJUSTMENT_DIVIDEND\x10\x03\x12\x17\n" +
 	"\x13ADJUSTMENT_SPIN_OFF\x10\x04\x12\x12\n" +
-	"\x0eADJUSTMENT_ALL\x10\x052\xb4\x06\n" +
+	"\x0eADJUSTMENT_ALL\x10\x052\xe3\t\n" +
 	"\x11MarketDataService\x12j\n" +
 	"\x0fGetLatestQuotes\x12*.trading_gateway.v1.GetLatestQuotesRequest\x1a+.trading_gateway.v1.GetLatestQuotesResponse\x12j\n" +
 	"\x0fGetLatestTrades\x12*.trading_gateway.v1.GetLatestTradesRequest\x1a+.trading_gateway.v1.GetLatestTradesResponse\x12d\n" +
-	"\rGetLatestBars\x12(.trading_gateway.v1.GetLatestBarsRequest\x1a).trading_gateway.v1.GetLatestBarsResponse\x12a\n" +
+	"\rGetLatestBars\x12(.trading_gateway.v1.GetLatestBarsRequest\x1a).trading_gateway.v1.GetLatestBarsResponse\x12v\n" +
+	"\x13GetLatestOrderBooks\x12..trading_gateway.v1.GetLatestOrderBooksRequest\x1a/.trading_gateway.v1.GetLatestOrderBooksResponse\x12a\n" +
 	"\fGetSnapshots\x12'.trading_gateway.v1.GetSnapshotsRequest\x1a(.trading_gateway.v1.GetSnapshotsResponse\x12U\n" +
-	"\bListBars\x12#.trading_gateway.v1.ListBarsRequest\x1a$.trading_gateway.v1.ListBarsResponse\x12c\n" +
+	"\bListBars\x12#.trading_gateway.v1.ListBarsRequest\x1a$.trading_gateway.v1.ListBarsResponse\x12[\n" +
+	"\n" +
+	"ListQuotes\x12%.trading_gateway.v1.ListQuotesRequest\x1a&.trading_gateway.v1.ListQuotesResponse\x12[\n" +
+	"\n" +
+	"ListTrades\x12%.trading_gateway.v1.ListTradesRequest\x1a&.trading_gateway.v1.ListTradesResponse\x12{\n" +
+	"\x14StreamHistoricalBars\x12/.trading_gateway.v1.StreamHistoricalBarsRequest\x1a0.trading_gateway.v1.StreamHistoricalBarsResponse0\x01\x12c\n" +
 	"\fStreamQuotes\x12'.trading_gateway.v1.StreamQuotesRequest\x1a(.trading_gateway.v1.StreamQuotesResponse0\x01\x12c\n" +
 	"\fStreamTrades\x12'.trading_gateway.v1.StreamTradesRequest\x1a(.trading_gateway.v1.StreamTradesResponse0\x01\x12]\n" +
 	"\n" +
@@ -3369,169 +4103,210 @@ func file_trading_gateway_v1_market_data_proto_rawDescGZIP() []byte {
 }
 
 var file_trading_gateway_v1_market_data_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
+var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
 var file_trading_gateway_v1_market_data_proto_goTypes = []any{
-	(Channel)(0),                    // 0: trading_gateway.v1.Channel
-	(ConflationPolicy)(0),           // 1: trading_gateway.v1.ConflationPolicy
-	(Adjustment)(0),                 // 2: trading_gateway.v1.Adjustment
-	(*GetLatestQuotesRequest)(nil),  // 3: trading_gateway.v1.GetLatestQuotesRequest
-	(*GetLatestQuotesResponse)(nil), // 4: trading_gateway.v1.GetLatestQuotesResponse
-	(*GetLatestTradesRequest)(nil),  // 5: trading_gateway.v1.GetLatestTradesRequest
-	(*GetLatestTradesResponse)(nil), // 6: trading_gateway.v1.GetLatestTradesResponse
-	(*GetLatestBarsRequest)(nil),    // 7: trading_gateway.v1.GetLatestBarsRequest
-	(*GetLatestBarsResponse)(nil),   // 8: trading_gateway.v1.GetLatestBarsResponse
-	(*GetSnapshotsRequest)(nil),     // 9: trading_gateway.v1.GetSnapshotsRequest
-	(*GetSnapshotsResponse)(nil),    // 10: trading_gateway.v1.GetSnapshotsResponse
-	(*ListBarsRequest)(nil),         // 11: trading_gateway.v1.ListBarsRequest
-	(*ListBarsResponse)(nil),        // 12: trading_gateway.v1.ListBarsResponse
-	(*StreamQuotesRequest)(nil),     // 13: trading_gateway.v1.StreamQuotesRequest
-	(*StreamQuotesResponse)(nil),    // 14: trading_gateway.v1.StreamQuotesResponse
-	(*StreamTradesRequest)(nil),     // 15: trading_gateway.v1.StreamTradesRequest
-	(*StreamTradesResponse)(nil),    // 16: trading_gateway.v1.StreamTradesResponse
-	(*StreamBarsRequest)(nil),       // 17: trading_gateway.v1.StreamBarsRequest
-	(*StreamBarsResponse)(nil),      // 18: trading_gateway.v1.StreamBarsResponse
-	(*SubscriptionAck)(nil),         // 19: trading_gateway.v1.SubscriptionAck
-	(*StreamStatus)(nil),            // 20: trading_gateway.v1.StreamStatus
-	(*Quote)(nil),                   // 21: trading_gateway.v1.Quote
-	(*Trade)(nil),                   // 22: trading_gateway.v1.Trade
-	(*TradeCorrection)(nil),         // 23: trading_gateway.v1.TradeCorrection
-	(*TradeCancel)(nil),             // 24: trading_gateway.v1.TradeCancel
-	(*Bar)(nil),                     // 25: trading_gateway.v1.Bar
-	(*OrderBook)(nil),               // 26: trading_gateway.v1.OrderBook
-	(*TradingStatus)(nil),           // 27: trading_gateway.v1.TradingStatus
-	(*Luld)(nil),                    // 28: trading_gateway.v1.Luld
-	(*Snapshot)(nil),                // 29: trading_gateway.v1.Snapshot
-	(*Greeks)(nil),                  // 30: trading_gateway.v1.Greeks
-	(*OrderBook_Level)(nil),         // 31: trading_gateway.v1.OrderBook.Level
-	(AssetClass)(0),                 // 32: trading_gateway.v1.AssetClass
-	(DataFeed)(0),                   // 33: trading_gateway.v1.DataFeed
-	(*durationpb.Duration)(nil),     // 34: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),   // 35: google.protobuf.Timestamp
-	(*Timeframe)(nil),               // 36: trading_gateway.v1.Timeframe
-	(*date.Date)(nil),               // 37: google.type.Date
-	(*status.Status)(nil),           // 38: google.rpc.Status
-	(*FeedStatus)(nil),              // 39: trading_gateway.v1.FeedStatus
-	(*GapNotice)(nil),               // 40: trading_gateway.v1.GapNotice
+	(Channel)(0),                         // 0: trading_gateway.v1.Channel
+	(ConflationPolicy)(0),                // 1: trading_gateway.v1.ConflationPolicy
+	(Adjustment)(0),                      // 2: trading_gateway.v1.Adjustment
+	(*GetLatestQuotesRequest)(nil),       // 3: trading_gateway.v1.GetLatestQuotesRequest
+	(*GetLatestQuotesResponse)(nil),      // 4: trading_gateway.v1.GetLatestQuotesResponse
+	(*GetLatestTradesRequest)(nil),       // 5: trading_gateway.v1.GetLatestTradesRequest
+	(*GetLatestTradesResponse)(nil),      // 6: trading_gateway.v1.GetLatestTradesResponse
+	(*GetLatestBarsRequest)(nil),         // 7: trading_gateway.v1.GetLatestBarsRequest
+	(*GetLatestBarsResponse)(nil),        // 8: trading_gateway.v1.GetLatestBarsResponse
+	(*GetLatestOrderBooksRequest)(nil),   // 9: trading_gateway.v1.GetLatestOrderBooksRequest
+	(*GetLatestOrderBooksResponse)(nil),  // 10: trading_gateway.v1.GetLatestOrderBooksResponse
+	(*GetSnapshotsRequest)(nil),          // 11: trading_gateway.v1.GetSnapshotsRequest
+	(*GetSnapshotsResponse)(nil),         // 12: trading_gateway.v1.GetSnapshotsResponse
+	(*ListBarsRequest)(nil),              // 13: trading_gateway.v1.ListBarsRequest
+	(*ListBarsResponse)(nil),             // 14: trading_gateway.v1.ListBarsResponse
+	(*ListQuotesRequest)(nil),            // 15: trading_gateway.v1.ListQuotesRequest
+	(*ListQuotesResponse)(nil),           // 16: trading_gateway.v1.ListQuotesResponse
+	(*ListTradesRequest)(nil),            // 17: trading_gateway.v1.ListTradesRequest
+	(*ListTradesResponse)(nil),           // 18: trading_gateway.v1.ListTradesResponse
+	(*StreamHistoricalBarsRequest)(nil),  // 19: trading_gateway.v1.StreamHistoricalBarsRequest
+	(*StreamHistoricalBarsResponse)(nil), // 20: trading_gateway.v1.StreamHistoricalBarsResponse
+	(*StreamQuotesRequest)(nil),          // 21: trading_gateway.v1.StreamQuotesRequest
+	(*StreamQuotesResponse)(nil),         // 22: trading_gateway.v1.StreamQuotesResponse
+	(*StreamTradesRequest)(nil),          // 23: trading_gateway.v1.StreamTradesRequest
+	(*StreamTradesResponse)(nil),         // 24: trading_gateway.v1.StreamTradesResponse
+	(*StreamBarsRequest)(nil),            // 25: trading_gateway.v1.StreamBarsRequest
+	(*StreamBarsResponse)(nil),           // 26: trading_gateway.v1.StreamBarsResponse
+	(*SubscriptionAck)(nil),              // 27: trading_gateway.v1.SubscriptionAck
+	(*StreamStatus)(nil),                 // 28: trading_gateway.v1.StreamStatus
+	(*Quote)(nil),                        // 29: trading_gateway.v1.Quote
+	(*Trade)(nil),                        // 30: trading_gateway.v1.Trade
+	(*TradeCorrection)(nil),              // 31: trading_gateway.v1.TradeCorrection
+	(*TradeCancel)(nil),                  // 32: trading_gateway.v1.TradeCancel
+	(*Bar)(nil),                          // 33: trading_gateway.v1.Bar
+	(*OrderBook)(nil),                    // 34: trading_gateway.v1.OrderBook
+	(*TradingStatus)(nil),                // 35: trading_gateway.v1.TradingStatus
+	(*Luld)(nil),                         // 36: trading_gateway.v1.Luld
+	(*Snapshot)(nil),                     // 37: trading_gateway.v1.Snapshot
+	(*Greeks)(nil),                       // 38: trading_gateway.v1.Greeks
+	(*OrderBook_Level)(nil),              // 39: trading_gateway.v1.OrderBook.Level
+	(AssetClass)(0),                      // 40: trading_gateway.v1.AssetClass
+	(DataFeed)(0),                        // 41: trading_gateway.v1.DataFeed
+	(*durationpb.Duration)(nil),          // 42: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),        // 43: google.protobuf.Timestamp
+	(*Timeframe)(nil),                    // 44: trading_gateway.v1.Timeframe
+	(*date.Date)(nil),                    // 45: google.type.Date
+	(*status.Status)(nil),                // 46: google.rpc.Status
+	(*FeedStatus)(nil),                   // 47: trading_gateway.v1.FeedStatus
+	(*GapNotice)(nil),                    // 48: trading_gateway.v1.GapNotice
 }
 var file_trading_gateway_v1_market_data_proto_depIdxs = []int32{
-	32,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
-	21,  // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	35,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
-	32,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
-	22,  // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	35,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
-	32,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
-	25,  // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	35,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
-	32,  // 15: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 16: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	34,  // 17: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
-	29,  // 18: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
-	35,  // 19: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
-	32,  // 20: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	36,  // 21: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
-	35,  // 22: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
-	35,  // 23: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
-	2,   // 24: trading_gateway.v1.ListBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
-	33,  // 25: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	37,  // 26: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
-	25,  // 27: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	32,  // 28: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 29: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	1,   // 30: trading_gateway.v1.StreamQuotesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	34,  // 31: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	34,  // 32: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	21,  // 33: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	35,  // 34: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
-	20,  // 35: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	32,  // 36: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 37: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	1,   // 38: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	34,  // 39: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	34,  // 40: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	22,  // 41: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	35,  // 42: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
-	20,  // 43: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	23,  // 44: trading_gateway.v1.StreamTradesResponse.corrections:type_name -> trading_gateway.v1.TradeCorrection
-	24,  // 45: trading_gateway.v1.StreamTradesResponse.cancels:type_name -> trading_gateway.v1.TradeCancel
-	32,  // 46: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 47: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	0,   // 48: trading_gateway.v1.StreamBarsRequest.channel:type_name -> trading_gateway.v1.Channel
-	1,   // 49: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	34,  // 50: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	34,  // 51: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	25,  // 52: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	35,  // 53: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
-	20,  // 54: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	0,   // 55: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
-	32,  // 56: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
-	33,  // 57: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
-	38,  // 58: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
-	39,  // 59: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
-	19,  // 60: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
-	40,  // 61: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
-	35,  // 62: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
-	33,  // 63: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 64: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
-	35,  // 65: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
-	33,  // 66: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 67: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
-	35,  // 68: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
-	22,  // 69: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
-	22,  // 70: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
-	33,  // 71: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 72: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
-	35,  // 73: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
-	33,  // 74: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 75: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
-	35,  // 76: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
-	0,   // 77: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
-	33,  // 78: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 79: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
-	35,  // 80: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
-	31,  // 81: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
-	31,  // 82: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
-	33,  // 83: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 84: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
-	35,  // 85: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
-	33,  // 86: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 87: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
-	35,  // 88: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
-	33,  // 89: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
-	35,  // 90: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
-	22,  // 91: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
-	21,  // 92: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
-	25,  // 93: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
-	25,  // 94: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
-	25,  // 95: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
-	30,  // 96: trading_gateway.v1.Snapshot.greeks:type_name -> trading_gateway.v1.Greeks
-	3,   // 97: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
-	5,   // 98: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
-	7,   // 99: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
-	9,   // 100: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
-	11,  // 101: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
-	13,  // 102: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
-	15,  // 103: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
-	17,  // 104: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
-	4,   // 105: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
-	6,   // 106: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
-	8,   // 107: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
-	10,  // 108: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
-	12,  // 109: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
-	14,  // 110: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
-	16,  // 111: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
-	18,  // 112: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
-	105, // [105:113] is the sub-list for method output_type
-	97,  // [97:105] is the sub-list for method input_type
-	97,  // [97:97] is the sub-list for extension type_name
-	97,  // [97:97] is the sub-list for extension extendee
-	0,   // [0:97] is the sub-list for field type_name
+	40,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	42,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
+	29,  // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	43,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
+	40,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	42,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
+	30,  // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	43,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
+	40,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	42,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
+	33,  // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	43,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
+	40,  // 15: trading_gateway.v1.GetLatestOrderBooksRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 16: trading_gateway.v1.GetLatestOrderBooksRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	42,  // 17: trading_gateway.v1.GetLatestOrderBooksRequest.max_staleness:type_name -> google.protobuf.Duration
+	34,  // 18: trading_gateway.v1.GetLatestOrderBooksResponse.order_books:type_name -> trading_gateway.v1.OrderBook
+	43,  // 19: trading_gateway.v1.GetLatestOrderBooksResponse.read_time:type_name -> google.protobuf.Timestamp
+	40,  // 20: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 21: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	42,  // 22: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
+	37,  // 23: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
+	43,  // 24: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
+	40,  // 25: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	44,  // 26: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	43,  // 27: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	43,  // 28: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	2,   // 29: trading_gateway.v1.ListBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
+	41,  // 30: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	45,  // 31: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
+	33,  // 32: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	40,  // 33: trading_gateway.v1.ListQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	43,  // 34: trading_gateway.v1.ListQuotesRequest.start_time:type_name -> google.protobuf.Timestamp
+	43,  // 35: trading_gateway.v1.ListQuotesRequest.end_time:type_name -> google.protobuf.Timestamp
+	41,  // 36: trading_gateway.v1.ListQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	45,  // 37: trading_gateway.v1.ListQuotesRequest.as_of_date:type_name -> google.type.Date
+	29,  // 38: trading_gateway.v1.ListQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	40,  // 39: trading_gateway.v1.ListTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	43,  // 40: trading_gateway.v1.ListTradesRequest.start_time:type_name -> google.protobuf.Timestamp
+	43,  // 41: trading_gateway.v1.ListTradesRequest.end_time:type_name -> google.protobuf.Timestamp
+	41,  // 42: trading_gateway.v1.ListTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	45,  // 43: trading_gateway.v1.ListTradesRequest.as_of_date:type_name -> google.type.Date
+	30,  // 44: trading_gateway.v1.ListTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	40,  // 45: trading_gateway.v1.StreamHistoricalBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	44,  // 46: trading_gateway.v1.StreamHistoricalBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	43,  // 47: trading_gateway.v1.StreamHistoricalBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	43,  // 48: trading_gateway.v1.StreamHistoricalBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	2,   // 49: trading_gateway.v1.StreamHistoricalBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
+	41,  // 50: trading_gateway.v1.StreamHistoricalBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	45,  // 51: trading_gateway.v1.StreamHistoricalBarsRequest.as_of_date:type_name -> google.type.Date
+	33,  // 52: trading_gateway.v1.StreamHistoricalBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	40,  // 53: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 54: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	1,   // 55: trading_gateway.v1.StreamQuotesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	42,  // 56: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	42,  // 57: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	29,  // 58: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	43,  // 59: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
+	28,  // 60: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	40,  // 61: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 62: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	1,   // 63: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	42,  // 64: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	42,  // 65: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	30,  // 66: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	43,  // 67: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
+	28,  // 68: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	31,  // 69: trading_gateway.v1.StreamTradesResponse.corrections:type_name -> trading_gateway.v1.TradeCorrection
+	32,  // 70: trading_gateway.v1.StreamTradesResponse.cancels:type_name -> trading_gateway.v1.TradeCancel
+	40,  // 71: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 72: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	0,   // 73: trading_gateway.v1.StreamBarsRequest.channel:type_name -> trading_gateway.v1.Channel
+	1,   // 74: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	42,  // 75: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	42,  // 76: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	33,  // 77: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	43,  // 78: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
+	28,  // 79: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	0,   // 80: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
+	40,  // 81: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
+	41,  // 82: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
+	46,  // 83: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
+	47,  // 84: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
+	27,  // 85: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
+	48,  // 86: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
+	43,  // 87: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
+	41,  // 88: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 89: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
+	43,  // 90: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
+	41,  // 91: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 92: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
+	43,  // 93: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
+	30,  // 94: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
+	30,  // 95: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
+	41,  // 96: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 97: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
+	43,  // 98: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
+	41,  // 99: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 100: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
+	43,  // 101: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
+	0,   // 102: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
+	41,  // 103: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 104: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
+	43,  // 105: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
+	39,  // 106: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
+	39,  // 107: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
+	41,  // 108: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 109: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
+	43,  // 110: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
+	41,  // 111: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 112: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
+	43,  // 113: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
+	41,  // 114: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
+	43,  // 115: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
+	30,  // 116: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
+	29,  // 117: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
+	33,  // 118: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
+	33,  // 119: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
+	33,  // 120: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
+	38,  // 121: trading_gateway.v1.Snapshot.greeks:type_name -> trading_gateway.v1.Greeks
+	3,   // 122: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
+	5,   // 123: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
+	7,   // 124: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
+	9,   // 125: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:input_type -> trading_gateway.v1.GetLatestOrderBooksRequest
+	11,  // 126: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
+	13,  // 127: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
+	15,  // 128: trading_gateway.v1.MarketDataService.ListQuotes:input_type -> trading_gateway.v1.ListQuotesRequest
+	17,  // 129: trading_gateway.v1.MarketDataService.ListTrades:input_type -> trading_gateway.v1.ListTradesRequest
+	19,  // 130: trading_gateway.v1.MarketDataService.StreamHistoricalBars:input_type -> trading_gateway.v1.StreamHistoricalBarsRequest
+	21,  // 131: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
+	23,  // 132: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
+	25,  // 133: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
+	4,   // 134: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
+	6,   // 135: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
+	8,   // 136: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
+	10,  // 137: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:output_type -> trading_gateway.v1.GetLatestOrderBooksResponse
+	12,  // 138: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
+	14,  // 139: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
+	16,  // 140: trading_gateway.v1.MarketDataService.ListQuotes:output_type -> trading_gateway.v1.ListQuotesResponse
+	18,  // 141: trading_gateway.v1.MarketDataService.ListTrades:output_type -> trading_gateway.v1.ListTradesResponse
+	20,  // 142: trading_gateway.v1.MarketDataService.StreamHistoricalBars:output_type -> trading_gateway.v1.StreamHistoricalBarsResponse
+	22,  // 143: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
+	24,  // 144: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
+	26,  // 145: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
+	134, // [134:146] is the sub-list for method output_type
+	122, // [122:134] is the sub-list for method input_type
+	122, // [122:122] is the sub-list for extension type_name
+	122, // [122:122] is the sub-list for extension extendee
+	0,   // [0:122] is the sub-list for field type_name
 }
 
 func init() { file_trading_gateway_v1_market_data_proto_init() }
@@ -3540,15 +4315,15 @@ func file_trading_gateway_v1_market_data_proto_init() {
 		return
 	}
 	file_trading_gateway_v1_common_proto_init()
-	file_trading_gateway_v1_market_data_proto_msgTypes[22].OneofWrappers = []any{}
-	file_trading_gateway_v1_market_data_proto_msgTypes[26].OneofWrappers = []any{}
+	file_trading_gateway_v1_market_data_proto_msgTypes[30].OneofWrappers = []any{}
+	file_trading_gateway_v1_market_data_proto_msgTypes[34].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trading_gateway_v1_market_data_proto_rawDesc), len(file_trading_gateway_v1_market_data_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   29,
+			NumMessages:   37,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

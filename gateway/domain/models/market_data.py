@@ -378,25 +378,6 @@ class HistoryRequest:
 
 
 @dataclass(frozen=True, slots=True)
-class HistoryRequest:
-    """Which past quotes or trades.
-
-    Attributes:
-        channel: QUOTES or TRADES.
-        start_ns, end_ns, as_of_date: As in BarsRequest.
-    """
-
-    channel: Channel
-    selection: Selection
-    start_ns: int | None = None
-    end_ns: int | None = None
-    as_of_date: date | None = None
-    newest_first: bool = False
-    page_size: int = 1_000
-    page_token: str = ""
-
-
-@dataclass(frozen=True, slots=True)
 class StreamRequest:
     """A subscription to live market data.
 

@@ -6,26 +6,21 @@ request) differs, and is decided here and in the services; the feed's class is t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Final
 
 from google.rpc import code_pb2, status_pb2
 
 from gateway.domain.models.market_data import (
-    Adjustment,
     Bar,
-    BarsRequest,
     Greeks,
     Latest,
-    Page,
+    OrderBook,
     Quote,
     Selection,
     Snapshot,
     StreamRequest,
     StreamStatus,
     SubscriptionAck,
-    Timeframe,
-    TimeframeUnit,
     Trade,
 )
 from gateway.domain.types import Channel, ConflationPolicy, TwoWay
@@ -38,8 +33,14 @@ from gateway.servicers.wire.common import (
     timestamp_to_proto,
 )
 from gateway.servicers.wire.errors import error_to_proto
-from gateway.servicers.wire.market_values import CHANNEL, bar_to_proto, quote_to_proto, trade_to_proto
-from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
+from gateway.servicers.wire.market_values import (
+    CHANNEL,
+    bar_to_proto,
+    order_book_to_proto,
+    quote_to_proto,
+    trade_to_proto,
+)
+from trading_gateway.v1 import market_data_pb2 as pb
 
 BARS_CHANNEL: Final = TwoWay({channel: CHANNEL[channel] for channel in Channel if channel.is_bars})
 CONFLATION_POLICY: Final = TwoWay(
@@ -48,26 +49,9 @@ CONFLATION_POLICY: Final = TwoWay(
         ConflationPolicy.LATEST_PER_SYMBOL: pb.CONFLATION_POLICY_LATEST_PER_SYMBOL,
     }
 )
-ADJUSTMENT: Final = TwoWay(
-    {
-        Adjustment.RAW: pb.ADJUSTMENT_RAW,
-        Adjustment.SPLIT: pb.ADJUSTMENT_SPLIT,
-        Adjustment.DIVIDEND: pb.ADJUSTMENT_DIVIDEND,
-        Adjustment.SPIN_OFF: pb.ADJUSTMENT_SPIN_OFF,
-        Adjustment.ALL: pb.ADJUSTMENT_ALL,
-    }
-)
-TIMEFRAME_UNIT: Final = TwoWay(
-    {
-        TimeframeUnit.MINUTE: common_pb2.Timeframe.UNIT_MINUTE,
-        TimeframeUnit.HOUR: common_pb2.Timeframe.UNIT_HOUR,
-        TimeframeUnit.DAY: common_pb2.Timeframe.UNIT_DAY,
-        TimeframeUnit.WEEK: common_pb2.Timeframe.UNIT_WEEK,
-        TimeframeUnit.MONTH: common_pb2.Timeframe.UNIT_MONTH,
-    }
-)
 
 READ_SYMBOLS_MAX: Final = 500
+BOOK_SYMBOLS_MAX: Final = 100
 HEARTBEAT_INTERVAL_MIN_MS: Final = 500
 HEARTBEAT_INTERVAL_MAX_MS: Final = 60_000
 HEARTBEAT_INTERVAL_DEFAULT_MS: Final = 5_000
@@ -75,8 +59,6 @@ BATCH_DELAY_MAX_MS: Final = 1_000
 BATCH_DELAY_DEFAULT_MS: Final = 5
 STALENESS_MAX_MS: Final = 24 * 3_600_000
 """A read that may be older than a day wants history."""
-BARS_PAGE_SIZE_DEFAULT: Final = 1_000
-BARS_PAGE_SIZE_MAX: Final = 10_000
 
 
 def snapshot_to_proto(snapshot: Snapshot, *, stale: bool = False) -> pb.Snapshot:
@@ -127,7 +109,14 @@ def stream_status_to_proto(status: StreamStatus) -> pb.StreamStatus:
 
 
 StreamMessage = pb.StreamQuotesRequest | pb.StreamTradesRequest | pb.StreamBarsRequest
-ReadMessage = pb.GetLatestQuotesRequest | pb.GetLatestTradesRequest | pb.GetLatestBarsRequest | pb.GetSnapshotsRequest
+ReadMessage = (
+    pb.GetLatestQuotesRequest
+    | pb.GetLatestTradesRequest
+    | pb.GetLatestBarsRequest
+    | pb.GetLatestOrderBooksRequest
+    | pb.GetSnapshotsRequest
+)
+ListMessage = pb.ListBarsRequest | pb.ListQuotesRequest | pb.ListTradesRequest | pb.StreamHistoricalBarsRequest
 
 
 def stream_request_from_proto(request: StreamMessage, channel: Channel) -> StreamRequest:
@@ -170,7 +159,7 @@ def stream_request_from_proto(request: StreamMessage, channel: Channel) -> Strea
     return wanted
 
 
-def read_request_from_proto(request: ReadMessage) -> tuple[Selection, int | None]:
+def read_request_from_proto(request: ReadMessage, *, at_most: int = READ_SYMBOLS_MAX) -> tuple[Selection, int | None]:
     """What to read, and how old it may be, in milliseconds; None when the request does not say.
 
     Raises:
@@ -182,39 +171,9 @@ def read_request_from_proto(request: ReadMessage) -> tuple[Selection, int | None
         max_staleness_ms = reader.duration_ms(
             "max_staleness", request.max_staleness, least_ms=0, most_ms=STALENESS_MAX_MS
         )
-    selection = _read_selection(reader, request)
+    selection = read_selection(reader, request, at_most=at_most)
     reader.finish()
     return selection, max_staleness_ms
-
-
-def bars_request_from_proto(request: pb.ListBarsRequest) -> BarsRequest:
-    """Which past bars.
-
-    Raises:
-        FieldInvalid: With every violation of form; ranges are the service's to check.
-    """
-    reader = RequestReader()
-    selection = _read_selection(reader, request)
-    timeframe = Timeframe(
-        request.timeframe.amount, reader.choice("timeframe.unit", TIMEFRAME_UNIT, request.timeframe.unit)
-    )
-    start_ns = reader.timestamp("start_time", request.start_time) if request.HasField("start_time") else None
-    end_ns = reader.timestamp("end_time", request.end_time) if request.HasField("end_time") else None
-    wanted = BarsRequest(
-        selection=selection,
-        timeframe=timeframe,
-        start_ns=start_ns,
-        end_ns=end_ns,
-        adjustments=_adjustments(reader, request.adjustments),
-        as_of_date=reader.date("as_of_date", request.as_of_date) if request.HasField("as_of_date") else None,
-        newest_first=request.newest_first,
-        page_size=reader.page_size(
-            "page_size", request.page_size, default=BARS_PAGE_SIZE_DEFAULT, most=BARS_PAGE_SIZE_MAX
-        ),
-        page_token=reader.token("page_token", request.page_token),
-    )
-    reader.finish()
-    return wanted
 
 
 def latest_quotes_to_proto(latest: Latest[Quote]) -> pb.GetLatestQuotesResponse:
@@ -247,6 +206,16 @@ def latest_bars_to_proto(latest: Latest[Bar]) -> pb.GetLatestBarsResponse:
     )
 
 
+def latest_order_books_to_proto(latest: Latest[OrderBook]) -> pb.GetLatestOrderBooksResponse:
+    """The newest order books."""
+    return pb.GetLatestOrderBooksResponse(
+        order_books=[order_book_to_proto(value, stale=value.symbol in latest.stale) for value in latest.values],
+        missing_symbols=latest.missing,
+        read_time=timestamp_to_proto(latest.read_time_ns),
+        from_stream=latest.from_stream,
+    )
+
+
 def snapshots_to_proto(latest: Latest[Snapshot]) -> pb.GetSnapshotsResponse:
     """The state of some symbols."""
     return pb.GetSnapshotsResponse(
@@ -257,33 +226,18 @@ def snapshots_to_proto(latest: Latest[Snapshot]) -> pb.GetSnapshotsResponse:
     )
 
 
-def bars_page_to_proto(page: Page[Bar]) -> pb.ListBarsResponse:
-    """One page of bars."""
-    return pb.ListBarsResponse(bars=map(bar_to_proto, page.items), next_page_token=page.next_page_token)
-
-
 def _bar(bar: Bar | None, stale: bool) -> pb.Bar | None:
     return None if bar is None else bar_to_proto(bar, stale=stale)
 
 
-def _read_selection(reader: RequestReader, request: ReadMessage | pb.ListBarsRequest) -> Selection:
+def read_selection(
+    reader: RequestReader, request: ReadMessage | ListMessage, *, at_most: int = READ_SYMBOLS_MAX
+) -> Selection:
+    """Which symbols of which feed, for a request that a bad symbol refuses."""
     if not request.symbols:
         reader.refuse("symbols", "is required")
     return Selection(
-        symbols=reader.symbols("symbols", request.symbols, at_most=READ_SYMBOLS_MAX, quoted=True),
+        symbols=reader.symbols("symbols", request.symbols, at_most=at_most, quoted=True),
         asset_class=reader.optional_choice("asset_class", ASSET_CLASS, request.asset_class),
         feed=reader.optional_choice("feed", DATA_FEED, request.feed),
     )
-
-
-def _adjustments(reader: RequestReader, numbers: Sequence[pb.Adjustment.ValueType]) -> tuple[Adjustment, ...]:
-    """UNSPECIFIED is RAW. RAW and ALL stand alone."""
-    read = [
-        reader.optional_choice(f"adjustments[{position}]", ADJUSTMENT, number) or Adjustment.RAW
-        for position, number in enumerate(numbers)
-    ]
-    if len(set(read)) != len(read):
-        reader.refuse("adjustments", "names one twice")
-    elif len(read) > 1 and not {Adjustment.RAW, Adjustment.ALL}.isdisjoint(read):
-        reader.refuse("adjustments", "RAW and ALL do not combine")
-    return tuple(read)

@@ -382,6 +382,84 @@ class GetLatestBarsResponse(_message.Message):
 Global___GetLatestBarsResponse: _TypeAlias = GetLatestBarsResponse  # noqa: Y015
 
 @_typing.final
+class GetLatestOrderBooksRequest(_message.Message):
+    """Which symbols."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    ASSET_CLASS_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    MAX_STALENESS_FIELD_NUMBER: _builtins.int
+    asset_class: _common_pb2.AssetClass.ValueType
+    """UNSPECIFIED: CRYPTO."""
+    feed: _common_pb2.DataFeed.ValueType
+    """UNSPECIFIED: CRYPTO_US."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. 1 to 100 crypto symbols."""
+
+    @_builtins.property
+    def max_staleness(self) -> _duration_pb2.Duration:
+        """As in GetLatestQuotesRequest."""
+
+    def __init__(
+        self,
+        *,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+        asset_class: _common_pb2.AssetClass.ValueType = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        max_staleness: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["max_staleness", b"max_staleness"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "feed", b"feed", "max_staleness", b"max_staleness", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLatestOrderBooksRequest: _TypeAlias = GetLatestOrderBooksRequest  # noqa: Y015
+
+@_typing.final
+class GetLatestOrderBooksResponse(_message.Message):
+    """The order books."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ORDER_BOOKS_FIELD_NUMBER: _builtins.int
+    MISSING_SYMBOLS_FIELD_NUMBER: _builtins.int
+    READ_TIME_FIELD_NUMBER: _builtins.int
+    FROM_STREAM_FIELD_NUMBER: _builtins.int
+    from_stream: _builtins.bool
+    """All come from the live stream: no request was spent."""
+    @_builtins.property
+    def order_books(self) -> _containers.RepeatedCompositeFieldContainer[Global___OrderBook]:
+        """One per symbol that has one, in the order of the request."""
+
+    @_builtins.property
+    def missing_symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Symbols without a value."""
+
+    @_builtins.property
+    def read_time(self) -> _timestamp_pb2.Timestamp:
+        """When the oldest of these was read from the venue."""
+
+    def __init__(
+        self,
+        *,
+        order_books: _abc.Iterable[Global___OrderBook] | None = ...,
+        missing_symbols: _abc.Iterable[_builtins.str] | None = ...,
+        read_time: _timestamp_pb2.Timestamp | None = ...,
+        from_stream: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["read_time", b"read_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["from_stream", b"from_stream", "missing_symbols", b"missing_symbols", "order_books", b"order_books", "read_time", b"read_time"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetLatestOrderBooksResponse: _TypeAlias = GetLatestOrderBooksResponse  # noqa: Y015
+
+@_typing.final
 class GetSnapshotsRequest(_message.Message):
     """Which symbols."""
 
@@ -560,6 +638,280 @@ class ListBarsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListBarsResponse: _TypeAlias = ListBarsResponse  # noqa: Y015
+
+@_typing.final
+class ListQuotesRequest(_message.Message):
+    """Which quotes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    ASSET_CLASS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    AS_OF_DATE_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    asset_class: _common_pb2.AssetClass.ValueType
+    """UNSPECIFIED: told by the symbols. Options have no quote history."""
+    feed: _common_pb2.DataFeed.ValueType
+    """UNSPECIFIED: the best that the account has."""
+    newest_first: _builtins.bool
+    """Within a symbol, from new to old."""
+    page_size: _builtins.int
+    """Default 1000, maximum 10000."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. 1 to 500."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """At or after. Default: start of the current trading day."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """At or before. Default: now."""
+
+    @_builtins.property
+    def as_of_date(self) -> _date_pb2.Date:
+        """Read the symbols as they were named on this day. Default: today."""
+
+    def __init__(
+        self,
+        *,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+        asset_class: _common_pb2.AssetClass.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        as_of_date: _date_pb2.Date | None = ...,
+        newest_first: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "asset_class", b"asset_class", "end_time", b"end_time", "feed", b"feed", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotesRequest: _TypeAlias = ListQuotesRequest  # noqa: Y015
+
+@_typing.final
+class ListQuotesResponse(_message.Message):
+    """One page of quotes."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def quotes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Quote]:
+        """By symbol, then by time."""
+
+    def __init__(
+        self,
+        *,
+        quotes: _abc.Iterable[Global___Quote] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "quotes", b"quotes"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListQuotesResponse: _TypeAlias = ListQuotesResponse  # noqa: Y015
+
+@_typing.final
+class ListTradesRequest(_message.Message):
+    """Which trades."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    ASSET_CLASS_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    AS_OF_DATE_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    asset_class: _common_pb2.AssetClass.ValueType
+    """UNSPECIFIED: told by the symbols."""
+    feed: _common_pb2.DataFeed.ValueType
+    """UNSPECIFIED: the best that the account has."""
+    newest_first: _builtins.bool
+    """Within a symbol, from new to old."""
+    page_size: _builtins.int
+    """Default 1000, maximum 10000."""
+    page_token: _builtins.str
+    """next_page_token of the page before."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. 1 to 500."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """At or after. Default: start of the current trading day."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """At or before. Default: now."""
+
+    @_builtins.property
+    def as_of_date(self) -> _date_pb2.Date:
+        """Read the symbols as they were named on this day. Default: today."""
+
+    def __init__(
+        self,
+        *,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+        asset_class: _common_pb2.AssetClass.ValueType = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        as_of_date: _date_pb2.Date | None = ...,
+        newest_first: _builtins.bool = ...,
+        page_size: _builtins.int = ...,
+        page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "end_time", b"end_time", "start_time", b"start_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "asset_class", b"asset_class", "end_time", b"end_time", "feed", b"feed", "newest_first", b"newest_first", "page_size", b"page_size", "page_token", b"page_token", "start_time", b"start_time", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTradesRequest: _TypeAlias = ListTradesRequest  # noqa: Y015
+
+@_typing.final
+class ListTradesResponse(_message.Message):
+    """One page of trades."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRADES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token of the next page; empty at the end."""
+    @_builtins.property
+    def trades(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trade]:
+        """By symbol, then by time."""
+
+    def __init__(
+        self,
+        *,
+        trades: _abc.Iterable[Global___Trade] | None = ...,
+        next_page_token: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next_page_token", b"next_page_token", "trades", b"trades"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListTradesResponse: _TypeAlias = ListTradesResponse  # noqa: Y015
+
+@_typing.final
+class StreamHistoricalBarsRequest(_message.Message):
+    """Which bars."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    ASSET_CLASS_FIELD_NUMBER: _builtins.int
+    TIMEFRAME_FIELD_NUMBER: _builtins.int
+    START_TIME_FIELD_NUMBER: _builtins.int
+    END_TIME_FIELD_NUMBER: _builtins.int
+    ADJUSTMENTS_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    AS_OF_DATE_FIELD_NUMBER: _builtins.int
+    NEWEST_FIRST_FIELD_NUMBER: _builtins.int
+    asset_class: _common_pb2.AssetClass.ValueType
+    """UNSPECIFIED: told by the symbols. No options."""
+    feed: _common_pb2.DataFeed.ValueType
+    """UNSPECIFIED: the best that the account has."""
+    newest_first: _builtins.bool
+    """Within a symbol, from new to old."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. 1 to 500."""
+
+    @_builtins.property
+    def timeframe(self) -> _common_pb2.Timeframe:
+        """Required."""
+
+    @_builtins.property
+    def start_time(self) -> _timestamp_pb2.Timestamp:
+        """Required. Bars that begin at or after."""
+
+    @_builtins.property
+    def end_time(self) -> _timestamp_pb2.Timestamp:
+        """Bars that begin at or before. Default: now."""
+
+    @_builtins.property
+    def adjustments(self) -> _containers.RepeatedScalarFieldContainer[Global___Adjustment.ValueType]:
+        """As in ListBarsRequest."""
+
+    @_builtins.property
+    def as_of_date(self) -> _date_pb2.Date:
+        """Read the symbols as they were named on this day. Default: today."""
+
+    def __init__(
+        self,
+        *,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+        asset_class: _common_pb2.AssetClass.ValueType = ...,
+        timeframe: _common_pb2.Timeframe | None = ...,
+        start_time: _timestamp_pb2.Timestamp | None = ...,
+        end_time: _timestamp_pb2.Timestamp | None = ...,
+        adjustments: _abc.Iterable[Global___Adjustment.ValueType] | None = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+        as_of_date: _date_pb2.Date | None = ...,
+        newest_first: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["as_of_date", b"as_of_date", "end_time", b"end_time", "start_time", b"start_time", "timeframe", b"timeframe"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["adjustments", b"adjustments", "as_of_date", b"as_of_date", "asset_class", b"asset_class", "end_time", b"end_time", "feed", b"feed", "newest_first", b"newest_first", "start_time", b"start_time", "symbols", b"symbols", "timeframe", b"timeframe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamHistoricalBarsRequest: _TypeAlias = StreamHistoricalBarsRequest  # noqa: Y015
+
+@_typing.final
+class StreamHistoricalBarsResponse(_message.Message):
+    """One batch of bars. The stream ends with OK after the last."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BARS_FIELD_NUMBER: _builtins.int
+    BATCH_SEQUENCE_FIELD_NUMBER: _builtins.int
+    batch_sequence: _builtins.int
+    """1, 2, 3, ... gapless on this stream."""
+    @_builtins.property
+    def bars(self) -> _containers.RepeatedCompositeFieldContainer[Global___Bar]:
+        """By symbol, then by time, over the whole stream."""
+
+    def __init__(
+        self,
+        *,
+        bars: _abc.Iterable[Global___Bar] | None = ...,
+        batch_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bars", b"bars", "batch_sequence", b"batch_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StreamHistoricalBarsResponse: _TypeAlias = StreamHistoricalBarsResponse  # noqa: Y015
 
 @_typing.final
 class StreamQuotesRequest(_message.Message):
