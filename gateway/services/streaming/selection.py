@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Final
 
 from gateway.domain.errors import FieldInvalid, FieldViolation
@@ -11,6 +13,13 @@ from gateway.domain.types import AssetClass, Channel, DataFeed, asset_class_of, 
 
 OPTION_CHANNELS: Final = frozenset({Channel.QUOTES, Channel.TRADES})
 """What the venue streams of options."""
+FOREIGN_CHANNELS: Final[Mapping[AssetClass, frozenset[Channel]]] = MappingProxyType(
+    {
+        AssetClass.US_EQUITY: frozenset({Channel.ORDER_BOOKS}),
+        AssetClass.CRYPTO: frozenset({Channel.TRADING_STATUS, Channel.LULD}),
+    }
+)
+"""What the venue does not stream of stocks, and of crypto."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +81,8 @@ def check_channel(choice: FeedChoice, channel: Channel) -> None:
     """
     if channel not in OPTION_CHANNELS:
         refuse_options(choice, "have live quotes and trades alone")
+    if channel in FOREIGN_CHANNELS.get(choice.asset_class, ()):
+        raise _invalid("channel", "is not one of this asset class")
 
 
 def _invalid(field: str, description: str) -> FieldInvalid:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import SlowConsumer
+from gateway.domain.errors import FieldInvalid, SlowConsumer
 from gateway.domain.models.market_data import (
     BookLevel,
     Luld,
@@ -267,3 +267,21 @@ def test_a_book_after_changes_is_what_a_ledger_of_prices_says(seed: int) -> None
             for price in [price for price, size in side.items() if not size]:
                 del side[price]
         assert whole == book(number, bids, asks, reset=True)
+
+
+@pytest.mark.parametrize(
+    ("symbol", "foreign"),
+    [("AAPL", {Channel.ORDER_BOOKS}), (PAIR, {Channel.TRADING_STATUS, Channel.LULD})],
+)
+@pytest.mark.parametrize("channel", Channel)
+async def test_a_channel_that_a_class_does_not_have_is_refused(
+    corridor: Corridor, channel: Channel, symbol: str, foreign: set[Channel]
+) -> None:
+    """The venue would answer 410, and take other symbols of the same change down with it."""
+    if channel not in foreign:
+        assert (await corridor.open(symbol, channel=channel)).terms.channel is channel
+        return
+    with pytest.raises(FieldInvalid) as refused:
+        await corridor.open(symbol, channel=channel)
+    assert [violation.field for violation in refused.value.violations] == ["channel"]
+    assert corridor.venue.connections == []
