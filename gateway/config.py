@@ -7,12 +7,24 @@ names, live in `SecretStr` and are never logged.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NoReturn
+from typing import Annotated, NoReturn
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AfterValidator, AliasChoices, Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from gateway.domain.types import Authentication, DataFeed, OnZombie, Venue
+from gateway.domain.types import AssetClass, Authentication, DataFeed, OnZombie, Venue
+
+
+def _of_stocks(feed: DataFeed) -> DataFeed:
+    if feed.asset_class is not AssetClass.US_EQUITY:
+        raise ValueError("must be a feed of stocks, as stocks:iex")
+    return feed
+
+
+def _of_options(feed: DataFeed) -> DataFeed:
+    if feed.asset_class is not AssetClass.US_OPTION:
+        raise ValueError("must be a feed of options, as options:indicative")
+    return feed
 
 
 class Settings(BaseSettings):
@@ -41,9 +53,9 @@ class Settings(BaseSettings):
     """Who signs the certificates of clients; with it every client must show one, whatever else it shows."""
     data_dir: Path | None = None
     """Where the journal, the emulator's ledger and the lock live; none: a temporary folder, gone at exit."""
-    stock_feed: DataFeed = DataFeed.IEX
+    stock_feed: Annotated[DataFeed, AfterValidator(_of_stocks)] = DataFeed.IEX
     """The feed that "the best that the account has" means for stocks: stocks:iex is the free one."""
-    option_feed: DataFeed = DataFeed.INDICATIVE
+    option_feed: Annotated[DataFeed, AfterValidator(_of_options)] = DataFeed.INDICATIVE
     """The same for options: options:indicative is free, delayed and modified; options:opra is the real one."""
 
     api_key: SecretStr = Field(

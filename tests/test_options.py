@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from pydantic import ValidationError
 
-from gateway.domain.types import NANOS_PER_SECOND
+from gateway.config import Settings
+from gateway.domain.types import NANOS_PER_SECOND, DataFeed
 from tests.bad_requests import spec
 from tests.gateway_host import GatewayHost
 from tests.refusals import Wire
@@ -134,3 +136,10 @@ def test_orders_in_options_stay_refused(stage: Stage) -> None:
         stage.wire, "PreviewOrder", trading_pb2.PreviewOrderRequest(spec=order)
     )
     assert stage.changes() == before
+
+
+@pytest.mark.parametrize(("name", "feed"), [("stock_feed", "options:opra"), ("option_feed", "stocks:sip")])
+def test_a_feed_of_another_class_is_no_setting(name: str, feed: str) -> None:
+    with pytest.raises(ValidationError, match="must be a feed of"):
+        Settings(**{name: feed})  # type: ignore[arg-type]
+    assert Settings(option_feed="options:opra").option_feed is DataFeed.OPRA  # type: ignore[arg-type]

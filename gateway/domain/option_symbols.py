@@ -61,8 +61,7 @@ def parse_option_symbol(text: str) -> OptionSymbol | None:
 
 def option_symbol_meant(text: str) -> str:
     """The right spelling of what is one in others' spelling (blanks, lower case, `O:`); empty otherwise."""
-    letters = text.upper().removeprefix(_VENDOR_PREFIX)
-    if len(letters) > _LENGTH_MAX + _ROOT_LENGTH_MAX:
+    if len(text) > len(_VENDOR_PREFIX) + _LENGTH_MAX + _ROOT_LENGTH_MAX:
         return ""
-    letters = "".join(letters.split())
+    letters = "".join(text.upper().removeprefix(_VENDOR_PREFIX).split())
     return letters if parse_option_symbol(letters) is not None else ""

@@ -14,7 +14,7 @@ import msgpack
 import pytest
 
 from gateway.domain.interfaces import VenueOrderFilter
-from gateway.domain.models.market_data import Adjustment, Timeframe, TimeframeUnit
+from gateway.domain.models.market_data import Adjustment, Greeks, Snapshot, Timeframe, TimeframeUnit
 from gateway.domain.models.orders import OrderChanges, OrderSpec, StopLoss, TakeProfit
 from gateway.domain.types import (
     AssetClass,
@@ -429,3 +429,36 @@ def test_timeframes_are_spelled_as_alpaca_py_spells_them(unit: TimeframeUnit) ->
 
     assert market_data.timeframe_to_alpaca(Timeframe(1, unit)) == str(TimeFrame(1, AlpacaUnit(unit.value)))
     assert market_data.span_of(Timeframe(1, unit)) >= 60 * 10**9
+
+
+OPTION = "AAPL240426C00162500"
+GREEKS = {"delta": -0.5, "gamma": 0.1, "theta": -0.2, "vega": 0.3, "rho": 1}
+
+
+def test_a_snapshot_of_an_option_has_what_alpaca_could_compute() -> None:
+    def read(**fields: object) -> Snapshot:
+        return market_data.snapshot_from_alpaca(OPTION, fields, DataFeed.OPRA, 1)
+
+    whole = read(impliedVolatility=0.25, greeks=GREEKS)
+    assert (whole.implied_volatility, whole.greeks) == (0.25, Greeks(-0.5, 0.1, -0.2, 0.3, 1.0))
+    assert read() == Snapshot(OPTION)
+    assert read(greeks=None, impliedVolatility=None) == Snapshot(OPTION)
+    assert read(greeks={**GREEKS, "vega": None}).greeks is None, "some of them would be guessed"
+    for bad in ("0.5", True, float("nan"), float("inf"), 10**400):
+        with pytest.raises(Unreadable):
+            read(greeks={**GREEKS, "delta": bad})
+    with pytest.raises(Unreadable):
+        read(impliedVolatility=-0.1)
+
+
+def test_contracts_are_read_and_foreign_spellings_left_out() -> None:
+    row = {"id": "1", "symbol": OPTION, "status": "active", "name": "AAPL Apr 26 2024 162.5 Call", "tradable": True}
+    page = {"option_contracts": [row, {**row, "symbol": "AAPL"}], "next_page_token": "more"}
+    contracts, token = reference.option_contracts_from_alpaca(page)
+    assert [(one.symbol, one.asset_class, one.tradable, one.name) for one in contracts] == [
+        (OPTION, AssetClass.US_OPTION, True, row["name"])
+    ]
+    assert token == "more"
+    assert reference.option_contracts_from_alpaca({"option_contracts": None}) == ([], "")
+    with pytest.raises(Unreadable):
+        reference.option_contracts_from_alpaca({"option_contracts": [{**row, "symbol": 1}]})

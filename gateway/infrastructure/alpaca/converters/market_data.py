@@ -317,9 +317,13 @@ def _finite(value: object) -> float:
     """A number of any sign."""
     if type(value) is not float and type(value) is not int:
         raise Unreadable("a sensitivity is no number")
-    if not abs(value) < _INFINITY:
+    try:
+        number = float(value)
+    except OverflowError:
+        raise Unreadable("a sensitivity is no finite number") from None
+    if not abs(number) < _INFINITY:
         raise Unreadable("a sensitivity is no finite number")
-    return float(value)
+    return number
 
 
 def instant_of(raw: JsonObject) -> int:
