@@ -6,7 +6,7 @@ ARGS   ?=
 export UV_PYTHON_DOWNLOADS := never
 export UV_SYSTEM_CERTS := 1
 .DEFAULT_GOAL := help
-.PHONY: chaos fuzz help setup run demo bench test lint proto constraints clean
+.PHONY: chaos fuzz soak help setup run demo bench test lint proto constraints clean
 
 help:            ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## +/\t/' | awk -F'\t' '{ printf "  make %-12s %s\n", $$1, $$2 }'
@@ -33,6 +33,8 @@ chaos: setup     ## orders that survive anything: ten minutes of kills and fault
 fuzz: setup      ## garbage at every rpc and every parser: ten minutes; MINUTES=, SEED=, ARGS="rpcs" or "parsers"
 	@$(BIN)/uv pip install -q --python $(BIN)/python -c constraints.txt -e '.[fuzz]' || echo 'atheris cannot be installed here'
 	@$(BIN)/python -m tests.fuzz $(ARGS)
+soak: setup      ## an hour of everybody at once, and whether anything grows or is lost; MINUTES=, SEED=
+	@$(BIN)/python -m tests.soak $(ARGS)
 test: setup      ## all tests: behaviour, style, types, imports, protos
 	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(ARGS)
 lint: setup      ## ruff, mypy --strict, import contracts, buf
