@@ -1,11 +1,13 @@
 """OptionContracts: which option contracts there are. QuotedAssets: everything that market data may be asked of.
 
 Promises: a contract is looked up with all others of its root and expiration, in one request, and then known for a
-day: no quote costs a request of its own. A venue lists a million contracts, so that they are never read whole.
+day: no quote costs a request of its own. A venue lists a million contracts, so that they are never read whole; and who
+names thousands of series takes a fifth of the venue's requests at most.
 """
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import date
@@ -13,7 +15,7 @@ from typing import Final
 
 from cachetools import LRUCache
 
-from gateway.domain.errors import FieldInvalid, FieldViolation, SymbolUnknown
+from gateway.domain.errors import FieldInvalid, FieldViolation, SymbolUnknown, VenueRateLimited
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.reference import Asset
 from gateway.domain.option_symbols import OptionSymbol, option_symbol_meant, parse_option_symbol
@@ -25,8 +27,12 @@ from gateway.services.reference import AssetService
 CONTRACTS_STALENESS_MAX_MS: Final = 24 * 3_600_000
 CONTRACTS_AGAIN_MS: Final = 60_000
 """A contract that its series does not have may be new: the series is read again, at most this often."""
+LOOK_UPS_PER_MINUTE_MAX: Final = 40
+"""Of the venue's 200 requests. What is known already costs none."""
 SERIES_KEPT_MAX: Final = 512
 """Roots times expirations, of some hundred contracts each; the least recently used go first."""
+
+SECONDS_PER_MINUTE: Final = 60.0
 
 _Key = tuple[str, date]
 
@@ -57,6 +63,7 @@ class OptionContracts:
         self._cache = cache
         self._errors = errors
         self._monotonic = monotonic
+        self._looked_up_at: deque[float] = deque(maxlen=LOOK_UPS_PER_MINUTE_MAX)
         self._series: LRUCache[_Key, _Series] = LRUCache(maxsize=SERIES_KEPT_MAX)
 
     def find(self, option: OptionSymbol) -> Asset | None:
@@ -71,7 +78,7 @@ class OptionContracts:
 
         Raises:
             SymbolUnknown: The venue has none such.
-            VenueUnreachable, VenueRateLimited: It could not be asked.
+            VenueUnreachable, VenueRateLimited: It could not be asked; the latter also for too many new series.
         """
         found = self.find(option)
         if found is not None:
@@ -90,8 +97,19 @@ class OptionContracts:
 
     async def _read(self, key: _Key, call: CallContext) -> _Series:
         asked_at = self._monotonic()
+        self._check_pace(asked_at)
         contracts = await self._errors.read(call, lambda: self._repository.list_option_contracts(call, *key))
         return _Series(asked_at, {contract.symbol: contract for contract in contracts})
+
+    def _check_pace(self, now: float) -> None:
+        looked_up = self._looked_up_at
+        if len(looked_up) == LOOK_UPS_PER_MINUTE_MAX:
+            wait_s = looked_up[0] + SECONDS_PER_MINUTE - now
+            if wait_s > 0:
+                raise VenueRateLimited(
+                    "Too many option series were asked for in a minute.", retry_after_ms=int(wait_s * MS_PER_SECOND) + 1
+                )
+        looked_up.append(now)
 
     def _is_older(self, series: _Series, age_ms: int) -> bool:
         return (self._monotonic() - series.asked_at) * MS_PER_SECOND > age_ms

@@ -9,13 +9,13 @@ from typing import cast
 
 import pytest
 
-from gateway.domain.errors import FieldInvalid, SymbolUnknown, VenueUnreachable
+from gateway.domain.errors import FieldInvalid, SymbolUnknown, VenueRateLimited, VenueUnreachable
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Selection
 from gateway.domain.models.reference import Asset
 from gateway.domain.types import AssetClass, CallContext, Caller, Channel, DataFeed
 from gateway.services.cache import CacheService
-from gateway.services.option_contracts import SERIES_KEPT_MAX, OptionContracts, QuotedAssets
+from gateway.services.option_contracts import LOOK_UPS_PER_MINUTE_MAX, SERIES_KEPT_MAX, OptionContracts, QuotedAssets
 from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetService
 from gateway.services.streaming.selection import check_channel, choose_feed
@@ -108,9 +108,27 @@ async def test_no_more_series_are_kept_than_said() -> None:
     desk = Desk(CALL)
     await desk.quoted.get(CALL, CONTEXT)
     for number in range(SERIES_KEPT_MAX):
+        desk.now += 2
         with pytest.raises(SymbolUnknown):
             await desk.quoted.get(f"X{number:03d}261218C00200000", CONTEXT)
     assert desk.quoted.find(CALL) is None
+
+
+async def test_new_series_take_a_fifth_of_the_venues_requests_at_most() -> None:
+    desk = Desk(CALL)
+    await desk.quoted.get(CALL, CONTEXT)
+    desk.now += 30
+    for number in range(LOOK_UPS_PER_MINUTE_MAX - 1):
+        with pytest.raises(SymbolUnknown):
+            await desk.quoted.get(f"X{number:03d}261218C00200000", CONTEXT)
+    with pytest.raises(VenueRateLimited) as caught:
+        await desk.quoted.get(LATER, CONTEXT)
+    assert caught.value.retry_after_ms == 30_001
+    assert len(desk.venue.asked) == LOOK_UPS_PER_MINUTE_MAX
+    assert (await desk.quoted.get(CALL, CONTEXT)).symbol == CALL, "what is known costs nothing"
+    desk.now += 31
+    with pytest.raises(SymbolUnknown):
+        await desk.quoted.get(LATER, CONTEXT)
 
 
 async def test_everything_else_is_the_asset_tables() -> None:
