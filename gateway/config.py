@@ -79,6 +79,11 @@ class Settings(BaseSettings):
     reference_price_wait_ms: int = Field(default=1_000, ge=10, le=10_000)
     """How long an order that needs a price waits for one to be read (the first request from another continent takes
     three round trips); none is PRICE_UNAVAILABLE."""
+    price_symbols_max: int = Field(default=20, ge=0, le=10_000)
+    """Symbols whose quotes stay subscribed for ten minutes after an order that needed their price, so that the next one
+    has it at once; 0: none. The venue counts them with the streams' (Alpaca's free plan: 30)."""
+    feed_delay_max_ms: int = Field(default=2_000, ge=100, le=3_600_000)
+    """A feed that for ten seconds brings nothing but values older than this is DELAYED; none of them is vouched for."""
     default_staleness_ms: int = Field(default=1_000, ge=0, le=60_000)
     """How old a cached read may be when the caller does not say."""
     settle_window_ms: int = Field(default=60_000, ge=30_000, le=600_000)

@@ -7,6 +7,7 @@ from injector import Module, provider, singleton
 from gateway.config import Settings
 from gateway.container.settings import Clocks
 from gateway.domain.interfaces import AccountRepository, MarketDataRepository, StreamingRepository, TradingRepository
+from gateway.domain.types import MS_PER_SECOND
 from gateway.servicers.frames import FrameEncoder
 from gateway.services.account import AccountService, BalanceService
 from gateway.services.cache import CacheService
@@ -16,7 +17,7 @@ from gateway.services.market_data import PriceService, QuoteService
 from gateway.services.option_contracts import OptionContracts, QuotedAssets
 from gateway.services.recovery import ErrorService
 from gateway.services.reference import AssetService, MarketCalendarService
-from gateway.services.streaming import StreamingService, StreamLimits
+from gateway.services.streaming import HubTimes, StreamingService, StreamLimits, WatchTimes
 from gateway.services.trading import OrderService, PositionService
 from gateway.services.validation import ValidationService
 
@@ -112,6 +113,7 @@ class ServicesModule(Module):
         market_data: MarketDataRepository,
         assets: QuotedAssets,
         errors: ErrorService,
+        calendar: MarketCalendarService,
         settings: Settings,
         clocks: Clocks,
     ) -> StreamingService:
@@ -126,7 +128,13 @@ class ServicesModule(Module):
             option_feed=settings.option_feed,
             wall=clocks.wall,
             monotonic=clocks.monotonic,
-            limits=StreamLimits(settings.symbols_per_stream_max, settings.unread_values_max),
+            limits=StreamLimits(
+                settings.symbols_per_stream_max,
+                settings.unread_values_max,
+                settings.price_symbols_max,
+                HubTimes(watch=WatchTimes(delay_max_s=settings.feed_delay_max_ms / MS_PER_SECOND)),
+            ),
+            calendar=calendar,
         )
 
     @provider

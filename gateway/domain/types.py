@@ -182,14 +182,23 @@ class FeedState(StrEnum):
     """How far an upstream feed can be trusted."""
 
     LIVE = "live"
+    QUIET = "quiet"
     CONNECTING = "connecting"
     DISCONNECTED = "disconnected"
     RECONCILING = "reconciling"
+    STALE = "stale"
+    MUTE = "mute"
+    DELAYED = "delayed"
 
     @property
     def vouches(self) -> bool:
         """Values received in this state, without a break, are the venue's latest."""
-        return self is FeedState.LIVE
+        return self in (FeedState.LIVE, FeedState.QUIET)
+
+    @property
+    def flows(self) -> bool:
+        """What the venue has to say comes, if not in time or not all of it yet: nothing is being missed."""
+        return self.vouches or self in (FeedState.RECONCILING, FeedState.DELAYED)
 
 
 class Channel(StrEnum):

@@ -63,6 +63,8 @@ _STALE_FLAG: Final = {
     Channel.LULD: b"",
 }
 """A status and a band have none: what the venue said of them it said."""
+_BACKFILL_FLAG: Final = {Channel.TRADES: b"\x78\x01", Channel.BARS: b"\x80\x01\x01"}
+"""Alone what is fetched after a break has it."""
 
 _NANOS_5: Final = struct.Struct("<HHB")
 _NANOS_4: Final = struct.Struct("<HH")
@@ -158,11 +160,15 @@ class FrameEncoder:
             for value in values
         ]
 
-    def flagged(self, channel: Channel, encoded: bytes, *, snapshot: bool = False, stale: bool = False) -> bytes:
+    def flagged(
+        self, channel: Channel, encoded: bytes, *, snapshot: bool = False, stale: bool = False, backfill: bool = False
+    ) -> bytes:
         """One element again, with flags that it does not have yet."""
         if encoded[:1] != _ELEMENT:
             return encoded  # corrections and cancels have no flags
         flags = (_SNAPSHOT_FLAG[channel] if snapshot else b"") + (_STALE_FLAG[channel] if stale else b"")
+        if backfill:
+            flags += _BACKFILL_FLAG[channel]
         return element(encoded[_body_start(encoded, 0)[0] :] + flags)
 
     def marked_stale(self, channel: Channel, elements: bytes, stale: Sequence[bool]) -> bytes:

@@ -78,6 +78,7 @@ class QuoteService:
     async def reference_price(self, symbol: str, call: CallContext) -> Quote | None:
         """The live feed's quote if it can be vouched for, else one read in time. Never raises."""
         feed = DataFeed.CRYPTO_US if asset_class_of(symbol) is AssetClass.CRYPTO else self._stock_feed
+        self._streaming.keep_price(feed, symbol)
         live = self._streaming.newest(Channel.QUOTES, feed, symbol)
         if isinstance(live, Quote):
             return live

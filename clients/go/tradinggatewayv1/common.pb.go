@@ -240,12 +240,20 @@ const (
 	FeedState_FEED_STATE_UNSPECIFIED FeedState = 0
 	// Connected and delivering.
 	FeedState_FEED_STATE_LIVE FeedState = 1
+	// Connected and silent, as expected: market closed or a sparse channel. Healthy.
+	FeedState_FEED_STATE_QUIET FeedState = 2
 	// Not connected yet.
 	FeedState_FEED_STATE_CONNECTING FeedState = 3
 	// The connection is lost; the gateway tries again.
 	FeedState_FEED_STATE_DISCONNECTED FeedState = 4
 	// Connected again; what was missed is being fetched.
 	FeedState_FEED_STATE_RECONCILING FeedState = 5
+	// Connected, but some symbols are silent though the calendar says that they should not be.
+	FeedState_FEED_STATE_STALE FeedState = 6
+	// Connected, and nothing at all arrives though the calendar says that it should.
+	FeedState_FEED_STATE_MUTE FeedState = 7
+	// Delivering, but the venue's times lag behind the clock.
+	FeedState_FEED_STATE_DELAYED FeedState = 8
 )
 
 // Enum value maps for FeedState.
@@ -253,16 +261,24 @@ var (
 	FeedState_name = map[int32]string{
 		0: "FEED_STATE_UNSPECIFIED",
 		1: "FEED_STATE_LIVE",
+		2: "FEED_STATE_QUIET",
 		3: "FEED_STATE_CONNECTING",
 		4: "FEED_STATE_DISCONNECTED",
 		5: "FEED_STATE_RECONCILING",
+		6: "FEED_STATE_STALE",
+		7: "FEED_STATE_MUTE",
+		8: "FEED_STATE_DELAYED",
 	}
 	FeedState_value = map[string]int32{
 		"FEED_STATE_UNSPECIFIED":  0,
 		"FEED_STATE_LIVE":         1,
+		"FEED_STATE_QUIET":        2,
 		"FEED_STATE_CONNECTING":   3,
 		"FEED_STATE_DISCONNECTED": 4,
 		"FEED_STATE_RECONCILING":  5,
+		"FEED_STATE_STALE":        6,
+		"FEED_STATE_MUTE":         7,
+		"FEED_STATE_DELAYED":      8,
 	}
 )
 
@@ -793,13 +809,17 @@ const file_trading_gateway_v1_common_proto_rawDesc = "" +
 	"\rDATA_FEED_SIP\x10\x02\x12\x17\n" +
 	"\x13DATA_FEED_CRYPTO_US\x10\a\x12\x12\n" +
 	"\x0eDATA_FEED_OPRA\x10\b\x12\x18\n" +
-	"\x14DATA_FEED_INDICATIVE\x10\t*\x90\x01\n" +
+	"\x14DATA_FEED_INDICATIVE\x10\t*\xe9\x01\n" +
 	"\tFeedState\x12\x1a\n" +
 	"\x16FEED_STATE_UNSPECIFIED\x10\x00\x12\x13\n" +
-	"\x0fFEED_STATE_LIVE\x10\x01\x12\x19\n" +
+	"\x0fFEED_STATE_LIVE\x10\x01\x12\x14\n" +
+	"\x10FEED_STATE_QUIET\x10\x02\x12\x19\n" +
 	"\x15FEED_STATE_CONNECTING\x10\x03\x12\x1b\n" +
 	"\x17FEED_STATE_DISCONNECTED\x10\x04\x12\x1a\n" +
-	"\x16FEED_STATE_RECONCILING\x10\x05b\x06proto3"
+	"\x16FEED_STATE_RECONCILING\x10\x05\x12\x14\n" +
+	"\x10FEED_STATE_STALE\x10\x06\x12\x13\n" +
+	"\x0fFEED_STATE_MUTE\x10\a\x12\x16\n" +
+	"\x12FEED_STATE_DELAYED\x10\bb\x06proto3"
 
 var (
 	file_trading_gateway_v1_common_proto_rawDescOnce sync.Once

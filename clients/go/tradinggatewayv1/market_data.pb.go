@@ -3,11 +3,12 @@
 // Prices and sizes are doubles, bit for bit what the venue sent. A price of 0 means that there is none.
 //
 // Every value says where it comes from (feed) and when the gateway read it from the venue (receive_time);
-// time is the venue's own. Two flags qualify it:
+// time is the venue's own. Three flags qualify it:
 // - snapshot: the newest value known when the stream or subscription began, not a live change.
-// - stale: the gateway cannot vouch that this is still the venue's latest. Its feed has not been LIVE
-//   without a break since the value was received, or the value waited more than 2 s inside the gateway.
+// - stale: the gateway cannot vouch that this is still the venue's latest. Its feed has not been LIVE or
+//   QUIET without a break since the value was received, or the value waited more than 2 s inside the gateway.
 //   Age alone is data (time, receive_time) and makes nothing stale.
+// - backfill: missed live, and fetched afterwards.
 //
 // asset_class is told by the symbols when UNSPECIFIED; feed is then the best one that the account has. One
 // request names symbols of one asset class.
@@ -2597,7 +2598,9 @@ type Trade struct {
 	// The newest value when the stream began, not a live one.
 	Snapshot bool `protobuf:"varint,13,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// The gateway cannot vouch that it is the latest.
-	Stale         bool `protobuf:"varint,14,opt,name=stale,proto3" json:"stale,omitempty"`
+	Stale bool `protobuf:"varint,14,opt,name=stale,proto3" json:"stale,omitempty"`
+	// Missed live, fetched afterwards.
+	Backfill      bool `protobuf:"varint,15,opt,name=backfill,proto3" json:"backfill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2726,6 +2729,13 @@ func (x *Trade) GetSnapshot() bool {
 func (x *Trade) GetStale() bool {
 	if x != nil {
 		return x.Stale
+	}
+	return false
+}
+
+func (x *Trade) GetBackfill() bool {
+	if x != nil {
+		return x.Backfill
 	}
 	return false
 }
@@ -2971,7 +2981,9 @@ type Bar struct {
 	// The newest value when the stream began, not a live one.
 	Snapshot bool `protobuf:"varint,14,opt,name=snapshot,proto3" json:"snapshot,omitempty"`
 	// The gateway cannot vouch that it is the latest.
-	Stale         bool `protobuf:"varint,15,opt,name=stale,proto3" json:"stale,omitempty"`
+	Stale bool `protobuf:"varint,15,opt,name=stale,proto3" json:"stale,omitempty"`
+	// Missed live, fetched afterwards.
+	Backfill      bool `protobuf:"varint,16,opt,name=backfill,proto3" json:"backfill,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -3107,6 +3119,13 @@ func (x *Bar) GetSnapshot() bool {
 func (x *Bar) GetStale() bool {
 	if x != nil {
 		return x.Stale
+	}
+	return false
+}
+
+func (x *Bar) GetBackfill() bool {
+	if x != nil {
+		return x.Backfill
 	}
 	return false
 }
@@ -3939,7 +3958,7 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04feed\x18\v \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
 	"\freceive_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
 	"\bsnapshot\x18\r \x01(\bR\bsnapshot\x12\x14\n" +
-	"\x05stale\x18\x0e \x01(\bR\x05stale\"\xbe\x03\n" +
+	"\x05stale\x18\x0e \x01(\bR\x05stale\"\xda\x03\n" +
 	"\x05Trade\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x14\n" +
@@ -3958,7 +3977,8 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04feed\x18\v \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
 	"\freceive_time\x18\f \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
 	"\bsnapshot\x18\r \x01(\bR\bsnapshot\x12\x14\n" +
-	"\x05stale\x18\x0e \x01(\bR\x05stale\"\xba\x02\n" +
+	"\x05stale\x18\x0e \x01(\bR\x05stale\x12\x1a\n" +
+	"\bbackfill\x18\x0f \x01(\bR\bbackfill\"\xba\x02\n" +
 	"\x0fTradeCorrection\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x125\n" +
@@ -3975,7 +3995,7 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04size\x18\x06 \x01(\x01R\x04size\x12\x16\n" +
 	"\x06action\x18\a \x01(\tR\x06action\x120\n" +
 	"\x04feed\x18\b \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
-	"\freceive_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"\xf3\x03\n" +
+	"\freceive_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"\x8f\x04\n" +
 	"\x03Bar\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x129\n" +
 	"\n" +
@@ -3994,7 +4014,8 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04feed\x18\f \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
 	"\freceive_time\x18\r \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
 	"\bsnapshot\x18\x0e \x01(\bR\bsnapshot\x12\x14\n" +
-	"\x05stale\x18\x0f \x01(\bR\x05staleB\a\n" +
+	"\x05stale\x18\x0f \x01(\bR\x05stale\x12\x1a\n" +
+	"\bbackfill\x18\x10 \x01(\bR\bbackfillB\a\n" +
 	"\x05_vwap\"\xb1\x03\n" +
 	"\tOrderBook\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +

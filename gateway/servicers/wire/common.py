@@ -63,9 +63,13 @@ DATA_FEED: Final = TwoWay(
 FEED_STATE: Final = TwoWay(
     {
         FeedState.LIVE: pb.FEED_STATE_LIVE,
+        FeedState.QUIET: pb.FEED_STATE_QUIET,
         FeedState.CONNECTING: pb.FEED_STATE_CONNECTING,
         FeedState.DISCONNECTED: pb.FEED_STATE_DISCONNECTED,
         FeedState.RECONCILING: pb.FEED_STATE_RECONCILING,
+        FeedState.STALE: pb.FEED_STATE_STALE,
+        FeedState.MUTE: pb.FEED_STATE_MUTE,
+        FeedState.DELAYED: pb.FEED_STATE_DELAYED,
     }
 )
 

@@ -23,7 +23,9 @@ class Encoder(Protocol):
         """One element for each value, whatever it is."""
         ...
 
-    def flagged(self, channel: Channel, encoded: bytes, *, snapshot: bool = False, stale: bool = False) -> bytes:
+    def flagged(
+        self, channel: Channel, encoded: bytes, *, snapshot: bool = False, stale: bool = False, backfill: bool = False
+    ) -> bytes:
         """One element again, with flags that it does not have yet."""
         ...
 

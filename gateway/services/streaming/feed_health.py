@@ -1,6 +1,6 @@
 """May the gateway vouch for a value? Live, or not; since when; and whether without a break.
 
-Every unbroken stretch of LIVE is an epoch with a number of its own. A value remembers the epoch in which it
+Every unbroken stretch of LIVE or QUIET is an epoch with a number of its own. A value remembers the epoch in which it
 was received: it is vouched for while that is the present one. Nothing here runs on a timer, so nothing can
 be stuck: the question is answered when a value is read or written.
 """

@@ -2,15 +2,15 @@
 
 Promises: the venue is asked once for what any number of streams want; nobody notices another's joining or
 leaving; every change of the feed, every gap and every value that turned stale is said on the streams; after
-a break newest values are read again before anything is called current. The listener's methods neither block
-nor raise.
+a break newest values are read again before anything is called current, and missed ones made up for. The
+listener's methods neither block nor raise.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -20,10 +20,13 @@ from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import Gap, LiveValue, Quote, SubscriptionSet
 from gateway.domain.types import NANOS_PER_SECOND, Channel, ConflationPolicy, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
+from gateway.services.streaming.backfill import BACKFILL_CHANNELS, BackFill, Filled
 from gateway.services.streaming.channel_values import last_values_of
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Group, Pacing
 from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, FeedHealth, Receipt
+from gateway.services.streaming.feed_watch import FeedWatch, WatchTimes
+from gateway.services.streaming.hand_out import hand_out, wants_every_value
 from gateway.services.streaming.last_values import Stamped, V, Value, time_of
 from gateway.services.streaming.mailbox import Batch
 from gateway.services.streaming.newest import NewestValues
@@ -34,6 +37,11 @@ from gateway.services.streaming.subscriptions import SubscriptionEvents, Upstrea
 REFRESH_RETRY_S: Final = 5.0
 """After newest values could not be read, while somebody waits for them."""
 MUTE: Final = "connected and mute: the venue has newer values"
+STRAY: Final = "silent, while the venue has newer values: "
+STRAY_NAMED_MAX: Final = 10
+"""Symbols that such a text names."""
+PROMPT_CHANNELS: Final = frozenset({Channel.QUOTES, Channel.TRADES})
+"""Their values come as they happen: much is to be expected of them, and their times tell whether a feed is late."""
 _SYMBOL_LIMIT_CODE: Final = 405
 _PERMISSION_CODES: Final = frozenset({402, 409, 411})
 
@@ -49,12 +57,14 @@ class HubTimes:
         ack_timeout_s: How long the venue may take to acknowledge a symbol.
         snapshot_wait_s: How long a stream's newest values wait for a live feed, which could vouch for them.
         silence_s: How long a live feed may say nothing before the venue is asked whether there was nothing to say.
+        watch: When it counts as quiet, or as delayed.
     """
 
     linger_s: float = 10.0
     ack_timeout_s: float = 3.0
     snapshot_wait_s: float = 0.3
     silence_s: float = 3.0
+    watch: WatchTimes = field(default_factory=WatchTimes)
 
 
 _GroupKey = tuple[Channel, ConflationPolicy, float, frozenset[str]]
@@ -66,6 +76,7 @@ class FeedHub:
     Args:
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, the clock of the event loop.
+        is_open: Whether the feed's market is open, as far as is known.
     """
 
     def __init__(
@@ -80,6 +91,7 @@ class FeedHub:
         *,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
+        is_open: Callable[[], bool] = lambda: True,
     ) -> None:
         self.health = FeedHealth(feed, wall)
         self._feed = feed
@@ -93,6 +105,7 @@ class FeedHub:
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
         self._groups: dict[_GroupKey, Group] = {}
         self._broken: set[MarketDataStream] = set()
+        self._kept: set[str] = set()
         self._gap_from_ns: int | None = None
         self._received_ns: int | None = None
         self._refresh_handle: asyncio.Handle | None = None
@@ -107,14 +120,27 @@ class FeedHub:
             monotonic=monotonic,
         )
         self._newest = NewestValues(feed, market_data, errors, self._on_fetched, monotonic)
-        self._is_mute = False
+        self._why_reconnecting = ""
+        self._backfill = BackFill(feed, market_data, errors, self._on_backfilled, wall=wall, monotonic=monotonic)
+        self._watch = FeedWatch(
+            feed,
+            times.watch,
+            change=lambda state, detail: self._change(state, detail, 0),
+            heard=lambda: self._received_ns,
+            is_sparse=lambda: not any(self._subscriptions.acknowledged(channel) for channel in PROMPT_CHANNELS),
+            is_open=is_open,
+            monotonic=monotonic,
+        )
         self._silence = SilenceWatch(
             feed,
             heard=lambda: self._received_ns,
             held=self._vouched,
             read=self._newest.read,
-            on_mute=self._on_mute,
+            on_mute=lambda: self._reconnect(FeedState.MUTE, MUTE),
+            on_stray=lambda silent: self._reconnect(FeedState.STALE, STRAY + ", ".join(silent[:STRAY_NAMED_MAX])),
+            is_open=is_open,
             patience_s=times.silence_s,
+            wall=wall,
         )
 
     # --- streams and readers
@@ -152,6 +178,18 @@ class FeedHub:
                 entry.sinks = tuple(sink for sink in entry.sinks if sink is not group)
         self._subscriptions.release(channel, stream.symbols)
 
+    def keep(self, symbol: str) -> None:
+        """Hold the quotes of a symbol that nobody may stream, for whoever asks for the newest."""
+        self._kept.add(symbol)
+        self._values[Channel.QUOTES].add((symbol,))
+        self._subscriptions.hold(Channel.QUOTES, (symbol,))
+        self._refresh_soon()
+
+    def let_go(self, symbol: str) -> None:
+        """Hold them no more."""
+        self._kept.discard(symbol)
+        self._subscriptions.release(Channel.QUOTES, (symbol,))
+
     def newest(self, channel: Channel, symbol: str) -> Value | None:
         """The newest value, if the gateway can vouch for it."""
         held = self._values[channel].newest(symbol)
@@ -169,7 +207,9 @@ class FeedHub:
                 handle.cancel()
         for group in self._groups.values():
             group.close()
+        await self._watch.close()
         await self._silence.close()
+        await self._backfill.close()
         await self._newest.close()
         await self._subscriptions.close()
 
@@ -196,14 +236,19 @@ class FeedHub:
 
     def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
         """Where the connection stands."""
+        if state is not FeedState.DISCONNECTED:
+            self._why_reconnecting = ""
+        detail = self._why_reconnecting or detail
+        self._change(self._watch.connection(state, self._begin_backfill), detail, venue_error_code)
+
+    def _change(self, state: FeedState, detail: str, venue_error_code: int) -> None:
+        """The feed's state, from its connection or from what watches it."""
         before = self.health.status
-        if self._is_mute and state is FeedState.DISCONNECTED:
-            detail = MUTE
-        self._is_mute &= state is FeedState.DISCONNECTED
         ended = self.health.change(state, detail, venue_error_code)
-        self._subscriptions.note_live(is_live=self.health.is_live)
-        if ended != NO_EPOCH:
-            self._gap_from_ns = self._received_ns
+        self._subscriptions.note_live(is_live=state.flows)
+        breaks = before.state.flows and not state.flows
+        if breaks:
+            self._note_break()
         for channel, streams in self._streams.items():
             turned = self._values[channel].received_in(ended) if ended != NO_EPOCH else frozenset()
             if state is FeedState.DISCONNECTED:
@@ -212,9 +257,11 @@ class FeedHub:
                 if self.health.status != before:
                     stream.tell_feed(self.health.status)
                 stream.tell_stale(turned)
-                if ended != NO_EPOCH:
+                if breaks:
                     self._broken.add(stream)
         if self.health.is_live:
+            if before.state.flows and not before.state.vouches:
+                self._owe_unvouched()
             self._refresh_soon()
 
     def _publish(self, channel: Channel, values: Sequence[V], encode: Callable[[Sequence[V]], list[bytes]]) -> None:
@@ -223,6 +270,8 @@ class FeedHub:
         receipt = self._receipt(values[0].receive_time_ns)
         self._end_gap(values[0].receive_time_ns)
         self._received_ns = values[-1].receive_time_ns
+        if channel in PROMPT_CHANNELS:
+            self._watch.note_times(time_of(values[-1]), self._received_ns)
         try:
             encoded = encode(values)
         except Exception:
@@ -274,7 +323,7 @@ class FeedHub:
         if not self.health.is_live:
             return
         for channel, streams in self._streams.items():
-            owed: set[str] = set()
+            owed = set(self._kept) if channel is Channel.QUOTES else set()
             for stream in streams:
                 owed |= stream.awaiting
                 owed |= stream.told_stale
@@ -338,10 +387,46 @@ class FeedHub:
         found = ((symbol, values.newest(symbol)) for symbol in self._subscriptions.acknowledged(channel))
         return {symbol: time_of(held[0]) for symbol, held in found if held and self.health.vouches(held[2])}
 
-    def _on_mute(self) -> None:
+    def _reconnect(self, state: FeedState, why: str) -> None:
         """Nothing it brought is vouched for any more, and it is connected anew."""
-        self._is_mute = True
+        self._why_reconnecting = why
+        self._watch.broken(state)
+        self._change(state, why, 0)
         self._subscriptions.reconnect()
+
+    def _note_break(self) -> None:
+        """Nothing comes any more; what the break before swallowed, and was not made up for, is owed with this one."""
+        if not self._backfill.is_running:
+            self._gap_from_ns = self._received_ns
+        self._backfill.cancel()
+
+    def _owe_unvouched(self) -> None:
+        """What came while the feed was up and nobody could vouch for it was flagged so: it is owed again."""
+        for channel, streams in self._streams.items():
+            values = self._values[channel]
+            unvouched = {symbol for symbol in values if values.newest(symbol) and not values.is_vouched(symbol)}
+            for stream in streams:
+                stream.told_stale |= (unvouched & stream.symbols) - stream.awaiting
+
+    def _begin_backfill(self) -> bool:
+        """The feed is up again: begin to make up for what was missed; False when there is nothing that could be."""
+        if self._gap_from_ns is None:
+            return False
+        wanted: dict[Channel, set[str]] = {}
+        for stream in self._broken:
+            if stream.terms.channel in BACKFILL_CHANNELS and wants_every_value(stream):
+                wanted.setdefault(stream.terms.channel, set()).update(stream.symbols)
+        return self._backfill.begin(self._gap_from_ns, wanted, self._values)
+
+    def _on_backfilled(self, filled: Sequence[Filled]) -> None:
+        """Live again; who was there when the feed broke gets what it missed."""
+        self._watch.reconciled()
+        receipt = Receipt(self._monotonic(), self.health.epoch)
+        for one in filled:
+            owed = {stream for stream in self._broken & self._streams[one.channel] if wants_every_value(stream)}
+            hole = Gap(self._feed.value, self._gap_from_ns, self._wall())
+            hand_out(one, owed, self._values[one.channel], self._encoder, self._element_of, receipt, hole)
+            self._broken -= owed
 
     def _end_gap(self, to_time_ns: int) -> None:
         """The first value after a break: say how long there was none."""
@@ -382,6 +467,9 @@ class FeedHub:
                 entry = self._values[terms.channel].entries[symbol]
                 entry.sinks = (*entry.sinks, group)
         return group
+
+    def _element_of(self, value: Value) -> list[bytes]:
+        return _try_encode(self._encode_one, value)
 
     def _encode_one(self, value: Value) -> list[bytes]:
         return self._encoder.quotes([value]) if isinstance(value, Quote) else self._encoder.values([value])

@@ -20,7 +20,9 @@ from gateway.services.recovery import ErrorService
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Pacing
 from gateway.services.streaming.hub import FeedHub, HubTimes
+from gateway.services.streaming.kept_prices import KeptPrices
 from gateway.services.streaming.last_values import Value
+from gateway.services.streaming.market_hours import Calendar, MarketHours
 from gateway.services.streaming.selection import FeedChoice, check_channel, choose_feed
 from gateway.services.streaming.session import MarketDataStream, StreamTerms
 
@@ -48,10 +50,13 @@ class StreamLimits:
     Attributes:
         symbols_per_stream_max: In one subscription.
         unread_values_max: Values that wait for one reader who wants every one; a burst of a replayed day fits.
+        price_symbols_max: Symbols of one feed that stay subscribed for orders that need their price.
+        times: Waits.
     """
 
     symbols_per_stream_max: int
     unread_values_max: int
+    price_symbols_max: int = 0
     times: HubTimes = field(default_factory=HubTimes)
 
 
@@ -63,6 +68,7 @@ class StreamingService:
         stock_feed, option_feed: What "the best that the account has" means for stocks and for options.
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, the clock of the event loop.
+        calendar: Tells when silence is to be expected; None: never.
     """
 
     def __init__(
@@ -78,6 +84,7 @@ class StreamingService:
         wall: Callable[[], int],
         monotonic: Callable[[], float],
         limits: StreamLimits,
+        calendar: Calendar | None = None,
     ) -> None:
         self._streaming = streaming
         self._market_data = market_data
@@ -90,6 +97,8 @@ class StreamingService:
         self._monotonic = monotonic
         self._limits = limits
         self._pacing = Pacing()
+        self._hours = None if calendar is None else MarketHours(calendar, monotonic)
+        self._prices: dict[DataFeed, KeptPrices] = {}
         self._hubs: dict[DataFeed, FeedHub] = {}
         self._streams: set[MarketDataStream] = set()
         self._joining: set[asyncio.Task[None]] = set()
@@ -148,6 +157,16 @@ class StreamingService:
         hub = self._hubs.get(feed)
         return None if hub is None else hub.held(channel, symbol)
 
+    def keep_price(self, feed: DataFeed, symbol: str) -> None:
+        """An order needs this symbol's price: keep its quotes coming for a while, so that the next has a live one."""
+        if self._is_draining or not self._limits.price_symbols_max:
+            return
+        prices = self._prices.get(feed)
+        if prices is None:
+            prices = KeptPrices(self._hub(feed), self._limits.price_symbols_max, self._monotonic)
+            self._prices[feed] = prices
+        prices.asked(symbol)
+
     def drain(self) -> None:
         """Take no new streams, and end those that are open."""
         self._is_draining = True
@@ -160,8 +179,12 @@ class StreamingService:
         for task in tuple(self._joining):
             task.cancel()
         await asyncio.gather(*self._joining, return_exceptions=True)
+        for prices in self._prices.values():
+            prices.close()
         for hub in self._hubs.values():
             await hub.close()
+        if self._hours is not None:
+            await self._hours.close()
 
     def _admit(self, symbols: Sequence[str]) -> None:
         if self._is_draining:
@@ -211,6 +234,7 @@ class StreamingService:
                 self._limits.times,
                 wall=self._wall,
                 monotonic=self._monotonic,
+                is_open=lambda: self._hours is None or self._hours.is_open(feed.asset_class),
             )
         return hub
 

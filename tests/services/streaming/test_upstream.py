@@ -308,7 +308,7 @@ class TestSilence:
         corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 9)
         await reader.until(lambda r: r.of("stale_symbols"))
         told = next(status for status in reader.statuses if status.stale_symbols)
-        assert (told.feeds[0].state, told.feeds[0].detail) == (common_pb2.FEED_STATE_DISCONNECTED, hub.MUTE)
+        assert (told.feeds[0].state, told.feeds[0].detail) == (common_pb2.FEED_STATE_MUTE, hub.MUTE)
         assert list(told.stale_symbols) == ["AAPL", "MSFT"]
         await reader.until(lambda r: [value.bid_price for value in r.values][2:] == [100.09])
         assert not reader.values[-1].stale

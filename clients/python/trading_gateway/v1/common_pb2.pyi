@@ -153,12 +153,20 @@ class _FeedStateEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeedState.V
     """Not set."""
     FEED_STATE_LIVE: _FeedState.ValueType  # 1
     """Connected and delivering."""
+    FEED_STATE_QUIET: _FeedState.ValueType  # 2
+    """Connected and silent, as expected: market closed or a sparse channel. Healthy."""
     FEED_STATE_CONNECTING: _FeedState.ValueType  # 3
     """Not connected yet."""
     FEED_STATE_DISCONNECTED: _FeedState.ValueType  # 4
     """The connection is lost; the gateway tries again."""
     FEED_STATE_RECONCILING: _FeedState.ValueType  # 5
     """Connected again; what was missed is being fetched."""
+    FEED_STATE_STALE: _FeedState.ValueType  # 6
+    """Connected, but some symbols are silent though the calendar says that they should not be."""
+    FEED_STATE_MUTE: _FeedState.ValueType  # 7
+    """Connected, and nothing at all arrives though the calendar says that it should."""
+    FEED_STATE_DELAYED: _FeedState.ValueType  # 8
+    """Delivering, but the venue's times lag behind the clock."""
 
 class FeedState(_FeedState, metaclass=_FeedStateEnumTypeWrapper):
     """How far an upstream feed can be trusted."""
@@ -167,12 +175,20 @@ FEED_STATE_UNSPECIFIED: FeedState.ValueType  # 0
 """Not set."""
 FEED_STATE_LIVE: FeedState.ValueType  # 1
 """Connected and delivering."""
+FEED_STATE_QUIET: FeedState.ValueType  # 2
+"""Connected and silent, as expected: market closed or a sparse channel. Healthy."""
 FEED_STATE_CONNECTING: FeedState.ValueType  # 3
 """Not connected yet."""
 FEED_STATE_DISCONNECTED: FeedState.ValueType  # 4
 """The connection is lost; the gateway tries again."""
 FEED_STATE_RECONCILING: FeedState.ValueType  # 5
 """Connected again; what was missed is being fetched."""
+FEED_STATE_STALE: FeedState.ValueType  # 6
+"""Connected, but some symbols are silent though the calendar says that they should not be."""
+FEED_STATE_MUTE: FeedState.ValueType  # 7
+"""Connected, and nothing at all arrives though the calendar says that it should."""
+FEED_STATE_DELAYED: FeedState.ValueType  # 8
+"""Delivering, but the venue's times lag behind the clock."""
 Global___FeedState: _TypeAlias = FeedState  # noqa: Y015
 
 @_typing.final

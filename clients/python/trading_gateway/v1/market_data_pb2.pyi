@@ -6,11 +6,12 @@ Quotes, trades and bars: latest, history and live.
 Prices and sizes are doubles, bit for bit what the venue sent. A price of 0 means that there is none.
 
 Every value says where it comes from (feed) and when the gateway read it from the venue (receive_time);
-time is the venue's own. Two flags qualify it:
+time is the venue's own. Three flags qualify it:
 - snapshot: the newest value known when the stream or subscription began, not a live change.
-- stale: the gateway cannot vouch that this is still the venue's latest. Its feed has not been LIVE
-  without a break since the value was received, or the value waited more than 2 s inside the gateway.
+- stale: the gateway cannot vouch that this is still the venue's latest. Its feed has not been LIVE or
+  QUIET without a break since the value was received, or the value waited more than 2 s inside the gateway.
   Age alone is data (time, receive_time) and makes nothing stale.
+- backfill: missed live, and fetched afterwards.
 
 asset_class is told by the symbols when UNSPECIFIED; feed is then the best one that the account has. One
 request names symbols of one asset class.
@@ -1401,6 +1402,7 @@ class Trade(_message.Message):
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """The symbol."""
     price: _builtins.float
@@ -1423,6 +1425,8 @@ class Trade(_message.Message):
     """The newest value when the stream began, not a live one."""
     stale: _builtins.bool
     """The gateway cannot vouch that it is the latest."""
+    backfill: _builtins.bool
+    """Missed live, fetched afterwards."""
     @_builtins.property
     def time(self) -> _timestamp_pb2.Timestamp:
         """The venue's time, nanoseconds kept."""
@@ -1452,10 +1456,11 @@ class Trade(_message.Message):
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         snapshot: _builtins.bool = ...,
         stale: _builtins.bool = ...,
+        backfill: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["receive_time", b"receive_time", "time", b"time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["conditions", b"conditions", "exchange", b"exchange", "feed", b"feed", "price", b"price", "receive_time", b"receive_time", "size", b"size", "snapshot", b"snapshot", "stale", b"stale", "symbol", b"symbol", "taker_side", b"taker_side", "tape", b"tape", "time", b"time", "trade_id", b"trade_id", "update", b"update"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["backfill", b"backfill", "conditions", b"conditions", "exchange", b"exchange", "feed", b"feed", "price", b"price", "receive_time", b"receive_time", "size", b"size", "snapshot", b"snapshot", "stale", b"stale", "symbol", b"symbol", "taker_side", b"taker_side", "tape", b"tape", "time", b"time", "trade_id", b"trade_id", "update", b"update"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1590,6 +1595,7 @@ class Bar(_message.Message):
     RECEIVE_TIME_FIELD_NUMBER: _builtins.int
     SNAPSHOT_FIELD_NUMBER: _builtins.int
     STALE_FIELD_NUMBER: _builtins.int
+    BACKFILL_FIELD_NUMBER: _builtins.int
     symbol: _builtins.str
     """The symbol."""
     open: _builtins.float
@@ -1616,6 +1622,8 @@ class Bar(_message.Message):
     """The newest value when the stream began, not a live one."""
     stale: _builtins.bool
     """The gateway cannot vouch that it is the latest."""
+    backfill: _builtins.bool
+    """Missed live, fetched afterwards."""
     @_builtins.property
     def start_time(self) -> _timestamp_pb2.Timestamp:
         """When it begins."""
@@ -1642,10 +1650,11 @@ class Bar(_message.Message):
         receive_time: _timestamp_pb2.Timestamp | None = ...,
         snapshot: _builtins.bool = ...,
         stale: _builtins.bool = ...,
+        backfill: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_vwap", b"_vwap", "receive_time", b"receive_time", "start_time", b"start_time", "vwap", b"vwap"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_vwap", b"_vwap", "channel", b"channel", "close", b"close", "feed", b"feed", "final", b"final", "high", b"high", "low", b"low", "open", b"open", "receive_time", b"receive_time", "snapshot", b"snapshot", "stale", b"stale", "start_time", b"start_time", "symbol", b"symbol", "trade_count", b"trade_count", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_vwap", b"_vwap", "backfill", b"backfill", "channel", b"channel", "close", b"close", "feed", b"feed", "final", b"final", "high", b"high", "low", b"low", "open", b"open", "receive_time", b"receive_time", "snapshot", b"snapshot", "stale", b"stale", "start_time", b"start_time", "symbol", b"symbol", "trade_count", b"trade_count", "volume", b"volume", "vwap", b"vwap"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__vwap: _TypeAlias = _typing.Literal["vwap"]  # noqa: Y015
     _WhichOneofArgType__vwap: _TypeAlias = _typing.Literal["_vwap", b"_vwap"]  # noqa: Y015

@@ -6,11 +6,12 @@ Quotes, trades and bars: latest, history and live.
 Prices and sizes are doubles, bit for bit what the venue sent. A price of 0 means that there is none.
 
 Every value says where it comes from (feed) and when the gateway read it from the venue (receive_time);
-time is the venue's own. Two flags qualify it:
+time is the venue's own. Three flags qualify it:
 - snapshot: the newest value known when the stream or subscription began, not a live change.
-- stale: the gateway cannot vouch that this is still the venue's latest. Its feed has not been LIVE
-  without a break since the value was received, or the value waited more than 2 s inside the gateway.
+- stale: the gateway cannot vouch that this is still the venue's latest. Its feed has not been LIVE or
+  QUIET without a break since the value was received, or the value waited more than 2 s inside the gateway.
   Age alone is data (time, receive_time) and makes nothing stale.
+- backfill: missed live, and fetched afterwards.
 
 asset_class is told by the symbols when UNSPECIFIED; feed is then the best one that the account has. One
 request names symbols of one asset class.
