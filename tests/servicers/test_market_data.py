@@ -17,7 +17,7 @@ from google.type.date_pb2 import Date
 from grpc_status import rpc_status
 
 from gateway.domain.errors import VenueUnreachable
-from gateway.domain.models.market_data import Adjustment, Page, Snapshot, TimeframeUnit
+from gateway.domain.models.market_data import Adjustment, Page, Snapshot, TimeframeUnit, TradeCancel, TradeCorrection
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed
 from gateway.servicers.market_data import MarketDataServicer
 from gateway.servicers.server import GatewayServer
@@ -130,6 +130,29 @@ async def test_trades_and_bars_stream(market: Market) -> None:
     [*_, barred] = await until(bars, lambda message: message.bars)
     assert [value.trade_id for value in traded.trades] == [1, 2]
     assert barred.bars[0].vwap == 1.25
+
+
+async def test_corrections_cancels_and_each_kind_of_bar_stream(market: Market) -> None:
+    trades = market.stub.StreamTrades(pb.StreamTradesRequest(symbols=["AAPL"], max_batch_delay=seconds(0)))
+    kinds = {Channel.BARS: 0, Channel.UPDATED_BARS: pb.CHANNEL_UPDATED_BARS, Channel.DAILY_BARS: pb.CHANNEL_DAILY_BARS}
+    bars = {
+        channel: market.stub.StreamBars(pb.StreamBarsRequest(symbols=["AAPL"], channel=number))
+        for channel, number in kinds.items()
+    }
+    for call in (trades, *bars.values()):
+        await until(call, lambda message: message.status.snapshot_end)
+    one, at = trade("AAPL", 1), T0_NS
+    corrected = TradeCorrection("AAPL", at, one, replace(one, price=99.5), one.feed, one.receive_time_ns)
+    market.corridor.publish(one, corrected, TradeCancel("AAPL", at, 1, 99.5, 2.0, one.feed, at, "V", "C"))
+    for channel in kinds:
+        market.corridor.publish(replace(bar("AAPL", 1), channel=channel))
+    [*_, told] = await until(trades, lambda message: message.cancels)
+    assert [value.price for value in told.trades] == [100.0]
+    assert [(value.original.price, value.corrected.price) for value in told.corrections] == [(100.0, 99.5)]
+    assert [(value.trade_id, value.action) for value in told.cancels] == [(1, "C")]
+    for channel, call in bars.items():
+        [*_, message] = await until(call, lambda message: message.bars)
+        assert [value.channel for value in message.bars] == [market_values.CHANNEL[channel]]
 
 
 async def test_a_client_that_goes_away_is_forgotten(market: Market) -> None:
@@ -415,10 +438,12 @@ def list_rows() -> Iterator[tuple[str, Any, str]]:
             yield name, kind(**(needed | row)), field
 
 
+NO_BARS: tuple[Any, ...] = (pb.CHANNEL_QUOTES, pb.CHANNEL_LULD, 99)
 ROWS = (
     [(name, kind(**row), field) for name, kind in STREAMS.items() for row, field in STREAM_ROWS]
     + [(name, kind(**row), field) for name, kind in READS.items() for row, field in READ_ROWS + STALENESS_ROWS]
     + [("GetLatestOrderBooks", pb.GetLatestOrderBooksRequest(**row), field) for row, field in BOOK_ROWS]
+    + [("StreamBars", pb.StreamBarsRequest(symbols=A, channel=number), "channel") for number in NO_BARS]
     + list(list_rows())
 )
 
