@@ -230,6 +230,7 @@ class ConflationPolicy(StrEnum):
 
     NONE = "none"
     LATEST_PER_SYMBOL = "latest_per_symbol"
+    DROP_OLDEST = "drop_oldest"
 
 
 class OnZombie(StrEnum):

@@ -102,6 +102,23 @@ def element(body: bytes, tag: bytes = _ELEMENT) -> bytes:
     return tag + varint(length) + body
 
 
+# A session's element is an event around the same body: its field in MarketEvent takes the place of the response's.
+_EVENT: Final = {
+    Channel.QUOTES: b"\x0a",
+    Channel.TRADES: b"\x12",
+    Channel.BARS: b"\x2a",
+    Channel.UPDATED_BARS: b"\x2a",
+    Channel.DAILY_BARS: b"\x2a",
+    Channel.ORDER_BOOKS: b"\x32",
+    Channel.TRADING_STATUS: b"\x3a",
+    Channel.LULD: b"\x42",
+}
+_NOTICE_EVENT: Final = {
+    _ELEMENT_OF[TradeCorrection][0]: b"\x1a",
+    _ELEMENT_OF[TradeCancel][0]: b"\x22",
+}
+
+
 class FrameEncoder:
     """Writes values, flags and envelopes. One per process: it remembers what repeats."""
 
@@ -111,6 +128,7 @@ class FrameEncoder:
         self._second = -1
         self._time_heads: tuple[bytes, bytes] | None = None
         self._receive_time_ns: int | None = None
+        self._events: dict[Channel, tuple[bytes, bytes]] = {}
         self._receive_time = b""
 
     def quotes(self, quotes: Sequence[Quote]) -> list[bytes]:
@@ -181,6 +199,33 @@ class FrameEncoder:
             written.append(element(elements[start:end] + _STALE_FLAG[channel]) if has_flag else encoded)
             position = end
         return b"".join(written)
+
+    def split(self, elements: bytes) -> list[bytes]:
+        """Joined elements, one by one."""
+        found, position = [], 0
+        while position < len(elements):
+            _, end = _body_start(elements, position)
+            found.append(elements[position:end])
+            position = end
+        return found
+
+    def events(self, channel: Channel, elements: bytes) -> bytes:
+        """Joined elements of a channel's own stream as elements of a session's.
+
+        Sessions that want the same take the same bytes one after another, so those asked last are remembered.
+        """
+        last = self._events.get(channel)
+        if last is not None and last[0] is elements:
+            return last[1]
+        written, position = [], 0
+        while position < len(elements):
+            _, end = _body_start(elements, position)
+            tag = _NOTICE_EVENT.get(elements[position], _EVENT[channel])
+            written.append(element(tag + elements[position + 1 : end]))
+            position = end
+        events = b"".join(written)
+        self._events[channel] = (elements, events)
+        return events
 
     def envelope(self, batch_sequence: int, send_time_ns: int, status: StreamStatus | None) -> bytes:
         """What a response has beside its values."""

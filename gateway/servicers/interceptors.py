@@ -37,6 +37,7 @@ from gateway.servicers.denials import DenialListener, Denials
 from gateway.servicers.errors import new_error_id
 from gateway.servicers.identity import PUBLIC, Doorkeeper, Metadata, enter_call
 from gateway.servicers.permissions import METHODS, Access, MethodRule
+from gateway.servicers.symbol_room import SymbolRoom, enter_room
 from gateway.servicers.turnstile import ALL_CLIENTS, EARNED, Turnstile, client_name, strangers_share, too_many_calls
 from gateway.servicers.wire.errors import deadline_to_proto, error_to_proto, internal_to_proto
 from gateway.servicers.wire.requests import Deserializer, KeyIsTaken, guarded, key_first, lenient
@@ -370,13 +371,19 @@ class Doors:
             code, symbols, peer = 0, 0, context.peer()
             client: Client | None = None
             inside: Client | None = None
+            room: SymbolRoom | None = None
             try:
                 caller = identify(metadata, context)
                 client = turnstile.find(client_name(caller, peer))
                 enter_call(CallContext(caller, _NO_DEADLINE, method.rule.lane, request_id))
                 if not allows(caller):
                     raise ScopeMissing(method.rule.scope_named)
-                request: Any = turnstile.paced(raw, client) if read is None else read(raw)
+                if read is None:
+                    request: Any = turnstile.paced(raw, client, method.rule.light_command)
+                    room = SymbolRoom(client)
+                    enter_room(room)
+                else:
+                    request = read(raw)
                 symbols = len(set(request.symbols)) if method.rule.subscribes else 0
                 stream = self._open_stream(task, caller)
                 turnstile.open_stream(client, peer, symbols)
@@ -391,6 +398,8 @@ class Doors:
                 error = _bare(caught)
             finally:
                 self._streams.pop(task, None)
+                if room is not None:
+                    room.close()
                 if inside is not None:
                     inside.leave_stream(peer, symbols)
                 if span is not None:

@@ -9,6 +9,8 @@ from typing import Any, ClassVar
 
 from gateway.domain.types import Channel
 from gateway.servicers.identity import call_context
+from gateway.servicers.session_commands import first_command, steered
+from gateway.servicers.symbol_room import symbol_room
 from gateway.servicers.wire import market_data as wire, market_history as history
 from gateway.services.history import HistoryService
 from gateway.services.market_data import PriceService, QuoteService
@@ -23,7 +25,9 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
         RAW_METHODS: Whose answers are bytes already, not the stub's messages; the server takes their serializer away.
     """
 
-    RAW_METHODS: ClassVar[frozenset[str]] = frozenset({"StreamQuotes", "StreamTrades", "StreamBars"})
+    RAW_METHODS: ClassVar[frozenset[str]] = frozenset(
+        {"StreamQuotes", "StreamTrades", "StreamBars", "MarketDataSession"}
+    )
 
     def __init__(
         self, quotes: QuoteService, prices: PriceService, history: HistoryService, streaming: StreamingService
@@ -106,6 +110,16 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
         """Live minute bars."""
         async with self._opened(request, Channel.BARS) as stream:
             async for message in stream.messages():
+                yield message
+
+    async def MarketDataSession(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[pb.MarketDataSessionRequest], context: Any
+    ) -> AsyncIterator[bytes]:
+        """Every channel in one stream."""
+        options = await first_command(request_iterator)
+        session = self._streaming.open_session(options, symbol_room(), call_context())
+        async with steered(session, request_iterator):
+            async for message in session.messages():
                 yield message
 
     @asynccontextmanager

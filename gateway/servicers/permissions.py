@@ -39,6 +39,7 @@ class MethodRule:
         wait_ms_max: How long the request may ask to wait, beside the time of any call.
         draws: Which of its client's budgets a call draws on.
         subscribes: The request names symbols that are followed as long as the stream lasts.
+        light_command: Of a stream of commands, the one that costs next to nothing, by its field's name.
     """
 
     access: Access | frozenset[Scope]
@@ -47,6 +48,7 @@ class MethodRule:
     wait_ms_max: int = 0
     draws: Draws = Draws.READS
     subscribes: bool = False
+    light_command: str = ""
 
     def allows(self, caller: Caller) -> bool:
         """Whether a caller may use the method at all."""
@@ -78,6 +80,7 @@ _CANCEL_AND_WAIT: Final = replace(_CANCEL, wait_ms_max=CANCEL_WAIT_MAX_MS)
 _CLOSE: Final = _needs(Scope.ACCOUNT_TRADE, lane=BudgetLane.ORDER, key=True, draws=Draws.ORDERS)
 _MARKET: Final = _needs(Scope.MARKET_DATA_READ)
 _SUBSCRIBE: Final = _needs(Scope.MARKET_DATA_READ, subscribes=True)
+_SESSION: Final = replace(_MARKET, light_command="credit")
 _ACCOUNT_READ: Final = _needs(Scope.ACCOUNT_READ)
 _SIMULATE: Final = _needs(Scope.SIMULATION_ADMIN)
 _PUBLIC: Final = MethodRule(Access.PUBLIC)
@@ -118,6 +121,7 @@ METHODS: Final[Mapping[str, MethodRule]] = MappingProxyType(
         _MARKET_DATA + "StreamQuotes": _SUBSCRIBE,
         _MARKET_DATA + "StreamTrades": _SUBSCRIBE,
         _MARKET_DATA + "StreamBars": _SUBSCRIBE,
+        _MARKET_DATA + "MarketDataSession": _SESSION,
         _ACCOUNT + "GetAccount": _ACCOUNT_READ,
         _ACCOUNT + "ListPositions": _ACCOUNT_READ,
         _ACCOUNT + "GetPosition": _ACCOUNT_READ,

@@ -281,7 +281,13 @@ class _Registrar:
         """Take away the serializer of the methods that a servicer names as answering in bytes."""
         raw: frozenset[str] = getattr(servicer, RAW_METHODS, frozenset())
         for path, handler in self.handlers.items():
-            if path.rpartition("/")[2] in raw and handler.unary_stream is not None:
+            if path.rpartition("/")[2] not in raw:
+                continue
+            if handler.unary_stream is not None:
                 self.handlers[path] = grpc.unary_stream_rpc_method_handler(
                     handler.unary_stream, handler.request_deserializer, None
+                )
+            elif handler.stream_stream is not None:
+                self.handlers[path] = grpc.stream_stream_rpc_method_handler(
+                    handler.stream_stream, handler.request_deserializer, None
                 )

@@ -39,6 +39,8 @@ EARNED: Final = (
 ALL_CLIENTS: Final = "all clients"
 """What stands in the place of a quota when it is all clients together who have too much under way."""
 
+LIGHT_COMMAND_READS: Final = 0.05
+"""What a credit counts as: a session that acknowledges a batch each 5 ms spends a twentieth of what it may read."""
 STRANGERS_PART: Final = 8
 _ROOM_RETRY_MS: Final = 100
 _WORDS: Final = {
@@ -132,10 +134,17 @@ class Turnstile:
             self._limits.end_wait(wrongdoer)
         return True
 
-    async def paced(self, requests: AsyncIterator[Any], client: Client) -> AsyncIterator[Any]:
-        """The requests of a stream, each of which counts as a read: too many are read later."""
+    async def paced(self, requests: AsyncIterator[Any], client: Client, light_command: str = "") -> AsyncIterator[Any]:
+        """The requests of a stream, each of which counts as a read, or as a part of one: too many are read later.
+
+        Args:
+            requests: As they come.
+            client: Whose they are.
+            light_command: The field of the oneof `command` that makes a request a light one.
+        """
         async for request in requests:
-            wait_s = client.reads.owe(self._monotonic())
+            is_light = light_command and request.WhichOneof("command") == light_command
+            wait_s = client.reads.owe(self._monotonic(), LIGHT_COMMAND_READS if is_light else 1.0)
             if wait_s:
                 await self._sleep(wait_s)
             yield request

@@ -175,6 +175,13 @@ class Client:
             return "client:connections"
         return ""
 
+    def take_symbol(self) -> bool:
+        """A stream follows one more symbol; False when its client follows as many as it may."""
+        if 0 < self._bounds.symbols_max <= self.symbols:
+            return False
+        self.symbols += 1
+        return True
+
     def enter_call(self, peer: str) -> None:
         """A call has begun."""
         self.calls += 1

@@ -22,7 +22,7 @@ from gateway.services.streaming import FeedChoice, StreamingService, choose_feed
 from gateway.services.streaming.feed_health import WAIT_MAX_S
 from gateway.services.streaming.last_values import time_of
 from gateway.services.streaming.selection import check_channel
-from gateway.services.streaming.service import Assets
+from gateway.services.streaming.symbol_desk import Assets
 
 T = TypeVar("T", Quote, Trade, Bar, OrderBook, Snapshot)
 V = TypeVar("V", Quote, Trade, Bar, OrderBook)

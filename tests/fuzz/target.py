@@ -10,6 +10,7 @@ import gc
 import resource
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -20,6 +21,7 @@ from typing import Final
 import grpc
 from google.protobuf import descriptor_pool
 from google.protobuf.descriptor import Descriptor
+from google.protobuf.duration_pb2 import Duration
 
 from gateway.domain.models.identity import Scope
 from gateway.services.identity import Grant, IdentityService
@@ -27,11 +29,15 @@ from tests.bad_requests import spec, submit
 from tests.gateway_host import GatewayHost, RunningGateway
 from tests.servicers.fakes import Refused, read_error
 from tests.stage import Stage
-from trading_gateway.v1 import risk_pb2 as risk, trading_pb2 as pb
+from trading_gateway.v1 import market_data_pb2, risk_pb2 as risk, trading_pb2 as pb
 
 CALL_S_MAX: Final = 20.0
 STREAM_BEGINS_S_MAX: Final = 5.0
 """A stream's first message, or its refusal."""
+OPEN_SESSION: Final = market_data_pb2.MarketDataSessionRequest(
+    open=market_data_pb2.SessionOptions(heartbeat_interval=Duration(nanos=500_000_000))
+).SerializeToString()
+"""A session that says something soon, whatever it is told."""
 LOOP_TICK_S: Final = 0.005
 IN_FLIGHT: Final = (
     pb.ORDER_STATE_SUBMITTING,
@@ -54,7 +60,7 @@ class Rpc:
         path: As gRPC has it.
         request: What it takes.
         is_stream: It answers with a stream.
-        takes_stream: It takes one, too (reflection).
+        takes_stream: It takes one, too.
     """
 
     path: str
@@ -172,7 +178,15 @@ class Target:
         return Answer(refusal, used_s * 1_000, took_s * 1_000, self.venue() - venue)
 
     def _call(self, rpc: Rpc, payload: bytes, headers: Sequence[tuple[str, str]], timeout_s: float) -> None:
-        if rpc.takes_stream:
+        if rpc.name == "MarketDataSession":
+            # What comes first must be an `open`; the other half meets a session that has begun.
+            commands = [payload] if zlib.crc32(payload) & 1 else [OPEN_SESSION, payload]
+            call = self._channel.stream_stream(rpc.path)(iter(commands), timeout=timeout_s, metadata=headers)
+            with suppress(StopIteration):
+                for _ in commands:
+                    next(call)
+            call.cancel()
+        elif rpc.takes_stream:
             for _ in self._channel.stream_stream(rpc.path)(iter([payload]), timeout=timeout_s, metadata=headers):
                 pass
         elif rpc.is_stream:

@@ -161,7 +161,7 @@ async def test_a_client_that_goes_away_is_forgotten(market: Market) -> None:
     call.cancel()
     venue = market.corridor.venue
     await eventually(lambda: venue.connection.wanted.symbols == {})
-    assert not market.corridor.service._streams
+    assert not market.corridor.service._outlets
 
 
 async def test_a_client_that_does_not_read_is_ended_and_others_are_not(market: Market) -> None:
@@ -173,7 +173,7 @@ async def test_a_client_that_does_not_read_is_ended_and_others_are_not(market: M
         await until(call, lambda message: message.status.acks)
     published = received = 0
     began = time.monotonic()
-    while len(market.corridor.service._streams) == 2:
+    while len(market.corridor.service._outlets) == 2:
         assert time.monotonic() - began < 20
         market.corridor.publish(*(quote("AAPL", published + number) for number in range(500)))
         published += 500

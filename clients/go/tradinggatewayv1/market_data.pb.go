@@ -121,12 +121,14 @@ func (Channel) EnumDescriptor() ([]byte, []int) {
 type ConflationPolicy int32
 
 const (
-	// The default: LATEST_PER_SYMBOL for quotes, NONE for the rest.
+	// The default: LATEST_PER_SYMBOL for quotes and order books, NONE for the rest.
 	ConflationPolicy_CONFLATION_POLICY_UNSPECIFIED ConflationPolicy = 0
 	// Every value, in order, from a bounded queue; when it overflows the stream ends with SLOW_CONSUMER.
 	ConflationPolicy_CONFLATION_POLICY_NONE ConflationPolicy = 1
 	// The newest value of a symbol takes the place of the unread one; counted in conflated_total.
 	ConflationPolicy_CONFLATION_POLICY_LATEST_PER_SYMBOL ConflationPolicy = 2
+	// A bounded queue that loses its oldest value; counted in dropped_total.
+	ConflationPolicy_CONFLATION_POLICY_DROP_OLDEST ConflationPolicy = 3
 )
 
 // Enum value maps for ConflationPolicy.
@@ -135,11 +137,13 @@ var (
 		0: "CONFLATION_POLICY_UNSPECIFIED",
 		1: "CONFLATION_POLICY_NONE",
 		2: "CONFLATION_POLICY_LATEST_PER_SYMBOL",
+		3: "CONFLATION_POLICY_DROP_OLDEST",
 	}
 	ConflationPolicy_value = map[string]int32{
 		"CONFLATION_POLICY_UNSPECIFIED":       0,
 		"CONFLATION_POLICY_NONE":              1,
 		"CONFLATION_POLICY_LATEST_PER_SYMBOL": 2,
+		"CONFLATION_POLICY_DROP_OLDEST":       3,
 	}
 )
 
@@ -1690,6 +1694,9 @@ type StreamQuotesRequest struct {
 	SkipSnapshot bool `protobuf:"varint,4,opt,name=skip_snapshot,json=skipSnapshot,proto3" json:"skip_snapshot,omitempty"`
 	// What happens while the client is busy. UNSPECIFIED: LATEST_PER_SYMBOL.
 	Conflation ConflationPolicy `protobuf:"varint,5,opt,name=conflation,proto3,enum=trading_gateway.v1.ConflationPolicy" json:"conflation,omitempty"`
+	// At most one quote per symbol in this time, the newest. Default 0: as they come; at most 60 s. Needs
+	// LATEST_PER_SYMBOL.
+	MinInterval *durationpb.Duration `protobuf:"bytes,6,opt,name=min_interval,json=minInterval,proto3" json:"min_interval,omitempty"`
 	// 0.5 s to 60 s; default 5 s.
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,7,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	// How long quotes may wait to travel together. 0: not at all; at most 1 s; default 5 ms.
@@ -1761,6 +1768,13 @@ func (x *StreamQuotesRequest) GetConflation() ConflationPolicy {
 		return x.Conflation
 	}
 	return ConflationPolicy_CONFLATION_POLICY_UNSPECIFIED
+}
+
+func (x *StreamQuotesRequest) GetMinInterval() *durationpb.Duration {
+	if x != nil {
+		return x.MinInterval
+	}
+	return nil
 }
 
 func (x *StreamQuotesRequest) GetHeartbeatInterval() *durationpb.Duration {
@@ -2223,17 +2237,480 @@ func (x *StreamBarsResponse) GetStatus() *StreamStatus {
 	return nil
 }
 
+// One command to the session.
+type MarketDataSessionRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Echoed in the acks; chosen by the client, at most 64 characters.
+	CommandId string `protobuf:"bytes,1,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
+	// Exactly one.
+	//
+	// Types that are valid to be assigned to Command:
+	//
+	//	*MarketDataSessionRequest_Open
+	//	*MarketDataSessionRequest_Subscribe
+	//	*MarketDataSessionRequest_Unsubscribe
+	//	*MarketDataSessionRequest_List
+	//	*MarketDataSessionRequest_Credit
+	Command       isMarketDataSessionRequest_Command `protobuf_oneof:"command"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarketDataSessionRequest) Reset() {
+	*x = MarketDataSessionRequest{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarketDataSessionRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarketDataSessionRequest) ProtoMessage() {}
+
+func (x *MarketDataSessionRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarketDataSessionRequest.ProtoReflect.Descriptor instead.
+func (*MarketDataSessionRequest) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *MarketDataSessionRequest) GetCommandId() string {
+	if x != nil {
+		return x.CommandId
+	}
+	return ""
+}
+
+func (x *MarketDataSessionRequest) GetCommand() isMarketDataSessionRequest_Command {
+	if x != nil {
+		return x.Command
+	}
+	return nil
+}
+
+func (x *MarketDataSessionRequest) GetOpen() *SessionOptions {
+	if x != nil {
+		if x, ok := x.Command.(*MarketDataSessionRequest_Open); ok {
+			return x.Open
+		}
+	}
+	return nil
+}
+
+func (x *MarketDataSessionRequest) GetSubscribe() *Subscription {
+	if x != nil {
+		if x, ok := x.Command.(*MarketDataSessionRequest_Subscribe); ok {
+			return x.Subscribe
+		}
+	}
+	return nil
+}
+
+func (x *MarketDataSessionRequest) GetUnsubscribe() *Subscription {
+	if x != nil {
+		if x, ok := x.Command.(*MarketDataSessionRequest_Unsubscribe); ok {
+			return x.Unsubscribe
+		}
+	}
+	return nil
+}
+
+func (x *MarketDataSessionRequest) GetList() *ListSubscriptions {
+	if x != nil {
+		if x, ok := x.Command.(*MarketDataSessionRequest_List); ok {
+			return x.List
+		}
+	}
+	return nil
+}
+
+func (x *MarketDataSessionRequest) GetCredit() *BatchCredit {
+	if x != nil {
+		if x, ok := x.Command.(*MarketDataSessionRequest_Credit); ok {
+			return x.Credit
+		}
+	}
+	return nil
+}
+
+type isMarketDataSessionRequest_Command interface {
+	isMarketDataSessionRequest_Command()
+}
+
+type MarketDataSessionRequest_Open struct {
+	// The first message, and only it.
+	Open *SessionOptions `protobuf:"bytes,2,opt,name=open,proto3,oneof"`
+}
+
+type MarketDataSessionRequest_Subscribe struct {
+	// Adds symbols.
+	Subscribe *Subscription `protobuf:"bytes,3,opt,name=subscribe,proto3,oneof"`
+}
+
+type MarketDataSessionRequest_Unsubscribe struct {
+	// Removes symbols.
+	Unsubscribe *Subscription `protobuf:"bytes,4,opt,name=unsubscribe,proto3,oneof"`
+}
+
+type MarketDataSessionRequest_List struct {
+	// Asks for the subscriptions.
+	List *ListSubscriptions `protobuf:"bytes,5,opt,name=list,proto3,oneof"`
+}
+
+type MarketDataSessionRequest_Credit struct {
+	// Acknowledges batches.
+	Credit *BatchCredit `protobuf:"bytes,6,opt,name=credit,proto3,oneof"`
+}
+
+func (*MarketDataSessionRequest_Open) isMarketDataSessionRequest_Command() {}
+
+func (*MarketDataSessionRequest_Subscribe) isMarketDataSessionRequest_Command() {}
+
+func (*MarketDataSessionRequest_Unsubscribe) isMarketDataSessionRequest_Command() {}
+
+func (*MarketDataSessionRequest_List) isMarketDataSessionRequest_Command() {}
+
+func (*MarketDataSessionRequest_Credit) isMarketDataSessionRequest_Command() {}
+
+// One batch of events.
+type MarketDataSessionResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// In the order in which the gateway received them; across symbols and channels this holds only under NONE.
+	Events []*MarketEvent `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	// 1, 2, 3, ... gapless on this stream.
+	BatchSequence uint64 `protobuf:"varint,2,opt,name=batch_sequence,json=batchSequence,proto3" json:"batch_sequence,omitempty"`
+	// When the gateway handed it to the transport.
+	SendTime *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=send_time,json=sendTime,proto3" json:"send_time,omitempty"`
+	// On every change of a feed, with acks, and with every heartbeat; else absent.
+	Status        *StreamStatus `protobuf:"bytes,4,opt,name=status,proto3" json:"status,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarketDataSessionResponse) Reset() {
+	*x = MarketDataSessionResponse{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarketDataSessionResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarketDataSessionResponse) ProtoMessage() {}
+
+func (x *MarketDataSessionResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarketDataSessionResponse.ProtoReflect.Descriptor instead.
+func (*MarketDataSessionResponse) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *MarketDataSessionResponse) GetEvents() []*MarketEvent {
+	if x != nil {
+		return x.Events
+	}
+	return nil
+}
+
+func (x *MarketDataSessionResponse) GetBatchSequence() uint64 {
+	if x != nil {
+		return x.BatchSequence
+	}
+	return 0
+}
+
+func (x *MarketDataSessionResponse) GetSendTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.SendTime
+	}
+	return nil
+}
+
+func (x *MarketDataSessionResponse) GetStatus() *StreamStatus {
+	if x != nil {
+		return x.Status
+	}
+	return nil
+}
+
+// How the session behaves.
+type SessionOptions struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Leave out the newest known value of each new subscription, which otherwise comes first, flagged snapshot.
+	SkipSnapshot bool `protobuf:"varint,1,opt,name=skip_snapshot,json=skipSnapshot,proto3" json:"skip_snapshot,omitempty"`
+	// For every channel of the session. UNSPECIFIED: each channel's own default.
+	Conflation ConflationPolicy `protobuf:"varint,2,opt,name=conflation,proto3,enum=trading_gateway.v1.ConflationPolicy" json:"conflation,omitempty"`
+	// 0.5 s to 60 s; default 5 s.
+	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
+	// As in StreamQuotesRequest.
+	MaxBatchDelay *durationpb.Duration `protobuf:"bytes,4,opt,name=max_batch_delay,json=maxBatchDelay,proto3" json:"max_batch_delay,omitempty"`
+	// Batches that may be on their way without a credit; beyond it the gateway sends nothing and applies the
+	// policy. 0: no credits. At most 1024.
+	MaxUnacknowledgedBatches int32 `protobuf:"varint,5,opt,name=max_unacknowledged_batches,json=maxUnacknowledgedBatches,proto3" json:"max_unacknowledged_batches,omitempty"`
+	unknownFields            protoimpl.UnknownFields
+	sizeCache                protoimpl.SizeCache
+}
+
+func (x *SessionOptions) Reset() {
+	*x = SessionOptions{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SessionOptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SessionOptions) ProtoMessage() {}
+
+func (x *SessionOptions) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SessionOptions.ProtoReflect.Descriptor instead.
+func (*SessionOptions) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *SessionOptions) GetSkipSnapshot() bool {
+	if x != nil {
+		return x.SkipSnapshot
+	}
+	return false
+}
+
+func (x *SessionOptions) GetConflation() ConflationPolicy {
+	if x != nil {
+		return x.Conflation
+	}
+	return ConflationPolicy_CONFLATION_POLICY_UNSPECIFIED
+}
+
+func (x *SessionOptions) GetHeartbeatInterval() *durationpb.Duration {
+	if x != nil {
+		return x.HeartbeatInterval
+	}
+	return nil
+}
+
+func (x *SessionOptions) GetMaxBatchDelay() *durationpb.Duration {
+	if x != nil {
+		return x.MaxBatchDelay
+	}
+	return nil
+}
+
+func (x *SessionOptions) GetMaxUnacknowledgedBatches() int32 {
+	if x != nil {
+		return x.MaxUnacknowledgedBatches
+	}
+	return 0
+}
+
+// Asks for the session's subscriptions: the answer is StreamStatus.subscriptions.
+type ListSubscriptions struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSubscriptions) Reset() {
+	*x = ListSubscriptions{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSubscriptions) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSubscriptions) ProtoMessage() {}
+
+func (x *ListSubscriptions) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSubscriptions.ProtoReflect.Descriptor instead.
+func (*ListSubscriptions) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{27}
+}
+
+// Acknowledges batches.
+type BatchCredit struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Everything up to here was taken.
+	BatchSequence uint64 `protobuf:"varint,1,opt,name=batch_sequence,json=batchSequence,proto3" json:"batch_sequence,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BatchCredit) Reset() {
+	*x = BatchCredit{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BatchCredit) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BatchCredit) ProtoMessage() {}
+
+func (x *BatchCredit) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BatchCredit.ProtoReflect.Descriptor instead.
+func (*BatchCredit) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *BatchCredit) GetBatchSequence() uint64 {
+	if x != nil {
+		return x.BatchSequence
+	}
+	return 0
+}
+
+// One channel of one feed, for some symbols.
+type Subscription struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Required.
+	Channel Channel `protobuf:"varint,1,opt,name=channel,proto3,enum=trading_gateway.v1.Channel" json:"channel,omitempty"`
+	// Required. "*" is not offered.
+	Symbols []string `protobuf:"bytes,2,rep,name=symbols,proto3" json:"symbols,omitempty"`
+	// UNSPECIFIED: told by the symbols; of an unsubscription: any.
+	AssetClass AssetClass `protobuf:"varint,3,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`
+	// UNSPECIFIED: the best that the account has; of an unsubscription: any.
+	Feed          DataFeed `protobuf:"varint,4,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Subscription) Reset() {
+	*x = Subscription{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Subscription) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Subscription) ProtoMessage() {}
+
+func (x *Subscription) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Subscription.ProtoReflect.Descriptor instead.
+func (*Subscription) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{29}
+}
+
+func (x *Subscription) GetChannel() Channel {
+	if x != nil {
+		return x.Channel
+	}
+	return Channel_CHANNEL_UNSPECIFIED
+}
+
+func (x *Subscription) GetSymbols() []string {
+	if x != nil {
+		return x.Symbols
+	}
+	return nil
+}
+
+func (x *Subscription) GetAssetClass() AssetClass {
+	if x != nil {
+		return x.AssetClass
+	}
+	return AssetClass_ASSET_CLASS_UNSPECIFIED
+}
+
+func (x *Subscription) GetFeed() DataFeed {
+	if x != nil {
+		return x.Feed
+	}
+	return DataFeed_DATA_FEED_UNSPECIFIED
+}
+
 // What became of one symbol that was asked for.
 type SubscriptionAck struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
+	// The command it answers; empty on the plain streams.
+	CommandId string `protobuf:"bytes,1,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
 	// The channel.
 	Channel Channel `protobuf:"varint,2,opt,name=channel,proto3,enum=trading_gateway.v1.Channel" json:"channel,omitempty"`
-	// The symbol, as it was asked for.
+	// The symbol, as it was asked for; empty where a whole command is refused.
 	Symbol string `protobuf:"bytes,3,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	// As decided.
 	AssetClass AssetClass `protobuf:"varint,4,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`
 	// As decided.
 	Feed DataFeed `protobuf:"varint,5,opt,name=feed,proto3,enum=trading_gateway.v1.DataFeed" json:"feed,omitempty"`
+	// It was removed, not added.
+	Unsubscribed bool `protobuf:"varint,6,opt,name=unsubscribed,proto3" json:"unsubscribed,omitempty"`
 	// Code 0: done. Else why not.
 	Status        *status.Status `protobuf:"bytes,7,opt,name=status,proto3" json:"status,omitempty"`
 	unknownFields protoimpl.UnknownFields
@@ -2242,7 +2719,7 @@ type SubscriptionAck struct {
 
 func (x *SubscriptionAck) Reset() {
 	*x = SubscriptionAck{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2254,7 +2731,7 @@ func (x *SubscriptionAck) String() string {
 func (*SubscriptionAck) ProtoMessage() {}
 
 func (x *SubscriptionAck) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[24]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2267,7 +2744,14 @@ func (x *SubscriptionAck) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SubscriptionAck.ProtoReflect.Descriptor instead.
 func (*SubscriptionAck) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{24}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *SubscriptionAck) GetCommandId() string {
+	if x != nil {
+		return x.CommandId
+	}
+	return ""
 }
 
 func (x *SubscriptionAck) GetChannel() Channel {
@@ -2298,6 +2782,13 @@ func (x *SubscriptionAck) GetFeed() DataFeed {
 	return DataFeed_DATA_FEED_UNSPECIFIED
 }
 
+func (x *SubscriptionAck) GetUnsubscribed() bool {
+	if x != nil {
+		return x.Unsubscribed
+	}
+	return false
+}
+
 func (x *SubscriptionAck) GetStatus() *status.Status {
 	if x != nil {
 		return x.Status
@@ -2312,12 +2803,17 @@ type StreamStatus struct {
 	Feeds []*FeedStatus `protobuf:"bytes,1,rep,name=feeds,proto3" json:"feeds,omitempty"`
 	// One per symbol asked for.
 	Acks []*SubscriptionAck `protobuf:"bytes,2,rep,name=acks,proto3" json:"acks,omitempty"`
+	// Answer to ListSubscriptions: all that the session holds.
+	Subscriptions []*Subscription `protobuf:"bytes,3,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
 	// Symbols whose last value became stale since the last status; a newer value ends it.
 	StaleSymbols []string `protobuf:"bytes,4,rep,name=stale_symbols,json=staleSymbols,proto3" json:"stale_symbols,omitempty"`
 	// Holes in the feed since the last status.
 	Gaps []*GapNotice `protobuf:"bytes,5,rep,name=gaps,proto3" json:"gaps,omitempty"`
-	// Values that a newer one replaced before this client took them, since the stream began.
+	// Values that a newer one replaced before this client took them, since the stream began. Thinning by
+	// min_interval, which was asked for, does not count.
 	ConflatedTotal uint64 `protobuf:"varint,6,opt,name=conflated_total,json=conflatedTotal,proto3" json:"conflated_total,omitempty"`
+	// Values lost under DROP_OLDEST, since the stream began.
+	DroppedTotal uint64 `protobuf:"varint,7,opt,name=dropped_total,json=droppedTotal,proto3" json:"dropped_total,omitempty"`
 	// Every snapshot value asked for so far has been sent; what follows is live.
 	SnapshotEnd bool `protobuf:"varint,8,opt,name=snapshot_end,json=snapshotEnd,proto3" json:"snapshot_end,omitempty"`
 	// Nothing else was sent for heartbeat_interval.
@@ -2328,7 +2824,7 @@ type StreamStatus struct {
 
 func (x *StreamStatus) Reset() {
 	*x = StreamStatus{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2340,7 +2836,7 @@ func (x *StreamStatus) String() string {
 func (*StreamStatus) ProtoMessage() {}
 
 func (x *StreamStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[25]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2353,7 +2849,7 @@ func (x *StreamStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StreamStatus.ProtoReflect.Descriptor instead.
 func (*StreamStatus) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{25}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StreamStatus) GetFeeds() []*FeedStatus {
@@ -2366,6 +2862,13 @@ func (x *StreamStatus) GetFeeds() []*FeedStatus {
 func (x *StreamStatus) GetAcks() []*SubscriptionAck {
 	if x != nil {
 		return x.Acks
+	}
+	return nil
+}
+
+func (x *StreamStatus) GetSubscriptions() []*Subscription {
+	if x != nil {
+		return x.Subscriptions
 	}
 	return nil
 }
@@ -2391,6 +2894,13 @@ func (x *StreamStatus) GetConflatedTotal() uint64 {
 	return 0
 }
 
+func (x *StreamStatus) GetDroppedTotal() uint64 {
+	if x != nil {
+		return x.DroppedTotal
+	}
+	return 0
+}
+
 func (x *StreamStatus) GetSnapshotEnd() bool {
 	if x != nil {
 		return x.SnapshotEnd
@@ -2404,6 +2914,195 @@ func (x *StreamStatus) GetHeartbeat() bool {
 	}
 	return false
 }
+
+// One value of any channel.
+type MarketEvent struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Exactly one.
+	//
+	// Types that are valid to be assigned to Event:
+	//
+	//	*MarketEvent_Quote
+	//	*MarketEvent_Trade
+	//	*MarketEvent_TradeCorrection
+	//	*MarketEvent_TradeCancel
+	//	*MarketEvent_Bar
+	//	*MarketEvent_OrderBook
+	//	*MarketEvent_TradingStatus
+	//	*MarketEvent_Luld
+	Event         isMarketEvent_Event `protobuf_oneof:"event"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MarketEvent) Reset() {
+	*x = MarketEvent{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MarketEvent) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MarketEvent) ProtoMessage() {}
+
+func (x *MarketEvent) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MarketEvent.ProtoReflect.Descriptor instead.
+func (*MarketEvent) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *MarketEvent) GetEvent() isMarketEvent_Event {
+	if x != nil {
+		return x.Event
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetQuote() *Quote {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_Quote); ok {
+			return x.Quote
+		}
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetTrade() *Trade {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_Trade); ok {
+			return x.Trade
+		}
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetTradeCorrection() *TradeCorrection {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_TradeCorrection); ok {
+			return x.TradeCorrection
+		}
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetTradeCancel() *TradeCancel {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_TradeCancel); ok {
+			return x.TradeCancel
+		}
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetBar() *Bar {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_Bar); ok {
+			return x.Bar
+		}
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetOrderBook() *OrderBook {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_OrderBook); ok {
+			return x.OrderBook
+		}
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetTradingStatus() *TradingStatus {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_TradingStatus); ok {
+			return x.TradingStatus
+		}
+	}
+	return nil
+}
+
+func (x *MarketEvent) GetLuld() *Luld {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_Luld); ok {
+			return x.Luld
+		}
+	}
+	return nil
+}
+
+type isMarketEvent_Event interface {
+	isMarketEvent_Event()
+}
+
+type MarketEvent_Quote struct {
+	// CHANNEL_QUOTES.
+	Quote *Quote `protobuf:"bytes,1,opt,name=quote,proto3,oneof"`
+}
+
+type MarketEvent_Trade struct {
+	// CHANNEL_TRADES.
+	Trade *Trade `protobuf:"bytes,2,opt,name=trade,proto3,oneof"`
+}
+
+type MarketEvent_TradeCorrection struct {
+	// CHANNEL_TRADES.
+	TradeCorrection *TradeCorrection `protobuf:"bytes,3,opt,name=trade_correction,json=tradeCorrection,proto3,oneof"`
+}
+
+type MarketEvent_TradeCancel struct {
+	// CHANNEL_TRADES.
+	TradeCancel *TradeCancel `protobuf:"bytes,4,opt,name=trade_cancel,json=tradeCancel,proto3,oneof"`
+}
+
+type MarketEvent_Bar struct {
+	// The three channels of bars.
+	Bar *Bar `protobuf:"bytes,5,opt,name=bar,proto3,oneof"`
+}
+
+type MarketEvent_OrderBook struct {
+	// CHANNEL_ORDER_BOOKS.
+	OrderBook *OrderBook `protobuf:"bytes,6,opt,name=order_book,json=orderBook,proto3,oneof"`
+}
+
+type MarketEvent_TradingStatus struct {
+	// CHANNEL_TRADING_STATUS.
+	TradingStatus *TradingStatus `protobuf:"bytes,7,opt,name=trading_status,json=tradingStatus,proto3,oneof"`
+}
+
+type MarketEvent_Luld struct {
+	// CHANNEL_LULD.
+	Luld *Luld `protobuf:"bytes,8,opt,name=luld,proto3,oneof"`
+}
+
+func (*MarketEvent_Quote) isMarketEvent_Event() {}
+
+func (*MarketEvent_Trade) isMarketEvent_Event() {}
+
+func (*MarketEvent_TradeCorrection) isMarketEvent_Event() {}
+
+func (*MarketEvent_TradeCancel) isMarketEvent_Event() {}
+
+func (*MarketEvent_Bar) isMarketEvent_Event() {}
+
+func (*MarketEvent_OrderBook) isMarketEvent_Event() {}
+
+func (*MarketEvent_TradingStatus) isMarketEvent_Event() {}
+
+func (*MarketEvent_Luld) isMarketEvent_Event() {}
 
 // The best bid and offer.
 type Quote struct {
@@ -2442,7 +3141,7 @@ type Quote struct {
 
 func (x *Quote) Reset() {
 	*x = Quote{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2454,7 +3153,7 @@ func (x *Quote) String() string {
 func (*Quote) ProtoMessage() {}
 
 func (x *Quote) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[26]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2467,7 +3166,7 @@ func (x *Quote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Quote.ProtoReflect.Descriptor instead.
 func (*Quote) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{26}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *Quote) GetSymbol() string {
@@ -2607,7 +3306,7 @@ type Trade struct {
 
 func (x *Trade) Reset() {
 	*x = Trade{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2619,7 +3318,7 @@ func (x *Trade) String() string {
 func (*Trade) ProtoMessage() {}
 
 func (x *Trade) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[27]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2632,7 +3331,7 @@ func (x *Trade) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Trade.ProtoReflect.Descriptor instead.
 func (*Trade) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{27}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *Trade) GetSymbol() string {
@@ -2761,7 +3460,7 @@ type TradeCorrection struct {
 
 func (x *TradeCorrection) Reset() {
 	*x = TradeCorrection{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2773,7 +3472,7 @@ func (x *TradeCorrection) String() string {
 func (*TradeCorrection) ProtoMessage() {}
 
 func (x *TradeCorrection) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[28]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2786,7 +3485,7 @@ func (x *TradeCorrection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TradeCorrection.ProtoReflect.Descriptor instead.
 func (*TradeCorrection) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{28}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *TradeCorrection) GetSymbol() string {
@@ -2858,7 +3557,7 @@ type TradeCancel struct {
 
 func (x *TradeCancel) Reset() {
 	*x = TradeCancel{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[29]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2870,7 +3569,7 @@ func (x *TradeCancel) String() string {
 func (*TradeCancel) ProtoMessage() {}
 
 func (x *TradeCancel) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[29]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2883,7 +3582,7 @@ func (x *TradeCancel) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TradeCancel.ProtoReflect.Descriptor instead.
 func (*TradeCancel) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{29}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *TradeCancel) GetSymbol() string {
@@ -2990,7 +3689,7 @@ type Bar struct {
 
 func (x *Bar) Reset() {
 	*x = Bar{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[30]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3002,7 +3701,7 @@ func (x *Bar) String() string {
 func (*Bar) ProtoMessage() {}
 
 func (x *Bar) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[30]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3015,7 +3714,7 @@ func (x *Bar) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Bar.ProtoReflect.Descriptor instead.
 func (*Bar) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{30}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Bar) GetSymbol() string {
@@ -3157,7 +3856,7 @@ type OrderBook struct {
 
 func (x *OrderBook) Reset() {
 	*x = OrderBook{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[31]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3169,7 +3868,7 @@ func (x *OrderBook) String() string {
 func (*OrderBook) ProtoMessage() {}
 
 func (x *OrderBook) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[31]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3182,7 +3881,7 @@ func (x *OrderBook) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBook.ProtoReflect.Descriptor instead.
 func (*OrderBook) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{31}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *OrderBook) GetSymbol() string {
@@ -3277,7 +3976,7 @@ type TradingStatus struct {
 
 func (x *TradingStatus) Reset() {
 	*x = TradingStatus{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[32]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3988,7 @@ func (x *TradingStatus) String() string {
 func (*TradingStatus) ProtoMessage() {}
 
 func (x *TradingStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[32]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +4001,7 @@ func (x *TradingStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TradingStatus.ProtoReflect.Descriptor instead.
 func (*TradingStatus) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{32}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *TradingStatus) GetSymbol() string {
@@ -3402,7 +4101,7 @@ type Luld struct {
 
 func (x *Luld) Reset() {
 	*x = Luld{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[33]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3414,7 +4113,7 @@ func (x *Luld) String() string {
 func (*Luld) ProtoMessage() {}
 
 func (x *Luld) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[33]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3427,7 +4126,7 @@ func (x *Luld) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Luld.ProtoReflect.Descriptor instead.
 func (*Luld) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{33}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *Luld) GetSymbol() string {
@@ -3518,7 +4217,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[34]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +4229,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[34]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +4242,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{34}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Snapshot) GetSymbol() string {
@@ -3621,7 +4320,7 @@ type Greeks struct {
 
 func (x *Greeks) Reset() {
 	*x = Greeks{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[35]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3633,7 +4332,7 @@ func (x *Greeks) String() string {
 func (*Greeks) ProtoMessage() {}
 
 func (x *Greeks) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[35]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3646,7 +4345,7 @@ func (x *Greeks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Greeks.ProtoReflect.Descriptor instead.
 func (*Greeks) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{35}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Greeks) GetDelta() float64 {
@@ -3697,7 +4396,7 @@ type OrderBook_Level struct {
 
 func (x *OrderBook_Level) Reset() {
 	*x = OrderBook_Level{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[36]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3709,7 +4408,7 @@ func (x *OrderBook_Level) String() string {
 func (*OrderBook_Level) ProtoMessage() {}
 
 func (x *OrderBook_Level) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[36]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3722,7 +4421,7 @@ func (x *OrderBook_Level) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use OrderBook_Level.ProtoReflect.Descriptor instead.
 func (*OrderBook_Level) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{31, 0}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{38, 0}
 }
 
 func (x *OrderBook_Level) GetPrice() float64 {
@@ -3874,7 +4573,7 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\fnewest_first\x18\t \x01(\bR\vnewestFirst\"r\n" +
 	"\x1cStreamHistoricalBarsResponse\x12+\n" +
 	"\x04bars\x18\x01 \x03(\v2\x17.trading_gateway.v1.BarR\x04bars\x12%\n" +
-	"\x0ebatch_sequence\x18\x02 \x01(\x04R\rbatchSequence\"\x9a\x03\n" +
+	"\x0ebatch_sequence\x18\x02 \x01(\x04R\rbatchSequence\"\xd8\x03\n" +
 	"\x13StreamQuotesRequest\x12\x18\n" +
 	"\asymbols\x18\x01 \x03(\tR\asymbols\x12?\n" +
 	"\vasset_class\x18\x02 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
@@ -3883,7 +4582,8 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\rskip_snapshot\x18\x04 \x01(\bR\fskipSnapshot\x12D\n" +
 	"\n" +
 	"conflation\x18\x05 \x01(\x0e2$.trading_gateway.v1.ConflationPolicyR\n" +
-	"conflation\x12H\n" +
+	"conflation\x12<\n" +
+	"\fmin_interval\x18\x06 \x01(\v2\x19.google.protobuf.DurationR\vminInterval\x12H\n" +
 	"\x12heartbeat_interval\x18\a \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12A\n" +
 	"\x0fmax_batch_delay\x18\b \x01(\v2\x19.google.protobuf.DurationR\rmaxBatchDelay\"\xe3\x01\n" +
 	"\x14StreamQuotesResponse\x121\n" +
@@ -3925,22 +4625,69 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04bars\x18\x01 \x03(\v2\x17.trading_gateway.v1.BarR\x04bars\x12%\n" +
 	"\x0ebatch_sequence\x18\x02 \x01(\x04R\rbatchSequence\x127\n" +
 	"\tsend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\x128\n" +
-	"\x06status\x18\x04 \x01(\v2 .trading_gateway.v1.StreamStatusR\x06status\"\xff\x01\n" +
-	"\x0fSubscriptionAck\x125\n" +
+	"\x06status\x18\x04 \x01(\v2 .trading_gateway.v1.StreamStatusR\x06status\"\xfe\x02\n" +
+	"\x18MarketDataSessionRequest\x12\x1d\n" +
+	"\n" +
+	"command_id\x18\x01 \x01(\tR\tcommandId\x128\n" +
+	"\x04open\x18\x02 \x01(\v2\".trading_gateway.v1.SessionOptionsH\x00R\x04open\x12@\n" +
+	"\tsubscribe\x18\x03 \x01(\v2 .trading_gateway.v1.SubscriptionH\x00R\tsubscribe\x12D\n" +
+	"\vunsubscribe\x18\x04 \x01(\v2 .trading_gateway.v1.SubscriptionH\x00R\vunsubscribe\x12;\n" +
+	"\x04list\x18\x05 \x01(\v2%.trading_gateway.v1.ListSubscriptionsH\x00R\x04list\x129\n" +
+	"\x06credit\x18\x06 \x01(\v2\x1f.trading_gateway.v1.BatchCreditH\x00R\x06creditB\t\n" +
+	"\acommand\"\xee\x01\n" +
+	"\x19MarketDataSessionResponse\x127\n" +
+	"\x06events\x18\x01 \x03(\v2\x1f.trading_gateway.v1.MarketEventR\x06events\x12%\n" +
+	"\x0ebatch_sequence\x18\x02 \x01(\x04R\rbatchSequence\x127\n" +
+	"\tsend_time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bsendTime\x128\n" +
+	"\x06status\x18\x04 \x01(\v2 .trading_gateway.v1.StreamStatusR\x06status\"\xc6\x02\n" +
+	"\x0eSessionOptions\x12#\n" +
+	"\rskip_snapshot\x18\x01 \x01(\bR\fskipSnapshot\x12D\n" +
+	"\n" +
+	"conflation\x18\x02 \x01(\x0e2$.trading_gateway.v1.ConflationPolicyR\n" +
+	"conflation\x12H\n" +
+	"\x12heartbeat_interval\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x11heartbeatInterval\x12A\n" +
+	"\x0fmax_batch_delay\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\rmaxBatchDelay\x12<\n" +
+	"\x1amax_unacknowledged_batches\x18\x05 \x01(\x05R\x18maxUnacknowledgedBatches\"\x13\n" +
+	"\x11ListSubscriptions\"4\n" +
+	"\vBatchCredit\x12%\n" +
+	"\x0ebatch_sequence\x18\x01 \x01(\x04R\rbatchSequence\"\xd2\x01\n" +
+	"\fSubscription\x125\n" +
+	"\achannel\x18\x01 \x01(\x0e2\x1b.trading_gateway.v1.ChannelR\achannel\x12\x18\n" +
+	"\asymbols\x18\x02 \x03(\tR\asymbols\x12?\n" +
+	"\vasset_class\x18\x03 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
+	"assetClass\x120\n" +
+	"\x04feed\x18\x04 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\"\xc2\x02\n" +
+	"\x0fSubscriptionAck\x12\x1d\n" +
+	"\n" +
+	"command_id\x18\x01 \x01(\tR\tcommandId\x125\n" +
 	"\achannel\x18\x02 \x01(\x0e2\x1b.trading_gateway.v1.ChannelR\achannel\x12\x16\n" +
 	"\x06symbol\x18\x03 \x01(\tR\x06symbol\x12?\n" +
 	"\vasset_class\x18\x04 \x01(\x0e2\x1e.trading_gateway.v1.AssetClassR\n" +
 	"assetClass\x120\n" +
-	"\x04feed\x18\x05 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12*\n" +
-	"\x06status\x18\a \x01(\v2\x12.google.rpc.StatusR\x06status\"\xbf\x02\n" +
+	"\x04feed\x18\x05 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12\"\n" +
+	"\funsubscribed\x18\x06 \x01(\bR\funsubscribed\x12*\n" +
+	"\x06status\x18\a \x01(\v2\x12.google.rpc.StatusR\x06status\"\xac\x03\n" +
 	"\fStreamStatus\x124\n" +
 	"\x05feeds\x18\x01 \x03(\v2\x1e.trading_gateway.v1.FeedStatusR\x05feeds\x127\n" +
-	"\x04acks\x18\x02 \x03(\v2#.trading_gateway.v1.SubscriptionAckR\x04acks\x12#\n" +
+	"\x04acks\x18\x02 \x03(\v2#.trading_gateway.v1.SubscriptionAckR\x04acks\x12F\n" +
+	"\rsubscriptions\x18\x03 \x03(\v2 .trading_gateway.v1.SubscriptionR\rsubscriptions\x12#\n" +
 	"\rstale_symbols\x18\x04 \x03(\tR\fstaleSymbols\x121\n" +
 	"\x04gaps\x18\x05 \x03(\v2\x1d.trading_gateway.v1.GapNoticeR\x04gaps\x12'\n" +
-	"\x0fconflated_total\x18\x06 \x01(\x04R\x0econflatedTotal\x12!\n" +
+	"\x0fconflated_total\x18\x06 \x01(\x04R\x0econflatedTotal\x12#\n" +
+	"\rdropped_total\x18\a \x01(\x04R\fdroppedTotal\x12!\n" +
 	"\fsnapshot_end\x18\b \x01(\bR\vsnapshotEnd\x12\x1c\n" +
-	"\theartbeat\x18\t \x01(\bR\theartbeat\"\xdc\x03\n" +
+	"\theartbeat\x18\t \x01(\bR\theartbeat\"\xfd\x03\n" +
+	"\vMarketEvent\x121\n" +
+	"\x05quote\x18\x01 \x01(\v2\x19.trading_gateway.v1.QuoteH\x00R\x05quote\x121\n" +
+	"\x05trade\x18\x02 \x01(\v2\x19.trading_gateway.v1.TradeH\x00R\x05trade\x12P\n" +
+	"\x10trade_correction\x18\x03 \x01(\v2#.trading_gateway.v1.TradeCorrectionH\x00R\x0ftradeCorrection\x12D\n" +
+	"\ftrade_cancel\x18\x04 \x01(\v2\x1f.trading_gateway.v1.TradeCancelH\x00R\vtradeCancel\x12+\n" +
+	"\x03bar\x18\x05 \x01(\v2\x17.trading_gateway.v1.BarH\x00R\x03bar\x12>\n" +
+	"\n" +
+	"order_book\x18\x06 \x01(\v2\x1d.trading_gateway.v1.OrderBookH\x00R\torderBook\x12J\n" +
+	"\x0etrading_status\x18\a \x01(\v2!.trading_gateway.v1.TradingStatusH\x00R\rtradingStatus\x12.\n" +
+	"\x04luld\x18\b \x01(\v2\x18.trading_gateway.v1.LuldH\x00R\x04luldB\a\n" +
+	"\x05event\"\xdc\x03\n" +
 	"\x05Quote\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
 	"\x04time\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\x12\x1b\n" +
@@ -4081,11 +4828,12 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x12CHANNEL_DAILY_BARS\x10\x05\x12\x17\n" +
 	"\x13CHANNEL_ORDER_BOOKS\x10\x06\x12\x1a\n" +
 	"\x16CHANNEL_TRADING_STATUS\x10\a\x12\x10\n" +
-	"\fCHANNEL_LULD\x10\b*z\n" +
+	"\fCHANNEL_LULD\x10\b*\x9d\x01\n" +
 	"\x10ConflationPolicy\x12!\n" +
 	"\x1dCONFLATION_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CONFLATION_POLICY_NONE\x10\x01\x12'\n" +
-	"#CONFLATION_POLICY_LATEST_PER_SYMBOL\x10\x02*\x98\x01\n" +
+	"#CONFLATION_POLICY_LATEST_PER_SYMBOL\x10\x02\x12!\n" +
+	"\x1dCONFLATION_POLICY_DROP_OLDEST\x10\x03*\x98\x01\n" +
 	"\n" +
 	"Adjustment\x12\x1a\n" +
 	"\x16ADJUSTMENT_UNSPECIFIED\x10\x00\x12\x12\n" +
@@ -4093,7 +4841,8 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x10ADJUSTMENT_SPLIT\x10\x02\x12\x17\n" +
 	"\x13ADJUSTMENT_DIVIDEND\x10\x03\x12\x17\n" +
 	"\x13ADJUSTMENT_SPIN_OFF\x10\x04\x12\x12\n" +
-	"\x0eADJUSTMENT_ALL\x10\x052\xe3\t\n" +
+	"\x0eADJUSTMENT_ALL\x10\x052\xd9\n" +
+	"\n" +
 	"\x11MarketDataService\x12j\n" +
 	"\x0fGetLatestQuotes\x12*.trading_gateway.v1.GetLatestQuotesRequest\x1a+.trading_gateway.v1.GetLatestQuotesResponse\x12j\n" +
 	"\x0fGetLatestTrades\x12*.trading_gateway.v1.GetLatestTradesRequest\x1a+.trading_gateway.v1.GetLatestTradesResponse\x12d\n" +
@@ -4109,7 +4858,8 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\fStreamQuotes\x12'.trading_gateway.v1.StreamQuotesRequest\x1a(.trading_gateway.v1.StreamQuotesResponse0\x01\x12c\n" +
 	"\fStreamTrades\x12'.trading_gateway.v1.StreamTradesRequest\x1a(.trading_gateway.v1.StreamTradesResponse0\x01\x12]\n" +
 	"\n" +
-	"StreamBars\x12%.trading_gateway.v1.StreamBarsRequest\x1a&.trading_gateway.v1.StreamBarsResponse0\x01b\x06proto3"
+	"StreamBars\x12%.trading_gateway.v1.StreamBarsRequest\x1a&.trading_gateway.v1.StreamBarsResponse0\x01\x12t\n" +
+	"\x11MarketDataSession\x12,.trading_gateway.v1.MarketDataSessionRequest\x1a-.trading_gateway.v1.MarketDataSessionResponse(\x010\x01b\x06proto3"
 
 var (
 	file_trading_gateway_v1_market_data_proto_rawDescOnce sync.Once
@@ -4124,7 +4874,7 @@ func file_trading_gateway_v1_market_data_proto_rawDescGZIP() []byte {
 }
 
 var file_trading_gateway_v1_market_data_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 37)
+var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
 var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(Channel)(0),                         // 0: trading_gateway.v1.Channel
 	(ConflationPolicy)(0),                // 1: trading_gateway.v1.ConflationPolicy
@@ -4153,181 +4903,214 @@ var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(*StreamTradesResponse)(nil),         // 24: trading_gateway.v1.StreamTradesResponse
 	(*StreamBarsRequest)(nil),            // 25: trading_gateway.v1.StreamBarsRequest
 	(*StreamBarsResponse)(nil),           // 26: trading_gateway.v1.StreamBarsResponse
-	(*SubscriptionAck)(nil),              // 27: trading_gateway.v1.SubscriptionAck
-	(*StreamStatus)(nil),                 // 28: trading_gateway.v1.StreamStatus
-	(*Quote)(nil),                        // 29: trading_gateway.v1.Quote
-	(*Trade)(nil),                        // 30: trading_gateway.v1.Trade
-	(*TradeCorrection)(nil),              // 31: trading_gateway.v1.TradeCorrection
-	(*TradeCancel)(nil),                  // 32: trading_gateway.v1.TradeCancel
-	(*Bar)(nil),                          // 33: trading_gateway.v1.Bar
-	(*OrderBook)(nil),                    // 34: trading_gateway.v1.OrderBook
-	(*TradingStatus)(nil),                // 35: trading_gateway.v1.TradingStatus
-	(*Luld)(nil),                         // 36: trading_gateway.v1.Luld
-	(*Snapshot)(nil),                     // 37: trading_gateway.v1.Snapshot
-	(*Greeks)(nil),                       // 38: trading_gateway.v1.Greeks
-	(*OrderBook_Level)(nil),              // 39: trading_gateway.v1.OrderBook.Level
-	(AssetClass)(0),                      // 40: trading_gateway.v1.AssetClass
-	(DataFeed)(0),                        // 41: trading_gateway.v1.DataFeed
-	(*durationpb.Duration)(nil),          // 42: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),        // 43: google.protobuf.Timestamp
-	(*Timeframe)(nil),                    // 44: trading_gateway.v1.Timeframe
-	(*date.Date)(nil),                    // 45: google.type.Date
-	(*status.Status)(nil),                // 46: google.rpc.Status
-	(*FeedStatus)(nil),                   // 47: trading_gateway.v1.FeedStatus
-	(*GapNotice)(nil),                    // 48: trading_gateway.v1.GapNotice
+	(*MarketDataSessionRequest)(nil),     // 27: trading_gateway.v1.MarketDataSessionRequest
+	(*MarketDataSessionResponse)(nil),    // 28: trading_gateway.v1.MarketDataSessionResponse
+	(*SessionOptions)(nil),               // 29: trading_gateway.v1.SessionOptions
+	(*ListSubscriptions)(nil),            // 30: trading_gateway.v1.ListSubscriptions
+	(*BatchCredit)(nil),                  // 31: trading_gateway.v1.BatchCredit
+	(*Subscription)(nil),                 // 32: trading_gateway.v1.Subscription
+	(*SubscriptionAck)(nil),              // 33: trading_gateway.v1.SubscriptionAck
+	(*StreamStatus)(nil),                 // 34: trading_gateway.v1.StreamStatus
+	(*MarketEvent)(nil),                  // 35: trading_gateway.v1.MarketEvent
+	(*Quote)(nil),                        // 36: trading_gateway.v1.Quote
+	(*Trade)(nil),                        // 37: trading_gateway.v1.Trade
+	(*TradeCorrection)(nil),              // 38: trading_gateway.v1.TradeCorrection
+	(*TradeCancel)(nil),                  // 39: trading_gateway.v1.TradeCancel
+	(*Bar)(nil),                          // 40: trading_gateway.v1.Bar
+	(*OrderBook)(nil),                    // 41: trading_gateway.v1.OrderBook
+	(*TradingStatus)(nil),                // 42: trading_gateway.v1.TradingStatus
+	(*Luld)(nil),                         // 43: trading_gateway.v1.Luld
+	(*Snapshot)(nil),                     // 44: trading_gateway.v1.Snapshot
+	(*Greeks)(nil),                       // 45: trading_gateway.v1.Greeks
+	(*OrderBook_Level)(nil),              // 46: trading_gateway.v1.OrderBook.Level
+	(AssetClass)(0),                      // 47: trading_gateway.v1.AssetClass
+	(DataFeed)(0),                        // 48: trading_gateway.v1.DataFeed
+	(*durationpb.Duration)(nil),          // 49: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),        // 50: google.protobuf.Timestamp
+	(*Timeframe)(nil),                    // 51: trading_gateway.v1.Timeframe
+	(*date.Date)(nil),                    // 52: google.type.Date
+	(*status.Status)(nil),                // 53: google.rpc.Status
+	(*FeedStatus)(nil),                   // 54: trading_gateway.v1.FeedStatus
+	(*GapNotice)(nil),                    // 55: trading_gateway.v1.GapNotice
 }
 var file_trading_gateway_v1_market_data_proto_depIdxs = []int32{
-	40,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	42,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
-	29,  // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	43,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
-	40,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	42,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
-	30,  // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	43,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
-	40,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	42,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
-	33,  // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	43,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
-	40,  // 15: trading_gateway.v1.GetLatestOrderBooksRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 16: trading_gateway.v1.GetLatestOrderBooksRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	42,  // 17: trading_gateway.v1.GetLatestOrderBooksRequest.max_staleness:type_name -> google.protobuf.Duration
-	34,  // 18: trading_gateway.v1.GetLatestOrderBooksResponse.order_books:type_name -> trading_gateway.v1.OrderBook
-	43,  // 19: trading_gateway.v1.GetLatestOrderBooksResponse.read_time:type_name -> google.protobuf.Timestamp
-	40,  // 20: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 21: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	42,  // 22: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
-	37,  // 23: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
-	43,  // 24: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
-	40,  // 25: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	44,  // 26: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
-	43,  // 27: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
-	43,  // 28: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	47,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	49,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
+	36,  // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	50,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
+	47,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	49,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
+	37,  // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	50,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
+	47,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	49,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
+	40,  // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	50,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
+	47,  // 15: trading_gateway.v1.GetLatestOrderBooksRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 16: trading_gateway.v1.GetLatestOrderBooksRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	49,  // 17: trading_gateway.v1.GetLatestOrderBooksRequest.max_staleness:type_name -> google.protobuf.Duration
+	41,  // 18: trading_gateway.v1.GetLatestOrderBooksResponse.order_books:type_name -> trading_gateway.v1.OrderBook
+	50,  // 19: trading_gateway.v1.GetLatestOrderBooksResponse.read_time:type_name -> google.protobuf.Timestamp
+	47,  // 20: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 21: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	49,  // 22: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
+	44,  // 23: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
+	50,  // 24: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
+	47,  // 25: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	51,  // 26: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	50,  // 27: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	50,  // 28: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
 	2,   // 29: trading_gateway.v1.ListBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
-	41,  // 30: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	45,  // 31: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
-	33,  // 32: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	40,  // 33: trading_gateway.v1.ListQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	43,  // 34: trading_gateway.v1.ListQuotesRequest.start_time:type_name -> google.protobuf.Timestamp
-	43,  // 35: trading_gateway.v1.ListQuotesRequest.end_time:type_name -> google.protobuf.Timestamp
-	41,  // 36: trading_gateway.v1.ListQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	45,  // 37: trading_gateway.v1.ListQuotesRequest.as_of_date:type_name -> google.type.Date
-	29,  // 38: trading_gateway.v1.ListQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	40,  // 39: trading_gateway.v1.ListTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	43,  // 40: trading_gateway.v1.ListTradesRequest.start_time:type_name -> google.protobuf.Timestamp
-	43,  // 41: trading_gateway.v1.ListTradesRequest.end_time:type_name -> google.protobuf.Timestamp
-	41,  // 42: trading_gateway.v1.ListTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	45,  // 43: trading_gateway.v1.ListTradesRequest.as_of_date:type_name -> google.type.Date
-	30,  // 44: trading_gateway.v1.ListTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	40,  // 45: trading_gateway.v1.StreamHistoricalBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	44,  // 46: trading_gateway.v1.StreamHistoricalBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
-	43,  // 47: trading_gateway.v1.StreamHistoricalBarsRequest.start_time:type_name -> google.protobuf.Timestamp
-	43,  // 48: trading_gateway.v1.StreamHistoricalBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	48,  // 30: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	52,  // 31: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
+	40,  // 32: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	47,  // 33: trading_gateway.v1.ListQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	50,  // 34: trading_gateway.v1.ListQuotesRequest.start_time:type_name -> google.protobuf.Timestamp
+	50,  // 35: trading_gateway.v1.ListQuotesRequest.end_time:type_name -> google.protobuf.Timestamp
+	48,  // 36: trading_gateway.v1.ListQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	52,  // 37: trading_gateway.v1.ListQuotesRequest.as_of_date:type_name -> google.type.Date
+	36,  // 38: trading_gateway.v1.ListQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	47,  // 39: trading_gateway.v1.ListTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	50,  // 40: trading_gateway.v1.ListTradesRequest.start_time:type_name -> google.protobuf.Timestamp
+	50,  // 41: trading_gateway.v1.ListTradesRequest.end_time:type_name -> google.protobuf.Timestamp
+	48,  // 42: trading_gateway.v1.ListTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	52,  // 43: trading_gateway.v1.ListTradesRequest.as_of_date:type_name -> google.type.Date
+	37,  // 44: trading_gateway.v1.ListTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	47,  // 45: trading_gateway.v1.StreamHistoricalBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	51,  // 46: trading_gateway.v1.StreamHistoricalBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	50,  // 47: trading_gateway.v1.StreamHistoricalBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	50,  // 48: trading_gateway.v1.StreamHistoricalBarsRequest.end_time:type_name -> google.protobuf.Timestamp
 	2,   // 49: trading_gateway.v1.StreamHistoricalBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
-	41,  // 50: trading_gateway.v1.StreamHistoricalBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	45,  // 51: trading_gateway.v1.StreamHistoricalBarsRequest.as_of_date:type_name -> google.type.Date
-	33,  // 52: trading_gateway.v1.StreamHistoricalBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	40,  // 53: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 54: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	48,  // 50: trading_gateway.v1.StreamHistoricalBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	52,  // 51: trading_gateway.v1.StreamHistoricalBarsRequest.as_of_date:type_name -> google.type.Date
+	40,  // 52: trading_gateway.v1.StreamHistoricalBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	47,  // 53: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 54: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
 	1,   // 55: trading_gateway.v1.StreamQuotesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	42,  // 56: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	42,  // 57: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	29,  // 58: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	43,  // 59: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
-	28,  // 60: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	40,  // 61: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 62: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	1,   // 63: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	42,  // 64: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	42,  // 65: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	30,  // 66: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	43,  // 67: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
-	28,  // 68: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	31,  // 69: trading_gateway.v1.StreamTradesResponse.corrections:type_name -> trading_gateway.v1.TradeCorrection
-	32,  // 70: trading_gateway.v1.StreamTradesResponse.cancels:type_name -> trading_gateway.v1.TradeCancel
-	40,  // 71: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 72: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	0,   // 73: trading_gateway.v1.StreamBarsRequest.channel:type_name -> trading_gateway.v1.Channel
-	1,   // 74: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	42,  // 75: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	42,  // 76: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
-	33,  // 77: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	43,  // 78: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
-	28,  // 79: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	0,   // 80: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
-	40,  // 81: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
-	41,  // 82: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
-	46,  // 83: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
-	47,  // 84: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
-	27,  // 85: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
-	48,  // 86: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
-	43,  // 87: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
-	41,  // 88: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 89: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
-	43,  // 90: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
-	41,  // 91: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 92: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
-	43,  // 93: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
-	30,  // 94: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
-	30,  // 95: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
-	41,  // 96: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 97: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
-	43,  // 98: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
-	41,  // 99: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 100: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
-	43,  // 101: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
-	0,   // 102: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
-	41,  // 103: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 104: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
-	43,  // 105: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
-	39,  // 106: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
-	39,  // 107: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
-	41,  // 108: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 109: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
-	43,  // 110: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
-	41,  // 111: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 112: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
-	43,  // 113: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
-	41,  // 114: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
-	43,  // 115: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
-	30,  // 116: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
-	29,  // 117: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
-	33,  // 118: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
-	33,  // 119: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
-	33,  // 120: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
-	38,  // 121: trading_gateway.v1.Snapshot.greeks:type_name -> trading_gateway.v1.Greeks
-	3,   // 122: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
-	5,   // 123: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
-	7,   // 124: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
-	9,   // 125: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:input_type -> trading_gateway.v1.GetLatestOrderBooksRequest
-	11,  // 126: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
-	13,  // 127: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
-	15,  // 128: trading_gateway.v1.MarketDataService.ListQuotes:input_type -> trading_gateway.v1.ListQuotesRequest
-	17,  // 129: trading_gateway.v1.MarketDataService.ListTrades:input_type -> trading_gateway.v1.ListTradesRequest
-	19,  // 130: trading_gateway.v1.MarketDataService.StreamHistoricalBars:input_type -> trading_gateway.v1.StreamHistoricalBarsRequest
-	21,  // 131: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
-	23,  // 132: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
-	25,  // 133: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
-	4,   // 134: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
-	6,   // 135: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
-	8,   // 136: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
-	10,  // 137: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:output_type -> trading_gateway.v1.GetLatestOrderBooksResponse
-	12,  // 138: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
-	14,  // 139: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
-	16,  // 140: trading_gateway.v1.MarketDataService.ListQuotes:output_type -> trading_gateway.v1.ListQuotesResponse
-	18,  // 141: trading_gateway.v1.MarketDataService.ListTrades:output_type -> trading_gateway.v1.ListTradesResponse
-	20,  // 142: trading_gateway.v1.MarketDataService.StreamHistoricalBars:output_type -> trading_gateway.v1.StreamHistoricalBarsResponse
-	22,  // 143: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
-	24,  // 144: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
-	26,  // 145: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
-	134, // [134:146] is the sub-list for method output_type
-	122, // [122:134] is the sub-list for method input_type
-	122, // [122:122] is the sub-list for extension type_name
-	122, // [122:122] is the sub-list for extension extendee
-	0,   // [0:122] is the sub-list for field type_name
+	49,  // 56: trading_gateway.v1.StreamQuotesRequest.min_interval:type_name -> google.protobuf.Duration
+	49,  // 57: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	49,  // 58: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	36,  // 59: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
+	50,  // 60: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
+	34,  // 61: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	47,  // 62: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 63: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	1,   // 64: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	49,  // 65: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	49,  // 66: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	37,  // 67: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
+	50,  // 68: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
+	34,  // 69: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	38,  // 70: trading_gateway.v1.StreamTradesResponse.corrections:type_name -> trading_gateway.v1.TradeCorrection
+	39,  // 71: trading_gateway.v1.StreamTradesResponse.cancels:type_name -> trading_gateway.v1.TradeCancel
+	47,  // 72: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 73: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	0,   // 74: trading_gateway.v1.StreamBarsRequest.channel:type_name -> trading_gateway.v1.Channel
+	1,   // 75: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	49,  // 76: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	49,  // 77: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	40,  // 78: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
+	50,  // 79: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
+	34,  // 80: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	29,  // 81: trading_gateway.v1.MarketDataSessionRequest.open:type_name -> trading_gateway.v1.SessionOptions
+	32,  // 82: trading_gateway.v1.MarketDataSessionRequest.subscribe:type_name -> trading_gateway.v1.Subscription
+	32,  // 83: trading_gateway.v1.MarketDataSessionRequest.unsubscribe:type_name -> trading_gateway.v1.Subscription
+	30,  // 84: trading_gateway.v1.MarketDataSessionRequest.list:type_name -> trading_gateway.v1.ListSubscriptions
+	31,  // 85: trading_gateway.v1.MarketDataSessionRequest.credit:type_name -> trading_gateway.v1.BatchCredit
+	35,  // 86: trading_gateway.v1.MarketDataSessionResponse.events:type_name -> trading_gateway.v1.MarketEvent
+	50,  // 87: trading_gateway.v1.MarketDataSessionResponse.send_time:type_name -> google.protobuf.Timestamp
+	34,  // 88: trading_gateway.v1.MarketDataSessionResponse.status:type_name -> trading_gateway.v1.StreamStatus
+	1,   // 89: trading_gateway.v1.SessionOptions.conflation:type_name -> trading_gateway.v1.ConflationPolicy
+	49,  // 90: trading_gateway.v1.SessionOptions.heartbeat_interval:type_name -> google.protobuf.Duration
+	49,  // 91: trading_gateway.v1.SessionOptions.max_batch_delay:type_name -> google.protobuf.Duration
+	0,   // 92: trading_gateway.v1.Subscription.channel:type_name -> trading_gateway.v1.Channel
+	47,  // 93: trading_gateway.v1.Subscription.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 94: trading_gateway.v1.Subscription.feed:type_name -> trading_gateway.v1.DataFeed
+	0,   // 95: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
+	47,  // 96: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
+	48,  // 97: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
+	53,  // 98: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
+	54,  // 99: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
+	33,  // 100: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
+	32,  // 101: trading_gateway.v1.StreamStatus.subscriptions:type_name -> trading_gateway.v1.Subscription
+	55,  // 102: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
+	36,  // 103: trading_gateway.v1.MarketEvent.quote:type_name -> trading_gateway.v1.Quote
+	37,  // 104: trading_gateway.v1.MarketEvent.trade:type_name -> trading_gateway.v1.Trade
+	38,  // 105: trading_gateway.v1.MarketEvent.trade_correction:type_name -> trading_gateway.v1.TradeCorrection
+	39,  // 106: trading_gateway.v1.MarketEvent.trade_cancel:type_name -> trading_gateway.v1.TradeCancel
+	40,  // 107: trading_gateway.v1.MarketEvent.bar:type_name -> trading_gateway.v1.Bar
+	41,  // 108: trading_gateway.v1.MarketEvent.order_book:type_name -> trading_gateway.v1.OrderBook
+	42,  // 109: trading_gateway.v1.MarketEvent.trading_status:type_name -> trading_gateway.v1.TradingStatus
+	43,  // 110: trading_gateway.v1.MarketEvent.luld:type_name -> trading_gateway.v1.Luld
+	50,  // 111: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
+	48,  // 112: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 113: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
+	50,  // 114: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
+	48,  // 115: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 116: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
+	50,  // 117: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
+	37,  // 118: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
+	37,  // 119: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
+	48,  // 120: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 121: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
+	50,  // 122: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
+	48,  // 123: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 124: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
+	50,  // 125: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
+	0,   // 126: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
+	48,  // 127: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 128: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
+	50,  // 129: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
+	46,  // 130: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
+	46,  // 131: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
+	48,  // 132: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 133: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
+	50,  // 134: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
+	48,  // 135: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 136: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
+	50,  // 137: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
+	48,  // 138: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 139: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
+	37,  // 140: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
+	36,  // 141: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
+	40,  // 142: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
+	40,  // 143: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
+	40,  // 144: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
+	45,  // 145: trading_gateway.v1.Snapshot.greeks:type_name -> trading_gateway.v1.Greeks
+	3,   // 146: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
+	5,   // 147: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
+	7,   // 148: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
+	9,   // 149: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:input_type -> trading_gateway.v1.GetLatestOrderBooksRequest
+	11,  // 150: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
+	13,  // 151: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
+	15,  // 152: trading_gateway.v1.MarketDataService.ListQuotes:input_type -> trading_gateway.v1.ListQuotesRequest
+	17,  // 153: trading_gateway.v1.MarketDataService.ListTrades:input_type -> trading_gateway.v1.ListTradesRequest
+	19,  // 154: trading_gateway.v1.MarketDataService.StreamHistoricalBars:input_type -> trading_gateway.v1.StreamHistoricalBarsRequest
+	21,  // 155: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
+	23,  // 156: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
+	25,  // 157: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
+	27,  // 158: trading_gateway.v1.MarketDataService.MarketDataSession:input_type -> trading_gateway.v1.MarketDataSessionRequest
+	4,   // 159: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
+	6,   // 160: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
+	8,   // 161: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
+	10,  // 162: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:output_type -> trading_gateway.v1.GetLatestOrderBooksResponse
+	12,  // 163: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
+	14,  // 164: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
+	16,  // 165: trading_gateway.v1.MarketDataService.ListQuotes:output_type -> trading_gateway.v1.ListQuotesResponse
+	18,  // 166: trading_gateway.v1.MarketDataService.ListTrades:output_type -> trading_gateway.v1.ListTradesResponse
+	20,  // 167: trading_gateway.v1.MarketDataService.StreamHistoricalBars:output_type -> trading_gateway.v1.StreamHistoricalBarsResponse
+	22,  // 168: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
+	24,  // 169: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
+	26,  // 170: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
+	28,  // 171: trading_gateway.v1.MarketDataService.MarketDataSession:output_type -> trading_gateway.v1.MarketDataSessionResponse
+	159, // [159:172] is the sub-list for method output_type
+	146, // [146:159] is the sub-list for method input_type
+	146, // [146:146] is the sub-list for extension type_name
+	146, // [146:146] is the sub-list for extension extendee
+	0,   // [0:146] is the sub-list for field type_name
 }
 
 func init() { file_trading_gateway_v1_market_data_proto_init() }
@@ -4336,15 +5119,32 @@ func file_trading_gateway_v1_market_data_proto_init() {
 		return
 	}
 	file_trading_gateway_v1_common_proto_init()
-	file_trading_gateway_v1_market_data_proto_msgTypes[30].OneofWrappers = []any{}
-	file_trading_gateway_v1_market_data_proto_msgTypes[34].OneofWrappers = []any{}
+	file_trading_gateway_v1_market_data_proto_msgTypes[24].OneofWrappers = []any{
+		(*MarketDataSessionRequest_Open)(nil),
+		(*MarketDataSessionRequest_Subscribe)(nil),
+		(*MarketDataSessionRequest_Unsubscribe)(nil),
+		(*MarketDataSessionRequest_List)(nil),
+		(*MarketDataSessionRequest_Credit)(nil),
+	}
+	file_trading_gateway_v1_market_data_proto_msgTypes[32].OneofWrappers = []any{
+		(*MarketEvent_Quote)(nil),
+		(*MarketEvent_Trade)(nil),
+		(*MarketEvent_TradeCorrection)(nil),
+		(*MarketEvent_TradeCancel)(nil),
+		(*MarketEvent_Bar)(nil),
+		(*MarketEvent_OrderBook)(nil),
+		(*MarketEvent_TradingStatus)(nil),
+		(*MarketEvent_Luld)(nil),
+	}
+	file_trading_gateway_v1_market_data_proto_msgTypes[37].OneofWrappers = []any{}
+	file_trading_gateway_v1_market_data_proto_msgTypes[41].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trading_gateway_v1_market_data_proto_rawDesc), len(file_trading_gateway_v1_market_data_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   37,
+			NumMessages:   44,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

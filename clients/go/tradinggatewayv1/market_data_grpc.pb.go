@@ -46,6 +46,7 @@ const (
 	MarketDataService_StreamQuotes_FullMethodName         = "/trading_gateway.v1.MarketDataService/StreamQuotes"
 	MarketDataService_StreamTrades_FullMethodName         = "/trading_gateway.v1.MarketDataService/StreamTrades"
 	MarketDataService_StreamBars_FullMethodName           = "/trading_gateway.v1.MarketDataService/StreamBars"
+	MarketDataService_MarketDataSession_FullMethodName    = "/trading_gateway.v1.MarketDataService/MarketDataSession"
 )
 
 // MarketDataServiceClient is the client API for MarketDataService service.
@@ -80,6 +81,11 @@ type MarketDataServiceClient interface {
 	StreamTrades(ctx context.Context, in *StreamTradesRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamTradesResponse], error)
 	// Live bars.
 	StreamBars(ctx context.Context, in *StreamBarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamBarsResponse], error)
+	// Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
+	// that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
+	// credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
+	// comes at once.
+	MarketDataSession(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MarketDataSessionRequest, MarketDataSessionResponse], error)
 }
 
 type marketDataServiceClient struct {
@@ -246,6 +252,19 @@ func (c *marketDataServiceClient) StreamBars(ctx context.Context, in *StreamBars
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MarketDataService_StreamBarsClient = grpc.ServerStreamingClient[StreamBarsResponse]
 
+func (c *marketDataServiceClient) MarketDataSession(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MarketDataSessionRequest, MarketDataSessionResponse], error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	stream, err := c.cc.NewStream(ctx, &MarketDataService_ServiceDesc.Streams[4], MarketDataService_MarketDataSession_FullMethodName, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	x := &grpc.GenericClientStream[MarketDataSessionRequest, MarketDataSessionResponse]{ClientStream: stream}
+	return x, nil
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MarketDataService_MarketDataSessionClient = grpc.BidiStreamingClient[MarketDataSessionRequest, MarketDataSessionResponse]
+
 // MarketDataServiceServer is the server API for MarketDataService service.
 // All implementations must embed UnimplementedMarketDataServiceServer
 // for forward compatibility.
@@ -278,6 +297,11 @@ type MarketDataServiceServer interface {
 	StreamTrades(*StreamTradesRequest, grpc.ServerStreamingServer[StreamTradesResponse]) error
 	// Live bars.
 	StreamBars(*StreamBarsRequest, grpc.ServerStreamingServer[StreamBarsResponse]) error
+	// Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
+	// that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
+	// credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
+	// comes at once.
+	MarketDataSession(grpc.BidiStreamingServer[MarketDataSessionRequest, MarketDataSessionResponse]) error
 	mustEmbedUnimplementedMarketDataServiceServer()
 }
 
@@ -323,6 +347,9 @@ func (UnimplementedMarketDataServiceServer) StreamTrades(*StreamTradesRequest, g
 }
 func (UnimplementedMarketDataServiceServer) StreamBars(*StreamBarsRequest, grpc.ServerStreamingServer[StreamBarsResponse]) error {
 	return status.Error(codes.Unimplemented, "method StreamBars not implemented")
+}
+func (UnimplementedMarketDataServiceServer) MarketDataSession(grpc.BidiStreamingServer[MarketDataSessionRequest, MarketDataSessionResponse]) error {
+	return status.Error(codes.Unimplemented, "method MarketDataSession not implemented")
 }
 func (UnimplementedMarketDataServiceServer) mustEmbedUnimplementedMarketDataServiceServer() {}
 func (UnimplementedMarketDataServiceServer) testEmbeddedByValue()                           {}
@@ -533,6 +560,13 @@ func _MarketDataService_StreamBars_Handler(srv interface{}, stream grpc.ServerSt
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type MarketDataService_StreamBarsServer = grpc.ServerStreamingServer[StreamBarsResponse]
 
+func _MarketDataService_MarketDataSession_Handler(srv interface{}, stream grpc.ServerStream) error {
+	return srv.(MarketDataServiceServer).MarketDataSession(&grpc.GenericServerStream[MarketDataSessionRequest, MarketDataSessionResponse]{ServerStream: stream})
+}
+
+// This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
+type MarketDataService_MarketDataSessionServer = grpc.BidiStreamingServer[MarketDataSessionRequest, MarketDataSessionResponse]
+
 // MarketDataService_ServiceDesc is the grpc.ServiceDesc for MarketDataService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -593,6 +627,12 @@ var MarketDataService_ServiceDesc = grpc.ServiceDesc{
 			StreamName:    "StreamBars",
 			Handler:       _MarketDataService_StreamBars_Handler,
 			ServerStreams: true,
+		},
+		{
+			StreamName:    "MarketDataSession",
+			Handler:       _MarketDataService_MarketDataSession_Handler,
+			ServerStreams: true,
+			ClientStreams: true,
 		},
 	},
 	Metadata: "trading_gateway/v1/market_data.proto",

@@ -385,6 +385,7 @@ class StreamRequest:
         conflation: None takes the channel's own: the newest per symbol for quotes, every value for the rest.
         heartbeat_interval_ms: Silence after which the stream says that it lives.
         max_batch_delay_ms: How long values may wait to travel together.
+        min_interval_ms: The least time between two values of one symbol; needs LATEST_PER_SYMBOL.
     """
 
     channel: Channel
@@ -393,17 +394,36 @@ class StreamRequest:
     conflation: ConflationPolicy | None = None
     heartbeat_interval_ms: int = 5_000
     max_batch_delay_ms: int = 5
+    min_interval_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """One channel of one feed, for some symbols."""
+
+    channel: Channel
+    symbols: tuple[str, ...]
+    asset_class: AssetClass
+    feed: DataFeed
 
 
 @dataclass(frozen=True, slots=True)
 class SubscriptionAck:
-    """What became of one symbol that was asked for; `refusal` is None when it is subscribed."""
+    """What became of one symbol that was asked for; `refusal` is None when it is done.
 
-    channel: Channel
+    Attributes:
+        channel, symbol, asset_class, feed: None or empty where a command could not be read so far.
+        command_id: The command it answers, where there are such.
+        unsubscribed: It was removed, not added.
+    """
+
+    channel: Channel | None
     symbol: str
-    asset_class: AssetClass
-    feed: DataFeed
+    asset_class: AssetClass | None
+    feed: DataFeed | None
     refusal: GatewayError | None = None
+    command_id: str = ""
+    unsubscribed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -415,6 +435,8 @@ class StreamStatus:
     stale_symbols: tuple[str, ...] = ()
     gaps: tuple[Gap, ...] = ()
     conflated_total: int = 0
+    dropped_total: int = 0
+    subscriptions: tuple[Subscription, ...] = ()
     snapshot_end: bool = False
     heartbeat: bool = False
 

@@ -20,10 +20,11 @@ from gateway.domain.models.market_data import (
     Snapshot,
     StreamRequest,
     StreamStatus,
+    Subscription,
     SubscriptionAck,
     Trade,
 )
-from gateway.domain.types import Channel, ConflationPolicy, TwoWay
+from gateway.domain.types import AssetClass, Channel, ConflationPolicy, TwoWay
 from gateway.servicers.wire.common import (
     ASSET_CLASS,
     DATA_FEED,
@@ -40,13 +41,14 @@ from gateway.servicers.wire.market_values import (
     quote_to_proto,
     trade_to_proto,
 )
-from trading_gateway.v1 import market_data_pb2 as pb
+from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 
 BARS_CHANNEL: Final = TwoWay({channel: CHANNEL[channel] for channel in Channel if channel.is_bars})
 CONFLATION_POLICY: Final = TwoWay(
     {
         ConflationPolicy.NONE: pb.CONFLATION_POLICY_NONE,
         ConflationPolicy.LATEST_PER_SYMBOL: pb.CONFLATION_POLICY_LATEST_PER_SYMBOL,
+        ConflationPolicy.DROP_OLDEST: pb.CONFLATION_POLICY_DROP_OLDEST,
     }
 )
 
@@ -57,6 +59,8 @@ HEARTBEAT_INTERVAL_MAX_MS: Final = 60_000
 HEARTBEAT_INTERVAL_DEFAULT_MS: Final = 5_000
 BATCH_DELAY_MAX_MS: Final = 1_000
 BATCH_DELAY_DEFAULT_MS: Final = 5
+INTERVAL_MAX_MS: Final = 60_000
+_THINNED: Final = (pb.CONFLATION_POLICY_UNSPECIFIED, pb.CONFLATION_POLICY_LATEST_PER_SYMBOL)
 STALENESS_MAX_MS: Final = 24 * 3_600_000
 """A read that may be older than a day wants history."""
 
@@ -85,13 +89,25 @@ def greeks_to_proto(greeks: Greeks) -> pb.Greeks:
 def ack_to_proto(ack: SubscriptionAck) -> pb.SubscriptionAck:
     """What became of one symbol."""
     return pb.SubscriptionAck(
-        channel=CHANNEL[ack.channel],
+        command_id=ack.command_id,
+        channel=pb.CHANNEL_UNSPECIFIED if ack.channel is None else CHANNEL[ack.channel],
         symbol=ack.symbol,
-        asset_class=ASSET_CLASS[ack.asset_class],
-        feed=DATA_FEED[ack.feed],
+        asset_class=ASSET_CLASS[ack.asset_class or AssetClass.UNRECOGNIZED],
+        feed=common_pb2.DATA_FEED_UNSPECIFIED if ack.feed is None else DATA_FEED[ack.feed],
+        unsubscribed=ack.unsubscribed,
         status=status_pb2.Status(code=code_pb2.OK)
         if ack.refusal is None
         else error_to_proto(ack.refusal, carries_key=False),
+    )
+
+
+def subscription_to_proto(held: Subscription) -> pb.Subscription:
+    """What a session holds of one channel."""
+    return pb.Subscription(
+        channel=CHANNEL[held.channel],
+        symbols=held.symbols,
+        asset_class=ASSET_CLASS[held.asset_class],
+        feed=DATA_FEED[held.feed],
     )
 
 
@@ -100,9 +116,11 @@ def stream_status_to_proto(status: StreamStatus) -> pb.StreamStatus:
     return pb.StreamStatus(
         feeds=map(feed_status_to_proto, status.feeds),
         acks=map(ack_to_proto, status.acks),
+        subscriptions=map(subscription_to_proto, status.subscriptions),
         stale_symbols=status.stale_symbols,
         gaps=map(gap_to_proto, status.gaps),
         conflated_total=status.conflated_total,
+        dropped_total=status.dropped_total,
         snapshot_end=status.snapshot_end,
         heartbeat=status.heartbeat,
     )
@@ -128,19 +146,11 @@ def stream_request_from_proto(request: StreamMessage, channel: Channel) -> Strea
     reader = RequestReader()
     if not request.symbols:
         reader.refuse("symbols", "is required")
-    heartbeat_interval_ms = HEARTBEAT_INTERVAL_DEFAULT_MS
-    if request.HasField("heartbeat_interval"):
-        heartbeat_interval_ms = reader.duration_ms(
-            "heartbeat_interval",
-            request.heartbeat_interval,
-            least_ms=HEARTBEAT_INTERVAL_MIN_MS,
-            most_ms=HEARTBEAT_INTERVAL_MAX_MS,
-        )
-    max_batch_delay_ms = BATCH_DELAY_DEFAULT_MS
-    if request.HasField("max_batch_delay"):
-        max_batch_delay_ms = reader.duration_ms(
-            "max_batch_delay", request.max_batch_delay, least_ms=0, most_ms=BATCH_DELAY_MAX_MS
-        )
+    min_interval_ms = 0
+    if isinstance(request, pb.StreamQuotesRequest) and request.HasField("min_interval"):
+        min_interval_ms = reader.duration_ms("min_interval", request.min_interval, least_ms=0, most_ms=INTERVAL_MAX_MS)
+        if min_interval_ms and request.conflation not in _THINNED:
+            reader.refuse("min_interval", "needs LATEST_PER_SYMBOL")
     if isinstance(request, pb.StreamBarsRequest):
         channel = reader.optional_choice("channel", BARS_CHANNEL, request.channel) or Channel.BARS
     wanted = StreamRequest(
@@ -152,11 +162,28 @@ def stream_request_from_proto(request: StreamMessage, channel: Channel) -> Strea
         ),
         skip_snapshot=request.skip_snapshot,
         conflation=reader.optional_choice("conflation", CONFLATION_POLICY, request.conflation),
-        heartbeat_interval_ms=heartbeat_interval_ms,
-        max_batch_delay_ms=max_batch_delay_ms,
+        heartbeat_interval_ms=heartbeat_interval_from_proto(reader, "heartbeat_interval", request),
+        max_batch_delay_ms=batch_delay_from_proto(reader, "max_batch_delay", request),
+        min_interval_ms=min_interval_ms,
     )
     reader.finish()
     return wanted
+
+
+def heartbeat_interval_from_proto(reader: RequestReader, path: str, request: StreamMessage | pb.SessionOptions) -> int:
+    """The longest silence of a stream, in milliseconds."""
+    if not request.HasField("heartbeat_interval"):
+        return HEARTBEAT_INTERVAL_DEFAULT_MS
+    return reader.duration_ms(
+        path, request.heartbeat_interval, least_ms=HEARTBEAT_INTERVAL_MIN_MS, most_ms=HEARTBEAT_INTERVAL_MAX_MS
+    )
+
+
+def batch_delay_from_proto(reader: RequestReader, path: str, request: StreamMessage | pb.SessionOptions) -> int:
+    """How long values may wait to travel together, in milliseconds."""
+    if not request.HasField("max_batch_delay"):
+        return BATCH_DELAY_DEFAULT_MS
+    return reader.duration_ms(path, request.max_batch_delay, least_ms=0, most_ms=BATCH_DELAY_MAX_MS)
 
 
 def read_request_from_proto(request: ReadMessage, *, at_most: int = READ_SYMBOLS_MAX) -> tuple[Selection, int | None]:

@@ -1,14 +1,16 @@
 """StreamingService: live market data from one connection per feed to any number of streams.
 
 `service` opens streams, `hub` owns a feed, `last_values` the newest values, `mailbox` and `fan_out` what waits
-for readers, `session` one reader, `subscriptions` what the venue is asked for, `newest` what is read by request,
-`feed_health` whether a value can be vouched for, `feed_watch` what state a feed is in, by `market_hours` too,
-`silence` and `stray_symbols` whether a silent feed or symbol is mute, `backfill` what a break swallowed, `hand_out` who
-gets it, `kept_prices` what orders keep subscribed.
+for readers, `session` one channel of one reader, `outlet` its one writer, `market_session` many channels and commands,
+`symbol_desk` which symbols there are, `thinning` how often they come, `arrivals` their order, `subscriptions` what the
+venue is asked for, `newest` what is read by request, `feed_health` whether a value can be vouched for, `feed_watch`
+what state a feed is in, by `market_hours` too, `silence` and `stray_symbols` whether a silent feed or symbol is mute,
+`backfill` what a break swallowed, `hand_out` who gets it, `kept_prices` what orders keep subscribed.
 """
 
 from gateway.services.streaming.feed_watch import WatchTimes
 from gateway.services.streaming.hub import HubTimes
+from gateway.services.streaming.market_session import MarketDataSession
 from gateway.services.streaming.selection import FeedChoice, choose_feed
 from gateway.services.streaming.service import StreamingService, StreamLimits
 from gateway.services.streaming.session import MarketDataStream
@@ -16,6 +18,7 @@ from gateway.services.streaming.session import MarketDataStream
 __all__ = [
     "FeedChoice",
     "HubTimes",
+    "MarketDataSession",
     "MarketDataStream",
     "StreamLimits",
     "StreamingService",

@@ -33,6 +33,14 @@ class Encoder(Protocol):
         """Joined elements again, some of them flagged stale: one answer for each element."""
         ...
 
+    def split(self, elements: bytes) -> list[bytes]:
+        """Joined elements, one by one."""
+        ...
+
+    def events(self, channel: Channel, elements: bytes) -> bytes:
+        """Joined elements of a channel's own stream as elements of a session's; those asked last are remembered."""
+        ...
+
     def envelope(self, batch_sequence: int, send_time_ns: int, status: StreamStatus | None) -> bytes:
         """What a response has beside its values."""
         ...

@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from gateway.domain.types import ConflationPolicy
 from gateway.services.streaming.last_values import Stamped
 from gateway.services.streaming.mailbox import BATCH_VALUES_MAX, Batch
+from gateway.services.streaming.thinning import Thinning
 
 MESSAGE_COST_S: Final = 30e-6
 """Measured: 22-60 µs for grpc.aio from ten readers on."""
@@ -49,12 +50,19 @@ class Group:
     Args:
         max_batch_delay_s: How long values may wait to travel together.
         monotonic: Seconds, the clock of the event loop.
+        min_interval_s: The least time between two values of one symbol; needs LATEST_PER_SYMBOL.
     """
 
     def __init__(
-        self, policy: ConflationPolicy, max_batch_delay_s: float, pacing: Pacing, monotonic: Callable[[], float]
+        self,
+        policy: ConflationPolicy,
+        max_batch_delay_s: float,
+        pacing: Pacing,
+        monotonic: Callable[[], float],
+        min_interval_s: float = 0.0,
     ) -> None:
         self._policy = policy
+        self._thinning = Thinning(min_interval_s) if min_interval_s else None
         self._max_batch_delay_s = max_batch_delay_s
         self._pacing = pacing
         self._monotonic = monotonic
@@ -62,6 +70,7 @@ class Group:
         self._pending: list[Stamped] = []
         self._late = 0
         self._has_notices = False
+        self._thinned_timer: asyncio.TimerHandle | None = None
         self._flush_at: asyncio.Handle | None = None
         self._flushed_at = float("-inf")
         self.readers: set[Reader] = set()
@@ -81,9 +90,9 @@ class Group:
 
     def add_late(self, stamped: Stamped) -> None:
         """A live value that is older than what is held: left out, and counted, unless every value is wanted."""
-        if self._policy is ConflationPolicy.NONE:
+        if self._policy is not ConflationPolicy.LATEST_PER_SYMBOL:
             self.add(stamped)
-        else:
+        elif self._thinning is None:
             self._late += 1
 
     def add_notice(self, stamped: Stamped) -> None:
@@ -97,13 +106,19 @@ class Group:
             self._flush_at.cancel()
             self._flush_at = None
         pending = self._pending
-        if not pending:
+        if not pending and (self._thinning is None or not self._thinning.is_due(self._monotonic())):
             return
         self._pending = []
         self._flushed_at = self._monotonic()
         late, self._late = self._late, 0
         has_notices, self._has_notices = self._has_notices, False
-        size = BATCH_VALUES_MAX if self._policy is ConflationPolicy.NONE else len(pending)
+        if self._thinning is not None:
+            pending = self._thinning.admit(pending, self._flushed_at)
+            if self._thinned_timer is None:
+                self._await_thinned()
+            if not pending:
+                return
+        size = len(pending) if self._policy is ConflationPolicy.LATEST_PER_SYMBOL else BATCH_VALUES_MAX
         for start in range(0, len(pending), size):
             batch = Batch(pending[start : start + size], self._policy, late, has_notices=has_notices)
             for reader in tuple(self.readers):
@@ -111,10 +126,24 @@ class Group:
 
     def close(self) -> None:
         """Nobody is left."""
-        if self._flush_at is not None:
-            self._flush_at.cancel()
-            self._flush_at = None
+        for timer in (self._flush_at, self._thinned_timer):
+            if timer is not None:
+                timer.cancel()
+        self._flush_at = self._thinned_timer = None
         self._pending = []
+
+    def _await_thinned(self) -> None:
+        """What was held back goes when its time has come, if nothing newer has come by then."""
+        if self._thinned_timer is not None:
+            self._thinned_timer.cancel()
+            self._thinned_timer = None
+        if self._thinning is not None and self._thinning.due_at is not None:
+            due_at = max(self._thinning.due_at, self._flushed_at + self._pacing.interval_s)
+            self._thinned_timer = self._loop.call_later(due_at - self._monotonic(), self._on_thinned_timer)
+
+    def _on_thinned_timer(self) -> None:
+        self.flush()
+        self._await_thinned()
 
     def _schedule(self) -> None:
         wait_s = self._flushed_at + max(self._max_batch_delay_s, self._pacing.interval_s) - self._monotonic()

@@ -8,6 +8,7 @@ be stuck: the question is answered when a value is read or written.
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import count
 from typing import Final
 
 from gateway.domain.models.market_data import FeedStatus
@@ -18,6 +19,8 @@ WAIT_MAX_S: Final = 2.0
 NO_EPOCH: Final = 0
 """Received while nobody could vouch for it."""
 
+_arrivals: Final = count(1)
+
 
 class Receipt:
     """When something was received, and in which epoch; shared by all values of one frame.
@@ -25,13 +28,15 @@ class Receipt:
     Attributes:
         received_at: Seconds of the monotonic clock.
         epoch: NO_EPOCH when its feed was not LIVE, or when it reached the hub too late.
+        order: Of what came to this process, whatever its feed and channel, the so-manieth.
     """
 
-    __slots__ = ("epoch", "received_at")
+    __slots__ = ("epoch", "order", "received_at")
 
     def __init__(self, received_at: float, epoch: int) -> None:
         self.received_at = received_at
         self.epoch = epoch
+        self.order = next(_arrivals)
 
     def is_stale(self, epoch: int, now: float) -> bool:
         """Whether a value that has waited since its receipt to be written is stale now."""

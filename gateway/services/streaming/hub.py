@@ -18,14 +18,15 @@ import structlog
 from gateway.domain.errors import GatewayError, TooManyStreams, VenueAuthentication, VenueUnreachable
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import Gap, LiveValue, Quote, SubscriptionSet
-from gateway.domain.types import NANOS_PER_SECOND, Channel, ConflationPolicy, DataFeed, FeedState
+from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.backfill import BACKFILL_CHANNELS, BackFill, Filled
 from gateway.services.streaming.channel_values import last_values_of
 from gateway.services.streaming.encoder import Encoder
-from gateway.services.streaming.fan_out import Group, Pacing
+from gateway.services.streaming.fan_out import Pacing
 from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, FeedHealth, Receipt
 from gateway.services.streaming.feed_watch import FeedWatch, WatchTimes
+from gateway.services.streaming.groups import Groups
 from gateway.services.streaming.hand_out import hand_out, wants_every_value
 from gateway.services.streaming.last_values import Stamped, V, Value, time_of
 from gateway.services.streaming.mailbox import Batch
@@ -67,9 +68,6 @@ class HubTimes:
     watch: WatchTimes = field(default_factory=WatchTimes)
 
 
-_GroupKey = tuple[Channel, ConflationPolicy, float, frozenset[str]]
-
-
 class FeedHub:
     """The owner of one feed's connection, and its listener.
 
@@ -96,14 +94,13 @@ class FeedHub:
         self.health = FeedHealth(feed, wall)
         self._feed = feed
         self._encoder = encoder
-        self._pacing = pacing
         self._times = times
         self._wall = wall
         self._monotonic = monotonic
         self._loop = asyncio.get_running_loop()
         self._values = {channel: last_values_of(channel, self.health, encoder) for channel in Channel}
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
-        self._groups: dict[_GroupKey, Group] = {}
+        self._groups = Groups(self._values, pacing, monotonic)
         self._broken: set[MarketDataStream] = set()
         self._kept: set[str] = set()
         self._gap_from_ns: int | None = None
@@ -146,20 +143,41 @@ class FeedHub:
     # --- streams and readers
 
     def join(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
-        """Subscribe a stream to symbols that are known to exist, and give it their newest values."""
+        """Subscribe a stream to symbols that are known to exist, and give it their newest values.
+
+        It may have joined before: these are then added, and none of them is one that it has.
+        """
         channel = stream.terms.channel
-        stream.symbols, stream.listed = frozenset(symbols), tuple(symbols)
+        if stream in self._streams[channel]:
+            self._groups.leave(stream)
+        stream.symbols, stream.listed = stream.symbols.union(symbols), (*stream.listed, *symbols)
         self._streams[channel].add(stream)
         self._values[channel].add(symbols)
-        self._subscriptions.hold(channel, stream.symbols)
-        group = self._group_of(stream)
-        group.flush()
-        group.readers.add(stream)
+        self._subscriptions.hold(channel, symbols)
+        self._groups.enter(stream)
         acknowledged = self._subscriptions.acknowledged(channel)
-        stream.unacknowledged = set(stream.symbols - acknowledged)
+        stream.unacknowledged |= set(symbols) - acknowledged
         stream.tell_acks(symbol for symbol in symbols if symbol in acknowledged)
         if not stream.terms.skip_snapshot:
             self._begin_snapshot(stream, symbols)
+
+    def part(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
+        """Take symbols that it has from a stream, which keeps others."""
+        gone = frozenset(symbols)
+        self._groups.leave(stream)
+        stream.symbols, stream.listed = stream.symbols - gone, tuple(s for s in stream.listed if s not in gone)
+        self._groups.enter(stream)
+        stream.unacknowledged -= gone
+        stream.told_stale -= gone
+        if stream.awaiting & gone:
+            stream.awaiting -= gone
+            if not stream.awaiting:
+                stream.end_snapshot()
+        self._subscriptions.release(stream.terms.channel, gone)
+
+    def flush(self, stream: MarketDataStream) -> None:
+        """Hand out what waits for its group's time."""
+        self._groups.flush(stream)
 
     def leave(self, stream: MarketDataStream) -> None:
         """Let a stream go. Does nothing for one that never joined."""
@@ -168,14 +186,7 @@ class FeedHub:
             return
         self._streams[channel].discard(stream)
         self._broken.discard(stream)
-        group = self._groups[_key_of(stream)]
-        group.readers.discard(stream)
-        if not group.readers:
-            group.close()
-            del self._groups[_key_of(stream)]
-            for symbol in stream.symbols:
-                entry = self._values[channel].entries[symbol]
-                entry.sinks = tuple(sink for sink in entry.sinks if sink is not group)
+        self._groups.leave(stream)
         self._subscriptions.release(channel, stream.symbols)
 
     def keep(self, symbol: str) -> None:
@@ -205,8 +216,7 @@ class FeedHub:
         for handle in (self._refresh_handle, self._retry_timer):
             if handle is not None:
                 handle.cancel()
-        for group in self._groups.values():
-            group.close()
+        self._groups.close()
         await self._watch.close()
         await self._silence.close()
         await self._backfill.close()
@@ -293,7 +303,7 @@ class FeedHub:
         values = self._values[stream.terms.channel]
         held = [newest for symbol in symbols if (newest := values.newest(symbol)) is not None]
         self._give_snapshot(stream, held)
-        stream.awaiting = {symbol for symbol in symbols if values.newest(symbol) is None}
+        stream.awaiting |= {symbol for symbol in symbols if values.newest(symbol) is None}
         if not stream.awaiting:
             stream.end_snapshot()
         if stream.awaiting or stream.told_stale:
@@ -456,28 +466,11 @@ class FeedHub:
     def _on_forgotten(self, channel: Channel, symbols: frozenset[str]) -> None:
         self._values[channel].forget(symbols)
 
-    def _group_of(self, stream: MarketDataStream) -> Group:
-        key = _key_of(stream)
-        group = self._groups.get(key)
-        if group is None:
-            terms = stream.terms
-            group = Group(terms.conflation, terms.max_batch_delay_s, self._pacing, self._monotonic)
-            self._groups[key] = group
-            for symbol in stream.symbols:
-                entry = self._values[terms.channel].entries[symbol]
-                entry.sinks = (*entry.sinks, group)
-        return group
-
     def _element_of(self, value: Value) -> list[bytes]:
         return _try_encode(self._encode_one, value)
 
     def _encode_one(self, value: Value) -> list[bytes]:
         return self._encoder.quotes([value]) if isinstance(value, Quote) else self._encoder.values([value])
-
-
-def _key_of(stream: MarketDataStream) -> _GroupKey:
-    terms = stream.terms
-    return terms.channel, terms.conflation, terms.max_batch_delay_s, stream.symbols
 
 
 def _settle(stream: MarketDataStream, brought: frozenset[str]) -> None:

@@ -1,4 +1,4 @@
-"""What happens to values while a reader is busy: two policies, two mailboxes.
+"""What happens to values while a reader is busy: three policies, three mailboxes.
 
 A batch is what a group of streams is given at one time. Its bytes are joined once and shared by all who take
 it as it is. Whether a value is stale is decided when it is taken, not when it is put in.
@@ -13,13 +13,21 @@ from typing import Final, Protocol
 from gateway.domain.types import Channel, ConflationPolicy
 from gateway.services.streaming.channel_values import is_notice
 from gateway.services.streaming.encoder import Encoder
-from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, Receipt
+from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, FeedHealth, Receipt
 from gateway.services.streaming.last_values import Stamped
 
 MESSAGE_BYTES_MAX: Final = 262_144
 """A message is not made longer by joining batches; clients take 4 MiB unless they say otherwise."""
 BATCH_VALUES_MAX: Final = 1_024
 """Some 100 KB of quotes."""
+DROP_OLDEST_VALUES_MAX: Final = 1_024
+DROP_OLDEST_BYTES_MAX: Final = 131_072
+"""What waits for a reader under DROP_OLDEST; with what Python keeps beside the bytes, some 256 KiB."""
+STALLED_BYTES_MAX: Final = 131_072
+"""What may wait for a reader under NONE who takes nothing at all; the batch that is being written comes on top."""
+
+Waiting = tuple[int, Channel, bytes, Receipt, FeedHealth]
+"""One value that waits: the order of its arrival, its channel, its element, its receipt, and who vouches for it."""
 
 
 class Batch:
@@ -27,7 +35,7 @@ class Batch:
 
     Args:
         values: In the order received.
-        policy: NONE keeps every value, as bytes alone; LATEST_PER_SYMBOL the last of each symbol.
+        policy: LATEST_PER_SYMBOL keeps the last of each symbol; the others every value, as bytes alone.
         late: Values that were left out before, being older than what was sent.
         has_notices: Some of the values are such that no other replaces.
     """
@@ -61,9 +69,23 @@ class Batch:
             self._body = b"".join([stamped[1] for stamped in self.by_symbol.values()])
         if self.epoch == epoch != NO_EPOCH and now - self.oldest_at <= WAIT_MAX_S:
             return self._body
-        receipts = self._receipts or [stamped[2] for stamped in self.by_symbol.values()]
-        stale = [receipt.is_stale(epoch, now) for receipt in receipts]
+        stale = [receipt.is_stale(epoch, now) for receipt in self.receipts()]
         return encoder.marked_stale(channel, self._body, stale) if any(stale) else self._body
+
+    def receipts(self) -> list[Receipt]:
+        """One for each value."""
+        return self._receipts or [stamped[2] for stamped in self.by_symbol.values()]
+
+    def each(self, encoder: Encoder) -> list[tuple[bytes, Receipt]]:
+        """Value by value: the element and its receipt."""
+        if self._body is None or self.by_symbol:
+            return [(element, receipt) for _, element, receipt in self.by_symbol.values()]
+        return list(zip(encoder.split(self._body), self._receipts, strict=True))
+
+    @property
+    def size_bytes(self) -> int:
+        """Of the joined elements, where they are joined already."""
+        return 0 if self._body is None else len(self._body)
 
 
 def _place_of(stamped: Stamped) -> str | int:
@@ -76,6 +98,10 @@ class Mailbox(Protocol):
 
     conflated: int
     """Values that a newer one replaced, since the stream began."""
+    dropped: int
+    """Values that were lost because newer ones came, since the stream began."""
+    unread_bytes: int
+    """What waits and nobody else keeps."""
 
     def put(self, batch: Batch, *, is_private: bool = False) -> bool:
         """Add a batch; False when there is no room. A private one is the reader's own snapshot."""
@@ -105,7 +131,7 @@ class EveryValue:
         self._batches: deque[tuple[Batch, bool]] = deque()
         self._waiting = 0
         self._private = 0
-        self.conflated = 0
+        self.conflated = self.dropped = self.unread_bytes = 0
 
     def put(self, batch: Batch, *, is_private: bool = False) -> bool:
         """Add a batch to the end."""
@@ -113,6 +139,7 @@ class EveryValue:
             return False
         self._batches.append((batch, is_private))
         self._waiting += batch.count
+        self.unread_bytes += batch.size_bytes
         self._private += is_private
         return True
 
@@ -123,11 +150,18 @@ class EveryValue:
         while self._batches and size < MESSAGE_BYTES_MAX // 2:
             batch, is_private = self._batches.popleft()
             self._waiting -= batch.count
+            self.unread_bytes -= batch.size_bytes
             self._private -= is_private
             piece = batch.body(self._channel, epoch, now, self._encoder)
             pieces.append(piece)
             size += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def drain(self) -> list[tuple[bytes, Receipt]]:
+        """All that waits, value by value."""
+        batches, self._batches = self._batches, deque()
+        self._waiting = self._private = self.unread_bytes = 0
+        return [pair for batch, _ in batches for pair in batch.each(self._encoder)]
 
     @property
     def holds_private(self) -> bool:
@@ -151,7 +185,7 @@ class LatestPerSymbol:
         self._batch: Batch | None = None
         self._unread: dict[str | int, Stamped] = {}
         self._private = False
-        self.conflated = 0
+        self.conflated = self.dropped = self.unread_bytes = 0
 
     def put(self, batch: Batch, *, is_private: bool = False) -> bool:
         """Add a batch; there is room for the newest of every symbol, and for so many notices."""
@@ -180,6 +214,57 @@ class LatestPerSymbol:
         return b"".join(
             self._encoder.flagged(self._channel, element, stale=True) if receipt.is_stale(epoch, now) else element
             for _, element, receipt in unread.values()
+        )
+
+    @property
+    def holds_private(self) -> bool:
+        """Whether some of the reader's own snapshot waits."""
+        return self._private
+
+
+class DropOldest:
+    """Policy DROP_OLDEST: a short queue that loses its oldest values, and counts them.
+
+    A reader who keeps up takes the group's batch as it is; one who does not has a queue of its own.
+    """
+
+    def __init__(self, channel: Channel, encoder: Encoder) -> None:
+        self._channel = channel
+        self._encoder = encoder
+        self._batch: Batch | None = None
+        self._queue: deque[tuple[bytes, Receipt]] = deque()
+        self._private = False
+        self.conflated = self.dropped = self.unread_bytes = 0
+
+    def put(self, batch: Batch, *, is_private: bool = False) -> bool:
+        """Add a batch; there is always room."""
+        self._private |= is_private
+        if not self._queue and self._batch is None and batch.count <= DROP_OLDEST_VALUES_MAX:
+            self._batch, self.unread_bytes = batch, batch.size_bytes
+            return True
+        if self._batch is not None:
+            self._queue.extend(self._batch.each(self._encoder))
+            self._batch = None
+        self._queue.extend(batch.each(self._encoder))
+        self.unread_bytes += batch.size_bytes
+        while len(self._queue) > DROP_OLDEST_VALUES_MAX or self.unread_bytes > DROP_OLDEST_BYTES_MAX:
+            self.unread_bytes -= len(self._queue.popleft()[0])
+            self.dropped += 1
+        return True
+
+    def take(self, epoch: int, now: float) -> bytes:
+        """Everything that waits."""
+        self._private = False
+        self.unread_bytes = 0
+        if self._batch is not None:
+            batch, self._batch = self._batch, None
+            return batch.body(self._channel, epoch, now, self._encoder)
+        if not self._queue:
+            return b""
+        queue, self._queue = self._queue, deque()
+        return b"".join(
+            self._encoder.flagged(self._channel, element, stale=True) if receipt.is_stale(epoch, now) else element
+            for element, receipt in queue
         )
 
     @property

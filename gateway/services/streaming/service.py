@@ -8,39 +8,30 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import Final
 
-from gateway.domain.errors import Draining, GatewayError, InvalidRequest, NotFound, SymbolUnknown, TooManyStreams
+from gateway.domain.errors import Draining, InvalidRequest, NotFound
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import StreamRequest
-from gateway.domain.models.reference import Asset
-from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, DataFeed, is_quoted_symbol
+from gateway.domain.models.market_session import SessionOptions
+from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, ConflationPolicy, DataFeed
 from gateway.services.recovery import ErrorService
+from gateway.services.streaming.arrivals import Arrivals
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Pacing
 from gateway.services.streaming.hub import FeedHub, HubTimes
 from gateway.services.streaming.kept_prices import KeptPrices
 from gateway.services.streaming.last_values import Value
 from gateway.services.streaming.market_hours import Calendar, MarketHours
-from gateway.services.streaming.selection import FeedChoice, check_channel, choose_feed
+from gateway.services.streaming.market_session import MarketDataSession, SessionPlace, SymbolRoom
+from gateway.services.streaming.outlet import Outlet
+from gateway.services.streaming.selection import FeedChoice
 from gateway.services.streaming.session import MarketDataStream, StreamTerms
+from gateway.services.streaming.symbol_desk import Assets, SymbolDesk
 
 JOIN_WAIT_S: Final = 0.5
 """How long the first message may wait for the asset table."""
-ASSETS_DEADLINE_S: Final = 10.0
-
-
-class Assets(Protocol):
-    """What may be asked for; QuotedAssets is the implementation."""
-
-    def find(self, symbol: str) -> Asset | None:
-        """From memory; None when it is not there."""
-        ...
-
-    async def get(self, symbol: str, call: CallContext, field: str = "symbol") -> Asset:
-        """Raises FieldInvalid or SymbolUnknown."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +79,9 @@ class StreamingService:
     ) -> None:
         self._streaming = streaming
         self._market_data = market_data
-        self._assets = assets
         self._errors = errors
         self._encoder = encoder
-        self._stock_feed = stock_feed
-        self._option_feed = option_feed
+        self._desk = SymbolDesk(assets, stock_feed, option_feed, limits.symbols_per_stream_max, monotonic)
         self._wall = wall
         self._monotonic = monotonic
         self._limits = limits
@@ -100,7 +89,7 @@ class StreamingService:
         self._hours = None if calendar is None else MarketHours(calendar, monotonic)
         self._prices: dict[DataFeed, KeptPrices] = {}
         self._hubs: dict[DataFeed, FeedHub] = {}
-        self._streams: set[MarketDataStream] = set()
+        self._outlets: set[Outlet] = set()
         self._joining: set[asyncio.Task[None]] = set()
         self._is_draining = False
 
@@ -114,27 +103,22 @@ class StreamingService:
             Draining: The gateway is shutting down.
         """
         symbols = tuple(dict.fromkeys(request.selection.symbols))
-        self._admit(symbols)
-        choice = choose_feed(request.selection, self._stock_feed, self._option_feed)
-        check_channel(choice, request.channel)
-        default = request.channel.default_policy
+        self._admit()
+        choice = self._desk.choose(request.selection, request.channel)
         terms = StreamTerms(
             channel=request.channel,
             asset_class=choice.asset_class,
             feed=choice.feed,
-            conflation=request.conflation or default,
+            conflation=request.conflation or request.channel.default_policy,
             skip_snapshot=request.skip_snapshot,
-            heartbeat_interval_s=request.heartbeat_interval_ms / MS_PER_SECOND,
             max_batch_delay_s=request.max_batch_delay_ms / MS_PER_SECOND,
             unread_values_max=self._limits.unread_values_max,
+            min_interval_s=request.min_interval_ms / MS_PER_SECOND,
         )
         hub = self._hub(choice.feed)
-        stream = MarketDataStream(
-            terms, hub.health, self._encoder, self._on_closed, wall=self._wall, monotonic=self._monotonic
-        )
-        self._streams.add(stream)
-        self._pacing.streams += 1
-        if all(self._is_known(symbol, choice) for symbol in symbols):
+        outlet = self._outlet(request.heartbeat_interval_ms)
+        stream = MarketDataStream(terms, hub.health, self._encoder, outlet, hub)
+        if self._desk.knows(symbols, choice):
             hub.join(stream, symbols)
             return stream
         joining = asyncio.get_running_loop().create_task(self._join(hub, stream, symbols, choice, call))
@@ -146,6 +130,29 @@ class StreamingService:
             stream.close()
             raise
         return stream
+
+    def open_session(self, options: SessionOptions, room: SymbolRoom, call: CallContext) -> MarketDataSession:
+        """Open a session; the caller iterates `messages()`, and calls `close()` when it is done.
+
+        Args:
+            options: How it behaves.
+            room: How many symbols its client may still follow.
+            call: Whose it is.
+
+        Raises:
+            Draining: The gateway is shutting down.
+        """
+        self._admit()
+        unread_values_max = self._limits.unread_values_max
+        wants_order = options.conflation is ConflationPolicy.NONE
+        outlet = self._outlet(
+            options.heartbeat_interval_ms,
+            credits_max=options.max_unacknowledged_batches,
+            arrivals=Arrivals(self._encoder, unread_values_max) if wants_order else None,
+        )
+        outlet.greet()
+        place = SessionPlace(self._encoder, self._desk, self._hub, unread_values_max)
+        return MarketDataSession(options, outlet, place, room, call)
 
     def newest(self, channel: Channel, feed: DataFeed, symbol: str) -> Value | None:
         """The live feed's newest value, if the gateway can vouch for it."""
@@ -170,8 +177,8 @@ class StreamingService:
     def drain(self) -> None:
         """Take no new streams, and end those that are open."""
         self._is_draining = True
-        for stream in tuple(self._streams):
-            stream.fail(Draining("The gateway is shutting down: open the stream again elsewhere, or later."))
+        for outlet in tuple(self._outlets):
+            outlet.fail(Draining("The gateway is shutting down: open the stream again elsewhere, or later."))
 
     async def close(self) -> None:
         """End everything: streams, connections, timers."""
@@ -186,40 +193,40 @@ class StreamingService:
         if self._hours is not None:
             await self._hours.close()
 
-    def _admit(self, symbols: Sequence[str]) -> None:
+    def _admit(self) -> None:
         if self._is_draining:
             raise Draining("The gateway is shutting down.")
-        symbols_max = self._limits.symbols_per_stream_max
-        if len(symbols) > symbols_max:
-            raise TooManyStreams(
-                "The subscription has too many symbols.", metadata={"symbols_per_stream_max": str(symbols_max)}
-            )
+
+    def _outlet(self, heartbeat_interval_ms: int, *, credits_max: int = 0, arrivals: Arrivals | None = None) -> Outlet:
+        outlet = Outlet(
+            self._encoder,
+            self._on_closed,
+            heartbeat_interval_s=heartbeat_interval_ms / MS_PER_SECOND,
+            credits_max=credits_max,
+            arrivals=arrivals,
+            wall=self._wall,
+            monotonic=self._monotonic,
+        )
+        self._outlets.add(outlet)
+        self._pacing.streams += 1
+        return outlet
 
     async def _join(
         self, hub: FeedHub, stream: MarketDataStream, symbols: Sequence[str], choice: FeedChoice, call: CallContext
     ) -> None:
         """Look every symbol up, tell the stream which are refused, and subscribe it to the rest."""
-        bounded = replace(call, deadline=min(call.deadline, self._monotonic() + ASSETS_DEADLINE_S))
         known: list[str] = []
         for position, symbol in enumerate(symbols):
-            try:
-                asset = await self._assets.get(symbol, bounded, f"symbols[{position}]")
-                if not is_quoted_symbol(symbol) or asset.asset_class is not choice.asset_class:
-                    raise SymbolUnknown("This feed has no such symbol.")
-            except (InvalidRequest, NotFound) as refusal:
-                stream.tell_acks((symbol,), refusal)
-            except GatewayError as error:
-                stream.fail(error)
-                return
-            else:
+            refusal = await self._desk.refusal(symbol, choice, call, f"symbols[{position}]")
+            if refusal is None:
                 known.append(symbol)
-        if stream in self._streams:
+            elif isinstance(refusal, InvalidRequest | NotFound):
+                stream.tell_acks((symbol,), refusal)
+            else:
+                stream.fail(refusal)
+                return
+        if not stream.outlet.is_closed:
             hub.join(stream, known)
-
-    def _is_known(self, symbol: str, choice: FeedChoice) -> bool:
-        """Whether the asset table in memory has it, in the class of the feed."""
-        asset = self._assets.find(symbol)
-        return asset is not None and is_quoted_symbol(symbol) and asset.asset_class is choice.asset_class
 
     def _hub(self, feed: DataFeed) -> FeedHub:
         hub = self._hubs.get(feed)
@@ -238,7 +245,6 @@ class StreamingService:
             )
         return hub
 
-    def _on_closed(self, stream: MarketDataStream) -> None:
-        self._streams.discard(stream)
+    def _on_closed(self, outlet: Outlet) -> None:
+        self._outlets.discard(outlet)
         self._pacing.streams -= 1
-        self._hubs[stream.terms.feed].leave(stream)

@@ -69,7 +69,7 @@ async def test_a_quote_is_encoded_once_however_many_read_it(corridor: Corridor, 
     counting = corridor.service._encoder = CountingEncoder()
     readers = [await corridor.live("AAPL", "MSFT", conflation=policy, skip_snapshot=True) for _ in range(20)]
     corridor.publish(*(quote(symbol, number) for number in range(10) for symbol in ("AAPL", "MSFT")))
-    expected = 20 if policy is ConflationPolicy.NONE else 2
+    expected = 2 if policy is ConflationPolicy.LATEST_PER_SYMBOL else 20
     for reader in readers:
         await reader.until(lambda r: len(r.values) == expected)
     assert counting.encoded == 20

@@ -93,21 +93,25 @@ class _ConflationPolicy:
 class _ConflationPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ConflationPolicy.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CONFLATION_POLICY_UNSPECIFIED: _ConflationPolicy.ValueType  # 0
-    """The default: LATEST_PER_SYMBOL for quotes, NONE for the rest."""
+    """The default: LATEST_PER_SYMBOL for quotes and order books, NONE for the rest."""
     CONFLATION_POLICY_NONE: _ConflationPolicy.ValueType  # 1
     """Every value, in order, from a bounded queue; when it overflows the stream ends with SLOW_CONSUMER."""
     CONFLATION_POLICY_LATEST_PER_SYMBOL: _ConflationPolicy.ValueType  # 2
     """The newest value of a symbol takes the place of the unread one; counted in conflated_total."""
+    CONFLATION_POLICY_DROP_OLDEST: _ConflationPolicy.ValueType  # 3
+    """A bounded queue that loses its oldest value; counted in dropped_total."""
 
 class ConflationPolicy(_ConflationPolicy, metaclass=_ConflationPolicyEnumTypeWrapper):
     """What happens to values while a client is busy."""
 
 CONFLATION_POLICY_UNSPECIFIED: ConflationPolicy.ValueType  # 0
-"""The default: LATEST_PER_SYMBOL for quotes, NONE for the rest."""
+"""The default: LATEST_PER_SYMBOL for quotes and order books, NONE for the rest."""
 CONFLATION_POLICY_NONE: ConflationPolicy.ValueType  # 1
 """Every value, in order, from a bounded queue; when it overflows the stream ends with SLOW_CONSUMER."""
 CONFLATION_POLICY_LATEST_PER_SYMBOL: ConflationPolicy.ValueType  # 2
 """The newest value of a symbol takes the place of the unread one; counted in conflated_total."""
+CONFLATION_POLICY_DROP_OLDEST: ConflationPolicy.ValueType  # 3
+"""A bounded queue that loses its oldest value; counted in dropped_total."""
 Global___ConflationPolicy: _TypeAlias = ConflationPolicy  # noqa: Y015
 
 class _Adjustment:
@@ -925,6 +929,7 @@ class StreamQuotesRequest(_message.Message):
     FEED_FIELD_NUMBER: _builtins.int
     SKIP_SNAPSHOT_FIELD_NUMBER: _builtins.int
     CONFLATION_FIELD_NUMBER: _builtins.int
+    MIN_INTERVAL_FIELD_NUMBER: _builtins.int
     HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
     MAX_BATCH_DELAY_FIELD_NUMBER: _builtins.int
     asset_class: _common_pb2.AssetClass.ValueType
@@ -939,6 +944,12 @@ class StreamQuotesRequest(_message.Message):
     def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Required. "AAPL", "BTC/USD"; "*" is not offered. A bad one is told in an ack and
         does not end the stream.
+        """
+
+    @_builtins.property
+    def min_interval(self) -> _duration_pb2.Duration:
+        """At most one quote per symbol in this time, the newest. Default 0: as they come; at most 60 s. Needs
+        LATEST_PER_SYMBOL.
         """
 
     @_builtins.property
@@ -957,12 +968,13 @@ class StreamQuotesRequest(_message.Message):
         feed: _common_pb2.DataFeed.ValueType = ...,
         skip_snapshot: _builtins.bool = ...,
         conflation: Global___ConflationPolicy.ValueType = ...,
+        min_interval: _duration_pb2.Duration | None = ...,
         heartbeat_interval: _duration_pb2.Duration | None = ...,
         max_batch_delay: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay", "min_interval", b"min_interval"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "conflation", b"conflation", "feed", b"feed", "heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay", "skip_snapshot", b"skip_snapshot", "symbols", b"symbols"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "conflation", b"conflation", "feed", b"feed", "heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay", "min_interval", b"min_interval", "skip_snapshot", b"skip_snapshot", "symbols", b"symbols"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1209,24 +1221,243 @@ class StreamBarsResponse(_message.Message):
 Global___StreamBarsResponse: _TypeAlias = StreamBarsResponse  # noqa: Y015
 
 @_typing.final
+class MarketDataSessionRequest(_message.Message):
+    """One command to the session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
+    OPEN_FIELD_NUMBER: _builtins.int
+    SUBSCRIBE_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBE_FIELD_NUMBER: _builtins.int
+    LIST_FIELD_NUMBER: _builtins.int
+    CREDIT_FIELD_NUMBER: _builtins.int
+    command_id: _builtins.str
+    """Echoed in the acks; chosen by the client, at most 64 characters."""
+    @_builtins.property
+    def open(self) -> Global___SessionOptions:
+        """The first message, and only it."""
+
+    @_builtins.property
+    def subscribe(self) -> Global___Subscription:
+        """Adds symbols."""
+
+    @_builtins.property
+    def unsubscribe(self) -> Global___Subscription:
+        """Removes symbols."""
+
+    @_builtins.property
+    def list(self) -> Global___ListSubscriptions:
+        """Asks for the subscriptions."""
+
+    @_builtins.property
+    def credit(self) -> Global___BatchCredit:
+        """Acknowledges batches."""
+
+    def __init__(
+        self,
+        *,
+        command_id: _builtins.str = ...,
+        open: Global___SessionOptions | None = ...,
+        subscribe: Global___Subscription | None = ...,
+        unsubscribe: Global___Subscription | None = ...,
+        list: Global___ListSubscriptions | None = ...,
+        credit: Global___BatchCredit | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "credit", b"credit", "list", b"list", "open", b"open", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["command", b"command", "command_id", b"command_id", "credit", b"credit", "list", b"list", "open", b"open", "subscribe", b"subscribe", "unsubscribe", b"unsubscribe"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_command: _TypeAlias = _typing.Literal["open", "subscribe", "unsubscribe", "list", "credit"]  # noqa: Y015
+    _WhichOneofArgType_command: _TypeAlias = _typing.Literal["command", b"command"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_command) -> _WhichOneofReturnType_command | None: ...
+
+Global___MarketDataSessionRequest: _TypeAlias = MarketDataSessionRequest  # noqa: Y015
+
+@_typing.final
+class MarketDataSessionResponse(_message.Message):
+    """One batch of events."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    EVENTS_FIELD_NUMBER: _builtins.int
+    BATCH_SEQUENCE_FIELD_NUMBER: _builtins.int
+    SEND_TIME_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    batch_sequence: _builtins.int
+    """1, 2, 3, ... gapless on this stream."""
+    @_builtins.property
+    def events(self) -> _containers.RepeatedCompositeFieldContainer[Global___MarketEvent]:
+        """In the order in which the gateway received them; across symbols and channels this holds only under NONE."""
+
+    @_builtins.property
+    def send_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway handed it to the transport."""
+
+    @_builtins.property
+    def status(self) -> Global___StreamStatus:
+        """On every change of a feed, with acks, and with every heartbeat; else absent."""
+
+    def __init__(
+        self,
+        *,
+        events: _abc.Iterable[Global___MarketEvent] | None = ...,
+        batch_sequence: _builtins.int = ...,
+        send_time: _timestamp_pb2.Timestamp | None = ...,
+        status: Global___StreamStatus | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["send_time", b"send_time", "status", b"status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sequence", b"batch_sequence", "events", b"events", "send_time", b"send_time", "status", b"status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___MarketDataSessionResponse: _TypeAlias = MarketDataSessionResponse  # noqa: Y015
+
+@_typing.final
+class SessionOptions(_message.Message):
+    """How the session behaves."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SKIP_SNAPSHOT_FIELD_NUMBER: _builtins.int
+    CONFLATION_FIELD_NUMBER: _builtins.int
+    HEARTBEAT_INTERVAL_FIELD_NUMBER: _builtins.int
+    MAX_BATCH_DELAY_FIELD_NUMBER: _builtins.int
+    MAX_UNACKNOWLEDGED_BATCHES_FIELD_NUMBER: _builtins.int
+    skip_snapshot: _builtins.bool
+    """Leave out the newest known value of each new subscription, which otherwise comes first, flagged snapshot."""
+    conflation: Global___ConflationPolicy.ValueType
+    """For every channel of the session. UNSPECIFIED: each channel's own default."""
+    max_unacknowledged_batches: _builtins.int
+    """Batches that may be on their way without a credit; beyond it the gateway sends nothing and applies the
+    policy. 0: no credits. At most 1024.
+    """
+    @_builtins.property
+    def heartbeat_interval(self) -> _duration_pb2.Duration:
+        """0.5 s to 60 s; default 5 s."""
+
+    @_builtins.property
+    def max_batch_delay(self) -> _duration_pb2.Duration:
+        """As in StreamQuotesRequest."""
+
+    def __init__(
+        self,
+        *,
+        skip_snapshot: _builtins.bool = ...,
+        conflation: Global___ConflationPolicy.ValueType = ...,
+        heartbeat_interval: _duration_pb2.Duration | None = ...,
+        max_batch_delay: _duration_pb2.Duration | None = ...,
+        max_unacknowledged_batches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["conflation", b"conflation", "heartbeat_interval", b"heartbeat_interval", "max_batch_delay", b"max_batch_delay", "max_unacknowledged_batches", b"max_unacknowledged_batches", "skip_snapshot", b"skip_snapshot"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionOptions: _TypeAlias = SessionOptions  # noqa: Y015
+
+@_typing.final
+class ListSubscriptions(_message.Message):
+    """Asks for the session's subscriptions: the answer is StreamStatus.subscriptions."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListSubscriptions: _TypeAlias = ListSubscriptions  # noqa: Y015
+
+@_typing.final
+class BatchCredit(_message.Message):
+    """Acknowledges batches."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCH_SEQUENCE_FIELD_NUMBER: _builtins.int
+    batch_sequence: _builtins.int
+    """Everything up to here was taken."""
+    def __init__(
+        self,
+        *,
+        batch_sequence: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batch_sequence", b"batch_sequence"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BatchCredit: _TypeAlias = BatchCredit  # noqa: Y015
+
+@_typing.final
+class Subscription(_message.Message):
+    """One channel of one feed, for some symbols."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CHANNEL_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    ASSET_CLASS_FIELD_NUMBER: _builtins.int
+    FEED_FIELD_NUMBER: _builtins.int
+    channel: Global___Channel.ValueType
+    """Required."""
+    asset_class: _common_pb2.AssetClass.ValueType
+    """UNSPECIFIED: told by the symbols; of an unsubscription: any."""
+    feed: _common_pb2.DataFeed.ValueType
+    """UNSPECIFIED: the best that the account has; of an unsubscription: any."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Required. "*" is not offered."""
+
+    def __init__(
+        self,
+        *,
+        channel: Global___Channel.ValueType = ...,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+        asset_class: _common_pb2.AssetClass.ValueType = ...,
+        feed: _common_pb2.DataFeed.ValueType = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "channel", b"channel", "feed", b"feed", "symbols", b"symbols"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Subscription: _TypeAlias = Subscription  # noqa: Y015
+
+@_typing.final
 class SubscriptionAck(_message.Message):
     """What became of one symbol that was asked for."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    COMMAND_ID_FIELD_NUMBER: _builtins.int
     CHANNEL_FIELD_NUMBER: _builtins.int
     SYMBOL_FIELD_NUMBER: _builtins.int
     ASSET_CLASS_FIELD_NUMBER: _builtins.int
     FEED_FIELD_NUMBER: _builtins.int
+    UNSUBSCRIBED_FIELD_NUMBER: _builtins.int
     STATUS_FIELD_NUMBER: _builtins.int
+    command_id: _builtins.str
+    """The command it answers; empty on the plain streams."""
     channel: Global___Channel.ValueType
     """The channel."""
     symbol: _builtins.str
-    """The symbol, as it was asked for."""
+    """The symbol, as it was asked for; empty where a whole command is refused."""
     asset_class: _common_pb2.AssetClass.ValueType
     """As decided."""
     feed: _common_pb2.DataFeed.ValueType
     """As decided."""
+    unsubscribed: _builtins.bool
+    """It was removed, not added."""
     @_builtins.property
     def status(self) -> _status_pb2.Status:
         """Code 0: done. Else why not."""
@@ -1234,15 +1465,17 @@ class SubscriptionAck(_message.Message):
     def __init__(
         self,
         *,
+        command_id: _builtins.str = ...,
         channel: Global___Channel.ValueType = ...,
         symbol: _builtins.str = ...,
         asset_class: _common_pb2.AssetClass.ValueType = ...,
         feed: _common_pb2.DataFeed.ValueType = ...,
+        unsubscribed: _builtins.bool = ...,
         status: _status_pb2.Status | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["status", b"status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "channel", b"channel", "feed", b"feed", "status", b"status", "symbol", b"symbol"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_class", b"asset_class", "channel", b"channel", "command_id", b"command_id", "feed", b"feed", "status", b"status", "symbol", b"symbol", "unsubscribed", b"unsubscribed"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1256,13 +1489,19 @@ class StreamStatus(_message.Message):
 
     FEEDS_FIELD_NUMBER: _builtins.int
     ACKS_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
     STALE_SYMBOLS_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
     CONFLATED_TOTAL_FIELD_NUMBER: _builtins.int
+    DROPPED_TOTAL_FIELD_NUMBER: _builtins.int
     SNAPSHOT_END_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     conflated_total: _builtins.int
-    """Values that a newer one replaced before this client took them, since the stream began."""
+    """Values that a newer one replaced before this client took them, since the stream began. Thinning by
+    min_interval, which was asked for, does not count.
+    """
+    dropped_total: _builtins.int
+    """Values lost under DROP_OLDEST, since the stream began."""
     snapshot_end: _builtins.bool
     """Every snapshot value asked for so far has been sent; what follows is live."""
     heartbeat: _builtins.bool
@@ -1274,6 +1513,10 @@ class StreamStatus(_message.Message):
     @_builtins.property
     def acks(self) -> _containers.RepeatedCompositeFieldContainer[Global___SubscriptionAck]:
         """One per symbol asked for."""
+
+    @_builtins.property
+    def subscriptions(self) -> _containers.RepeatedCompositeFieldContainer[Global___Subscription]:
+        """Answer to ListSubscriptions: all that the session holds."""
 
     @_builtins.property
     def stale_symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -1288,19 +1531,89 @@ class StreamStatus(_message.Message):
         *,
         feeds: _abc.Iterable[_common_pb2.FeedStatus] | None = ...,
         acks: _abc.Iterable[Global___SubscriptionAck] | None = ...,
+        subscriptions: _abc.Iterable[Global___Subscription] | None = ...,
         stale_symbols: _abc.Iterable[_builtins.str] | None = ...,
         gaps: _abc.Iterable[_common_pb2.GapNotice] | None = ...,
         conflated_total: _builtins.int = ...,
+        dropped_total: _builtins.int = ...,
         snapshot_end: _builtins.bool = ...,
         heartbeat: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "conflated_total", b"conflated_total", "feeds", b"feeds", "gaps", b"gaps", "heartbeat", b"heartbeat", "snapshot_end", b"snapshot_end", "stale_symbols", b"stale_symbols"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "conflated_total", b"conflated_total", "dropped_total", b"dropped_total", "feeds", b"feeds", "gaps", b"gaps", "heartbeat", b"heartbeat", "snapshot_end", b"snapshot_end", "stale_symbols", b"stale_symbols", "subscriptions", b"subscriptions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___StreamStatus: _TypeAlias = StreamStatus  # noqa: Y015
+
+@_typing.final
+class MarketEvent(_message.Message):
+    """One value of any channel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUOTE_FIELD_NUMBER: _builtins.int
+    TRADE_FIELD_NUMBER: _builtins.int
+    TRADE_CORRECTION_FIELD_NUMBER: _builtins.int
+    TRADE_CANCEL_FIELD_NUMBER: _builtins.int
+    BAR_FIELD_NUMBER: _builtins.int
+    ORDER_BOOK_FIELD_NUMBER: _builtins.int
+    TRADING_STATUS_FIELD_NUMBER: _builtins.int
+    LULD_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def quote(self) -> Global___Quote:
+        """CHANNEL_QUOTES."""
+
+    @_builtins.property
+    def trade(self) -> Global___Trade:
+        """CHANNEL_TRADES."""
+
+    @_builtins.property
+    def trade_correction(self) -> Global___TradeCorrection:
+        """CHANNEL_TRADES."""
+
+    @_builtins.property
+    def trade_cancel(self) -> Global___TradeCancel:
+        """CHANNEL_TRADES."""
+
+    @_builtins.property
+    def bar(self) -> Global___Bar:
+        """The three channels of bars."""
+
+    @_builtins.property
+    def order_book(self) -> Global___OrderBook:
+        """CHANNEL_ORDER_BOOKS."""
+
+    @_builtins.property
+    def trading_status(self) -> Global___TradingStatus:
+        """CHANNEL_TRADING_STATUS."""
+
+    @_builtins.property
+    def luld(self) -> Global___Luld:
+        """CHANNEL_LULD."""
+
+    def __init__(
+        self,
+        *,
+        quote: Global___Quote | None = ...,
+        trade: Global___Trade | None = ...,
+        trade_correction: Global___TradeCorrection | None = ...,
+        trade_cancel: Global___TradeCancel | None = ...,
+        bar: Global___Bar | None = ...,
+        order_book: Global___OrderBook | None = ...,
+        trading_status: Global___TradingStatus | None = ...,
+        luld: Global___Luld | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bar", b"bar", "event", b"event", "luld", b"luld", "order_book", b"order_book", "quote", b"quote", "trade", b"trade", "trade_cancel", b"trade_cancel", "trade_correction", b"trade_correction", "trading_status", b"trading_status"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar", b"bar", "event", b"event", "luld", b"luld", "order_book", b"order_book", "quote", b"quote", "trade", b"trade", "trade_cancel", b"trade_cancel", "trade_correction", b"trade_correction", "trading_status", b"trading_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["quote", "trade", "trade_correction", "trade_cancel", "bar", "order_book", "trading_status", "luld"]  # noqa: Y015
+    _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
+
+Global___MarketEvent: _TypeAlias = MarketEvent  # noqa: Y015
 
 @_typing.final
 class Quote(_message.Message):

@@ -95,6 +95,11 @@ class MarketDataServiceStub(object):
                 request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamBarsRequest.SerializeToString,
                 response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamBarsResponse.FromString,
                 _registered_method=True)
+        self.MarketDataSession = channel.stream_stream(
+                '/trading_gateway.v1.MarketDataService/MarketDataSession',
+                request_serializer=trading__gateway_dot_v1_dot_market__data__pb2.MarketDataSessionRequest.SerializeToString,
+                response_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.MarketDataSessionResponse.FromString,
+                _registered_method=True)
 
 
 class MarketDataServiceServicer(object):
@@ -187,6 +192,16 @@ class MarketDataServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def MarketDataSession(self, request_iterator, context):
+        """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
+        that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
+        credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
+        comes at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_MarketDataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -249,6 +264,11 @@ def add_MarketDataServiceServicer_to_server(servicer, server):
                     servicer.StreamBars,
                     request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamBarsRequest.FromString,
                     response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.StreamBarsResponse.SerializeToString,
+            ),
+            'MarketDataSession': grpc.stream_stream_rpc_method_handler(
+                    servicer.MarketDataSession,
+                    request_deserializer=trading__gateway_dot_v1_dot_market__data__pb2.MarketDataSessionRequest.FromString,
+                    response_serializer=trading__gateway_dot_v1_dot_market__data__pb2.MarketDataSessionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -576,6 +596,33 @@ class MarketDataService(object):
             '/trading_gateway.v1.MarketDataService/StreamBars',
             trading__gateway_dot_v1_dot_market__data__pb2.StreamBarsRequest.SerializeToString,
             trading__gateway_dot_v1_dot_market__data__pb2.StreamBarsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def MarketDataSession(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/trading_gateway.v1.MarketDataService/MarketDataSession',
+            trading__gateway_dot_v1_dot_market__data__pb2.MarketDataSessionRequest.SerializeToString,
+            trading__gateway_dot_v1_dot_market__data__pb2.MarketDataSessionResponse.FromString,
             options,
             channel_credentials,
             insecure,

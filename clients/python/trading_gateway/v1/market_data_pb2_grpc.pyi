@@ -74,6 +74,12 @@ class MarketDataServiceStub:
     """Live trades, with the venue's corrections and cancels."""
     StreamBars: _grpc.UnaryStreamMultiCallable[_market_data_pb2.StreamBarsRequest, _market_data_pb2.StreamBarsResponse]
     """Live bars."""
+    MarketDataSession: _grpc.StreamStreamMultiCallable[_market_data_pb2.MarketDataSessionRequest, _market_data_pb2.MarketDataSessionResponse]
+    """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
+    that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
+    credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
+    comes at once.
+    """
 
 @_typing.type_check_only
 class MarketDataServiceAsyncStub(MarketDataServiceStub):
@@ -107,6 +113,12 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     """Live trades, with the venue's corrections and cancels."""
     StreamBars: _aio.UnaryStreamMultiCallable[_market_data_pb2.StreamBarsRequest, _market_data_pb2.StreamBarsResponse]  # type: ignore[assignment]
     """Live bars."""
+    MarketDataSession: _aio.StreamStreamMultiCallable[_market_data_pb2.MarketDataSessionRequest, _market_data_pb2.MarketDataSessionResponse]  # type: ignore[assignment]
+    """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
+    that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
+    credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
+    comes at once.
+    """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the market does. One connection to the venue serves any number of subscribers."""
@@ -209,5 +221,17 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.StreamBarsResponse], _abc.AsyncIterator[_market_data_pb2.StreamBarsResponse]]:
         """Live bars."""
+
+    @_abc_1.abstractmethod
+    def MarketDataSession(
+        self,
+        request_iterator: _MaybeAsyncIterator[_market_data_pb2.MarketDataSessionRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_market_data_pb2.MarketDataSessionResponse], _abc.AsyncIterator[_market_data_pb2.MarketDataSessionResponse]]:
+        """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
+        that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
+        credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
+        comes at once.
+        """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
