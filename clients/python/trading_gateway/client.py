@@ -17,7 +17,17 @@ from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import grpc
 
-from trading_gateway import account, market_data, operations, order_updates, reference, risk, simulation, trading
+from trading_gateway import (
+    account,
+    history,
+    market_data,
+    operations,
+    order_updates,
+    reference,
+    risk,
+    simulation,
+    trading,
+)
 from trading_gateway.access import Access, FilePath
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
@@ -111,7 +121,11 @@ class Client:
     get_latest_trades = _calling(market_data.get_latest_trades)
     get_latest_bars = _calling(market_data.get_latest_bars)
     get_snapshots = _calling(market_data.get_snapshots)
+    get_latest_order_books = _calling(market_data.get_latest_order_books)
     list_bars = _listing(market_data.list_bars)
+    list_quotes = _listing(history.list_quotes)
+    list_trades = _listing(history.list_trades)
+    stream_historical_bars = _following(history.stream_historical_bars)
     stream_quotes = _following(market_data.stream_quotes)
     stream_trades = _following(market_data.stream_trades)
     stream_bars = _following(market_data.stream_bars)
@@ -263,6 +277,8 @@ class Client:
                     if (work := stream.handled(message)) is not None:
                         work()
                     silence.waiting()
+                if stream.is_finite:
+                    return
             except grpc.RpcError as error:
                 failure = silence.failure() if silence.was_noticed else stream_broke(error)
             finally:

@@ -62,6 +62,14 @@ def get_latest_bars(symbols: str | Iterable[str], **options: Unpack[LatestOption
     return read("MarketDataService/GetLatestBars", request, pb.GetLatestBarsResponse, whole)
 
 
+def get_latest_order_books(
+    symbols: str | Iterable[str], **options: Unpack[LatestOptions]
+) -> Call[pb.GetLatestOrderBooksResponse]:
+    """The whole order book of each of 1 to 100 crypto pairs, and the pairs that have none."""
+    request = pb.GetLatestOrderBooksRequest(symbols=symbol_list(symbols), **_latest(options))
+    return read("MarketDataService/GetLatestOrderBooks", request, pb.GetLatestOrderBooksResponse, whole)
+
+
 def get_snapshots(symbols: str | Iterable[str], **options: Unpack[LatestOptions]) -> Call[pb.GetSnapshotsResponse]:
     """The newest trade and quote, and the minute and daily bars, of each symbol."""
     request = pb.GetSnapshotsRequest(symbols=symbol_list(symbols), **_latest(options))

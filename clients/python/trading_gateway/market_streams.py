@@ -74,6 +74,8 @@ class MarketDataFollower(Generic[Item]):
         lag: Measures how late values are.
     """
 
+    is_finite = False
+
     def __init__(
         self,
         rpc: str,

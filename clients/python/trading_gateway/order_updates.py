@@ -140,6 +140,8 @@ class OrderUpdates:
         now_ns: The time, in nanoseconds since the Unix epoch.
     """
 
+    is_finite = False
+
     path = path("TradingService/StreamOrderUpdates")
     response = pb.StreamOrderUpdatesResponse
     silence_max_s = None

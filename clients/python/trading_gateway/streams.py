@@ -36,6 +36,10 @@ class Stream(Protocol[Item_co]):
     def silence_max_s(self) -> float | None:
         """Seconds without a message after which the connection counts as lost; None: for the transport to find out."""
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether it ends by itself, with OK; else an end is a break."""
+
     def request(self) -> Message:
         """What to ask for now, right before it is asked."""
 
