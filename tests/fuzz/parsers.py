@@ -41,7 +41,7 @@ from gateway.infrastructure.alpaca.converters import account as accounts, errors
 from gateway.infrastructure.alpaca.converters.fields import Unreadable, exact_json, parse_date, parse_time_ns
 from gateway.infrastructure.alpaca.data_stream import GatewayStockStream
 from gateway.infrastructure.alpaca.order_stream import GatewayOrderStream
-from gateway.infrastructure.alpaca.reconnect import StreamRefused
+from gateway.infrastructure.alpaca.reconnect import BackOff, StreamRefused
 from gateway.infrastructure.alpaca.secret import Secret
 from gateway.infrastructure.alpaca.streaming_adapter import MarketDataFeed
 from gateway.servicers.wire import (
@@ -304,7 +304,7 @@ def data_frame(raw: bytes) -> None:
         DataFeed.IEX,
         _Heard(),
         clock_ns=lambda: NOW_NS,
-        back_off=None,
+        back_off=BackOff(),
         rng=None,  # type: ignore[arg-type]
     )
     feed._monotonic = lambda: 0.0
@@ -372,8 +372,15 @@ def _quote_frame() -> bytes:
     quote = {"T": "q", "S": "AAPL", "bx": "V", "bp": 1.5, "bs": 3, "ax": "Q", "ap": 2.5, "as": 1, "c": ["R"], "z": "C"}
     trade = {"T": "t", "S": "AAPL", "i": 7, "x": "V", "p": 1.5, "s": 3, "c": ["@"], "z": "C"}
     bar = {"T": "b", "S": "AAPL", "o": 1.0, "h": 2.0, "l": 1.0, "c": 1.5, "v": 9, "n": 3, "vw": 1.2}
+    side = {"oi": 7, "op": 1.5, "os": 3, "oc": ["@"], "ci": 8, "cp": 1.6, "cs": 3, "cc": ["@"]}
+    correction = {"T": "c", "S": "AAPL", "x": "V", "z": "C"} | side
+    cancel = {"T": "x", "S": "AAPL", "i": 7, "x": "V", "p": 1.5, "s": 3, "a": "C", "z": "C"}
+    book = {"T": "o", "S": "BTC/USD", "b": [{"p": 1.5, "s": 1.0}], "a": [{"p": 2.5, "s": 0.0}], "r": True}
+    status = {"T": "s", "S": "AAPL", "sc": "H", "sm": "Trading Halt", "rc": "T12", "rm": "Halt", "z": "C"}
+    band = {"T": "l", "S": "AAPL", "u": 3.24, "d": 2.65, "i": "B", "z": "C"}
     at = msgpack.Timestamp(1_789_999_999, 123_456_789)
-    packed: bytes = msgpack.packb([message | {"t": at} for message in (quote, trade, bar)])
+    messages = (quote, trade, correction, cancel, bar, bar | {"T": "u"}, bar | {"T": "d"}, book, status, band)
+    packed: bytes = msgpack.packb([message | {"t": at} for message in messages])
     return packed
 
 
