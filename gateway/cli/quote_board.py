@@ -115,7 +115,7 @@ class QuoteBoard:
             self._gaps_count += 1
             self._gaps = [*self._gaps, gap_words(gap)][-_GAPS_TOLD_MAX:]
         self._conflated.see(status.conflated_total)
-        self._dropped.see(getattr(status, "dropped_total", 0))
+        self._dropped.see(status.dropped_total)
 
 
 class _Total:

@@ -1,7 +1,8 @@
 """A real aio server whose answers are written down beforehand, on an event loop of its own.
 
 Each rpc has a script: one step a call, the last step repeated. A step is a message, a `Refusal`, or for a
-stream a list of messages and refusals that ends with the connection kept open (`OPEN`), refused or closed.
+stream a list of messages and refusals that ends with the connection kept open (`OPEN`), refused or closed. In a session
+a number waits until so many commands have come; its requests are the commands of each connection.
 """
 
 from __future__ import annotations
@@ -111,6 +112,13 @@ class ScriptedGateway:
     def _handlers(self, service: Any) -> grpc.GenericRpcHandler:
         handlers: dict[str, Any] = {}
         for method in service.methods:
+            if method.client_streaming:
+                handlers[method.name] = grpc.stream_stream_rpc_method_handler(
+                    self._session(method.name),
+                    request_deserializer=method.input_type._concrete_class.FromString,
+                    response_serializer=lambda message: message.SerializeToString(),
+                )
+                continue
             streams = method.server_streaming
             kind = grpc.unary_stream_rpc_method_handler if streams else grpc.unary_unary_rpc_method_handler
             answer = self._streaming(method.name) if streams else self._unary(method.name)
@@ -146,5 +154,33 @@ class ScriptedGateway:
                     await asyncio.Event().wait()
                 else:
                     await context.write(step)
+
+        return answer
+
+    def _session(self, rpc: str) -> Any:
+        async def answer(requests: Any, context: grpc.aio.ServicerContext) -> None:
+            commands: list[Any] = []
+            came = asyncio.Condition()
+
+            async def read() -> None:
+                async for command in requests:
+                    async with came:
+                        commands.append(command)
+                        came.notify_all()
+
+            reading = asyncio.create_task(read())
+            try:
+                for step in self._step(rpc, commands):
+                    if isinstance(step, Refusal):
+                        await step.abort(context)
+                    elif step == OPEN:
+                        await asyncio.Event().wait()
+                    elif isinstance(step, int):
+                        async with came:
+                            await came.wait_for(lambda count=step: len(commands) >= count)  # type: ignore[misc]
+                    else:
+                        await context.write(step)
+            finally:
+                reading.cancel()
 
         return answer

@@ -100,7 +100,12 @@ func next[T any](steps *[]T) T {
 	return step
 }
 
-func serve(t *testing.T, service *scripted) (*Client, context.Context) {
+type services interface {
+	pb.TradingServiceServer
+	pb.MarketDataServiceServer
+}
+
+func serve(t *testing.T, service services) (*Client, context.Context) {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

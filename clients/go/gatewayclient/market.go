@@ -38,12 +38,13 @@ type batchOf[R any] interface {
 
 // kind is one kind of live market data: how its stream is opened, and what its batches have.
 type kind[R any, V any] struct {
-	symbols   []string
+	symbols   func() []string
 	heartbeat time.Duration
 	open      func(context.Context) (grpc.ServerStreamingClient[R], error)
 	status    func(*R) **pb.StreamStatus
 	values    func(*R) []V
 	flag      func(V)
+	taken     func(sequence uint64) // told when everything of a batch was handed out; nil: nobody
 }
 
 // silenceMax is the time without a message after which the connection counts as lost: a gateway that hangs keeps its
@@ -91,7 +92,13 @@ func items[R, V any, B batchOf[R]](ctx context.Context, c *Client, kind kind[R, 
 					return false
 				}
 			}
-			return last == nil || yield(Item[V]{Status: last, Lag: reader.behind(sent)}, nil)
+			if last != nil && !yield(Item[V]{Status: last, Lag: reader.behind(sent)}, nil) {
+				return false
+			}
+			if kind.taken != nil {
+				kind.taken(batch.GetBatchSequence())
+			}
+			return true
 		}, func(failure *Error) bool { return yield(Item[V]{Broken: failure}, nil) })
 		if err != nil {
 			yield(Item[V]{}, err)
@@ -222,7 +229,7 @@ func pump[R any](ctx context.Context, stream grpc.ServerStreamingClient[R], ende
 
 // reader is where a reader of live data stands.
 type reader struct {
-	symbols  []string
+	symbols  func() []string
 	lag      lag
 	sequence uint64
 	last     *timestamppb.Timestamp // when the newest batch was sent
@@ -242,7 +249,7 @@ func (r *reader) take(sequence uint64, sent *timestamppb.Timestamp) (*pb.GapNoti
 	}
 	var hole *pb.GapNotice
 	if r.broken && r.last != nil {
-		hole = &pb.GapNotice{Feed: GatewayFeed, FromTime: r.last, ToTime: sent, Symbols: r.symbols}
+		hole = &pb.GapNotice{Feed: GatewayFeed, FromTime: r.last, ToTime: sent, Symbols: r.symbols()}
 	}
 	r.sequence, r.last, r.broken = sequence, sent, false
 	r.lag.arrived(sent.AsTime())

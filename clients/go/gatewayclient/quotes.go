@@ -74,7 +74,7 @@ func (c *Client) FollowBars(ctx context.Context, request *pb.StreamBarsRequest) 
 
 func (c *Client) quotes(request *pb.StreamQuotesRequest) kind[pb.StreamQuotesResponse, *pb.Quote] {
 	return kind[pb.StreamQuotesResponse, *pb.Quote]{
-		symbols:   request.GetSymbols(),
+		symbols:   request.GetSymbols,
 		heartbeat: request.GetHeartbeatInterval().AsDuration(),
 		open: func(ctx context.Context) (grpc.ServerStreamingClient[pb.StreamQuotesResponse], error) {
 			return c.MarketData.StreamQuotes(ctx, request)
@@ -87,7 +87,7 @@ func (c *Client) quotes(request *pb.StreamQuotesRequest) kind[pb.StreamQuotesRes
 
 func (c *Client) trades(request *pb.StreamTradesRequest) kind[pb.StreamTradesResponse, TradeEvent] {
 	return kind[pb.StreamTradesResponse, TradeEvent]{
-		symbols:   request.GetSymbols(),
+		symbols:   request.GetSymbols,
 		heartbeat: request.GetHeartbeatInterval().AsDuration(),
 		open: func(ctx context.Context) (grpc.ServerStreamingClient[pb.StreamTradesResponse], error) {
 			return c.MarketData.StreamTrades(ctx, request)
@@ -104,7 +104,7 @@ func (c *Client) trades(request *pb.StreamTradesRequest) kind[pb.StreamTradesRes
 
 func (c *Client) bars(request *pb.StreamBarsRequest) kind[pb.StreamBarsResponse, *pb.Bar] {
 	return kind[pb.StreamBarsResponse, *pb.Bar]{
-		symbols:   request.GetSymbols(),
+		symbols:   request.GetSymbols,
 		heartbeat: request.GetHeartbeatInterval().AsDuration(),
 		open: func(ctx context.Context) (grpc.ServerStreamingClient[pb.StreamBarsResponse], error) {
 			return c.MarketData.StreamBars(ctx, request)

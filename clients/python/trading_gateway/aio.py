@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import grpc
 
@@ -32,9 +32,10 @@ from trading_gateway import (
 from trading_gateway.access import Access, FilePath
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
-from trading_gateway.following import AsyncFollowing
+from trading_gateway.following import AsyncFollowing, AsyncMarketDataSession
 from trading_gateway.market_streams import Values
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
+from trading_gateway.session import LoopOutbox
 from trading_gateway.streams import WATCH_INTERVAL_S, Silence, Stream, stream_broke
 from trading_gateway.transport import DEFAULT_TIMEOUT_S, reach
 from trading_gateway.v1 import trading_pb2
@@ -198,6 +199,11 @@ class AsyncClient:
         if self._owns_channel and opened is not None:
             await opened.close()
 
+    def market_data_session(self, **options: Unpack[market_data.SessionOptions]) -> AsyncMarketDataSession:
+        """As `Client.market_data_session`."""
+        session = market_data.market_data_session(LoopOutbox, **options)
+        return AsyncMarketDataSession(self._messages(session), session)
+
     def with_timeout(self, timeout_s: float) -> Self:
         """This client with another timeout, on the same connection."""
         view = copy.copy(self)
@@ -277,6 +283,7 @@ class AsyncClient:
             finally:
                 watched.cancel()
                 call.cancel()
+                stream.closed()
             if not self._connection.closed:
                 failure = silence.failure() if silence.was_noticed else failure
                 self._connection.judge(failure, shown)

@@ -13,7 +13,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Concatenate, ParamSpec, Self, TypeVar
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar, Unpack
 
 import grpc
 
@@ -31,9 +31,10 @@ from trading_gateway import (
 from trading_gateway.access import Access, FilePath
 from trading_gateway.call import Call, Pages
 from trading_gateway.errors import GatewayError
-from trading_gateway.following import Following
+from trading_gateway.following import Following, MarketDataSession
 from trading_gateway.market_streams import Values
 from trading_gateway.retry import Attempts, Reconnects, RetryPolicy
+from trading_gateway.session import ThreadOutbox
 from trading_gateway.streams import WATCH_INTERVAL_S, Silence, Stream, stream_broke
 from trading_gateway.transport import DEFAULT_TIMEOUT_S, reach
 from trading_gateway.v1 import trading_pb2
@@ -198,6 +199,15 @@ class Client:
         if self._owns_channel and opened is not None:
             opened.close()
 
+    def market_data_session(self, **options: Unpack[market_data.SessionOptions]) -> MarketDataSession:
+        """Live data of every channel in one stream, its subscriptions changed while it runs; see `MarketDataSession`.
+
+        Args:
+            options: As `SessionOptions`.
+        """
+        session = market_data.market_data_session(ThreadOutbox, **options)
+        return MarketDataSession(self._messages(session), session)
+
     def with_timeout(self, timeout_s: float) -> Self:
         """This client with another timeout, on the same connection."""
         view = copy.copy(self)
@@ -284,6 +294,7 @@ class Client:
             finally:
                 watched.set()
                 call.cancel()
+                stream.closed()
             if not self._connection.closed:
                 self._connection.judge(failure, shown)
                 yield from stream.broken(failure)

@@ -8,16 +8,31 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from trading_gateway.call import Call, Pages, read, whole
 from trading_gateway.market_streams import BarItem, Batches, Disconnected, QuoteItem, TradeItem, Values
+from trading_gateway.session import CREDITS, Outbox, SessionFollower
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 from trading_gateway.values import Instant, calendar_date, duration, number, require_names, symbol_list, timestamp
 
 if TYPE_CHECKING:
     AssetClass: TypeAlias = Literal["us_equity", "crypto"] | common_pb2.AssetClass.ValueType
     DataFeed: TypeAlias = Literal["iex", "sip", "crypto_us"] | common_pb2.DataFeed.ValueType
-    Conflation: TypeAlias = Literal["none", "latest_per_symbol"] | pb.ConflationPolicy.ValueType
+    Conflation: TypeAlias = Literal["none", "latest_per_symbol", "drop_oldest"] | pb.ConflationPolicy.ValueType
     TimeframeUnit: TypeAlias = Literal["minute", "hour", "day", "week", "month"] | common_pb2.Timeframe.Unit.ValueType
     Adjustment: TypeAlias = Literal["raw", "split", "dividend", "spin_off", "all"] | pb.Adjustment.ValueType
     BarChannel: TypeAlias = Literal["bars", "updated_bars", "daily_bars"] | pb.Channel.ValueType
+    Channel: TypeAlias = (
+        Literal[
+            "quotes",
+            "trades",
+            "bars",
+            "updated_bars",
+            "daily_bars",
+            "order_books",
+            "trading_status",
+            "luld",
+            "news",
+        ]
+        | pb.Channel.ValueType
+    )
     OnNotice: TypeAlias = Callable[[Disconnected], object] | None
 
 
@@ -38,6 +53,16 @@ class StreamOptions(TypedDict, total=False):
     conflation: Conflation
     heartbeat_interval_s: float
     max_batch_delay_s: float
+
+
+class SessionOptions(TypedDict, total=False):
+    """How a session behaves. credits: batches that may be on their way without having been taken; 0: any number."""
+
+    skip_snapshot: bool
+    conflation: Conflation
+    heartbeat_interval_s: float
+    max_batch_delay_s: float
+    credits: int
 
 
 def get_latest_quotes(
@@ -123,6 +148,7 @@ def list_bars(
 def stream_quotes(
     symbols: str | Iterable[str],
     *,
+    min_interval_s: float | None = None,
     on_notice: OnNotice = None,
     **options: Unpack[StreamOptions],
 ) -> Batches[pb.StreamQuotesResponse]:
@@ -135,10 +161,11 @@ def stream_quotes(
 
     Args:
         symbols: "AAPL", "BTC/USD".
+        min_interval_s: At most one quote per symbol in this time, the newest; None: as they come.
         on_notice: Told `Disconnected` at a break, before the stream is opened again.
         options: As `StreamOptions`.
     """
-    request = pb.StreamQuotesRequest(symbols=symbol_list(symbols), **_stream(options))
+    request = _quotes_request(symbols, min_interval_s, options)
     return Batches("MarketDataService/StreamQuotes", request, pb.StreamQuotesResponse, _quotes, on_notice)
 
 
@@ -169,7 +196,9 @@ def stream_bars(
     return Batches("MarketDataService/StreamBars", request, pb.StreamBarsResponse, _bars, on_notice)
 
 
-def follow_quotes(symbols: str | Iterable[str], **options: Unpack[StreamOptions]) -> Values[QuoteItem]:
+def follow_quotes(
+    symbols: str | Iterable[str], *, min_interval_s: float | None = None, **options: Unpack[StreamOptions]
+) -> Values[QuoteItem]:
     """Live quotes one by one, with what befalls their stream among them; a lost connection is opened again.
 
     Each quote is judged when it is taken: more than 2 s after the gateway sent it, or after its connection broke, it is
@@ -178,9 +207,10 @@ def follow_quotes(symbols: str | Iterable[str], **options: Unpack[StreamOptions]
 
     Args:
         symbols: "AAPL", "BTC/USD".
+        min_interval_s: At most one quote per symbol in this time, the newest; None: as they come.
         options: As `StreamOptions`.
     """
-    request = pb.StreamQuotesRequest(symbols=symbol_list(symbols), **_stream(options))
+    request = _quotes_request(symbols, min_interval_s, options)
     return Values("MarketDataService/StreamQuotes", request, pb.StreamQuotesResponse, _quotes)
 
 
@@ -196,6 +226,27 @@ def follow_bars(
     """Live bars one by one, as `follow_quotes`; without conflation unless asked for. `channel` as in `stream_bars`."""
     request = _bars_request(symbols, channel, options)
     return Values("MarketDataService/StreamBars", request, pb.StreamBarsResponse, _bars)
+
+
+def _quotes_request(
+    symbols: str | Iterable[str], min_interval_s: float | None, options: StreamOptions
+) -> pb.StreamQuotesRequest:
+    return pb.StreamQuotesRequest(
+        symbols=symbol_list(symbols), min_interval=duration(min_interval_s), **_stream(options)
+    )
+
+
+def market_data_session(new_outbox: Callable[[], Outbox], **options: Unpack[SessionOptions]) -> SessionFollower:
+    """Live data of every channel in one stream."""
+    require_names(options, SessionOptions)
+    wanted = pb.SessionOptions(
+        skip_snapshot=options.get("skip_snapshot", False),
+        conflation=number(pb.ConflationPolicy, options.get("conflation", 0)),
+        heartbeat_interval=duration(options.get("heartbeat_interval_s")),
+        max_batch_delay=duration(options.get("max_batch_delay_s")),
+        max_unacknowledged_batches=options.get("credits", CREDITS),
+    )
+    return SessionFollower(wanted, new_outbox)
 
 
 def _bars_request(symbols: str | Iterable[str], channel: BarChannel, options: StreamOptions) -> pb.StreamBarsRequest:

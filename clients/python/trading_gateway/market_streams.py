@@ -8,7 +8,7 @@ the subscription is made again, with the newest values first, and the hole is to
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Generic, TypeAlias, TypeVar
 
@@ -103,17 +103,19 @@ class MarketDataFollower(Generic[Item]):
         """The time by the gateway's clock, as far as it is known; nanoseconds since the Unix epoch."""
         return self._lag.gateway_ns
 
-    def request(self) -> Message:
+    def request(self) -> Any:
         """The subscription, always whole."""
         self._sequence = 0
         self._is_alive = _alive
         self._lag.opened()
-        request: Message = self._request
-        return request
+        return self._request
 
     def opened(self, is_alive: Callable[[], bool]) -> None:
         """Values of a connection that broke are stale, whatever their age."""
         self._is_alive = is_alive
+
+    def closed(self) -> None:
+        """Nothing is left of a connection."""
 
     def handled(self, message: Any) -> None:
         """Nothing: quotes are not resumed."""
@@ -160,9 +162,14 @@ class MarketDataFollower(Generic[Item]):
         return self.lag_ns > STALE_LAG_NS or not self._is_alive()
 
     def _hole(self, last_send_ns: int, until: Timestamp) -> GapNotice:
-        hole = GapNotice(feed=GATEWAY_FEED, to_time=until, symbols=self._request.symbols)
+        hole = GapNotice(feed=GATEWAY_FEED, to_time=until, symbols=self._symbols())
         hole.from_time.FromNanoseconds(last_send_ns)
         return hole
+
+    def _symbols(self) -> Iterable[str]:
+        """What is subscribed."""
+        symbols: Iterable[str] = self._request.symbols
+        return symbols
 
 
 class Batches(MarketDataFollower[Batch]):
@@ -215,7 +222,7 @@ def _snapshot_end(told: pb.StreamStatus) -> Any:
     """What is left to say of a status when its snapshot has been handed out."""
     status = pb.StreamStatus()
     status.CopyFrom(told)
-    for name in ("feeds", "acks", "stale_symbols", "gaps"):
+    for name in ("feeds", "acks", "subscriptions", "stale_symbols", "gaps"):
         status.ClearField(name)
     status.snapshot_end = True
     return status

@@ -182,6 +182,9 @@ class OrderUpdates:
     def opened(self, is_alive: Callable[[], bool]) -> None:
         """What came before a break stays true after it."""
 
+    def closed(self) -> None:
+        """Nothing is left of a connection."""
+
     def items(self, message: pb.StreamOrderUpdatesResponse) -> Iterator[pb.StreamOrderUpdatesResponse]:
         """The message, unless it came before the break already."""
         if self.accept(message):

@@ -40,8 +40,11 @@ class Stream(Protocol[Item_co]):
     def is_finite(self) -> bool:
         """Whether it ends by itself, with OK; else an end is a break."""
 
-    def request(self) -> Message:
-        """What to ask for now, right before it is asked."""
+    def request(self) -> Any:
+        """What to ask for now, right before it is asked: a message, or of a session the messages that go there."""
+
+    def closed(self) -> None:
+        """The connection is over."""
 
     def opened(self, is_alive: Callable[[], bool]) -> None:
         """It was asked; `is_alive` knows whether the connection still stands."""

@@ -15,6 +15,7 @@ from google.protobuf.message import Message
 from trading_gateway.access import Access, AccessRefused, Bearer, Headers
 from trading_gateway.call import Call
 from trading_gateway.errors import GatewayError
+from trading_gateway.session import SessionFollower
 from trading_gateway.streams import Stream
 
 TARGET_VARIABLE: Final = "GATEWAY_TARGET"
@@ -104,7 +105,9 @@ class Connection:
     def stream(self, stream: Stream[Any]) -> Any:
         """The callable of a streaming rpc."""
         if stream.path not in self._methods:
-            self._methods[stream.path] = self.open().unary_stream(stream.path, _serialize, stream.response.FromString)
+            channel = self.open()
+            opening = channel.stream_stream if isinstance(stream, SessionFollower) else channel.unary_stream
+            self._methods[stream.path] = opening(stream.path, _serialize, stream.response.FromString)
         return self._methods[stream.path]
 
 

@@ -1,0 +1,143 @@
+"""Both clients' sessions against a scripted server: what is held, what is told, when credits go back."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import pytest
+
+from tests.clients.messages import LOST
+from tests.clients.scripted import OPEN, ScriptedGateway
+from trading_gateway import Disconnected
+from trading_gateway.lag import Lag
+from trading_gateway.market_streams import GATEWAY_FEED
+from trading_gateway.session import COMMANDS_MAX, ThreadOutbox
+from trading_gateway.v1 import market_data_pb2 as md
+
+RPC = "MarketDataSession"
+SECOND = 1_000_000_000
+
+
+def batch(sequence: int, *events: Any, **status: Any) -> md.MarketDataSessionResponse:
+    """One batch of a session."""
+    message = md.MarketDataSessionResponse(batch_sequence=sequence, events=[event(one) for one in events])
+    message.send_time.FromNanoseconds(time.time_ns())
+    if status:
+        message.status.MergeFrom(md.StreamStatus(**status))
+    return message
+
+
+def event(value: Any) -> md.MarketEvent:
+    """A value in its envelope."""
+    made = md.MarketEvent()
+    name = next(field.name for field in made.DESCRIPTOR.fields if field.message_type is value.DESCRIPTOR)
+    getattr(made, name).CopyFrom(value)
+    return made
+
+
+def said(commands: list[Any]) -> list[Any]:
+    """Commands in short."""
+    short: list[Any] = []
+    for command in commands:
+        kind = command.WhichOneof("command")
+        value = getattr(command, kind)
+        if kind in ("subscribe", "unsubscribe"):
+            short.append((kind, md.Channel.Name(value.channel).removeprefix("CHANNEL_"), *value.symbols))
+        elif kind == "credit":
+            short.append((kind, value.batch_sequence))
+        else:
+            short.append(kind)
+    return short
+
+
+def test_every_kind_of_value_comes_in_one_stream(client: Any, scripted: ScriptedGateway) -> None:
+    values = [field.message_type._concrete_class() for field in md.MarketEvent.DESCRIPTOR.fields]
+    assert len(values) >= 8
+    unknown = batch(1, *values)
+    unknown.events.add()
+    scripted.script(RPC, [unknown, OPEN])
+    session = client.market_data_session()
+    assert [next(session) for _ in values] == values
+    session.close()
+
+
+def test_what_is_held_is_held_again_after_a_break(client: Any, scripted: ScriptedGateway) -> None:
+    """Subscribed before the stream began, while it ran and while it was broken; unsubscribed is forgotten."""
+    connections = scripted.script(
+        RPC, [3, batch(1, md.Quote(symbol="AAPL")), 6, batch(2), LOST], [3, batch(1, md.Quote(symbol="MSFT")), OPEN]
+    )
+    session = client.market_data_session(heartbeat_interval_s=0.5, conflation="latest_per_symbol")
+    session.subscribe("quotes", ["AAPL", "MSFT"])
+    session.subscribe("bars", "AAPL", feed="iex", command_id="c-2")
+    assert next(session).symbol == "AAPL"
+    session.unsubscribe("quotes", ["AAPL"])
+    session.unsubscribe("bars", ["AAPL"], feed="iex")
+    session.list_subscriptions("c-4")
+    broken = next(session)
+    assert isinstance(broken, Disconnected)
+    session.subscribe("trades", "TSLA", command_id="c-5")
+    (gap,) = next(session).gaps
+    assert (gap.feed, set(gap.symbols)) == (GATEWAY_FEED, {"MSFT", "TSLA"})
+    assert next(session).symbol == "MSFT"
+    session.close()
+    first, second = connections
+    assert said(first) == [
+        "open",
+        ("subscribe", "QUOTES", "AAPL", "MSFT"),
+        ("subscribe", "BARS", "AAPL"),
+        ("unsubscribe", "QUOTES", "AAPL"),
+        ("unsubscribe", "BARS", "AAPL"),
+        "list",
+    ]
+    assert [one.command_id for one in first] == ["", "", "c-2", "", "", "c-4"]
+    assert said(second) == ["open", ("subscribe", "QUOTES", "MSFT"), ("subscribe", "TRADES", "TSLA")]
+    assert [one.command_id for one in second] == ["", "", "c-5"]
+    assert first[0] == second[0]
+    assert (first[0].open.heartbeat_interval.ToMilliseconds(), first[0].open.max_unacknowledged_batches) == (500, 8)
+
+
+def test_credits_go_back_when_values_were_taken(client: Any, scripted: ScriptedGateway) -> None:
+    """Not when the transport has them: the gateway waits, and sends what is newest then."""
+    sent = [batch(sequence, md.Quote(symbol="AAPL"), md.Quote(symbol="MSFT")) for sequence in range(1, 5)]
+    connections = scripted.script(RPC, [*sent, 2, batch(5, heartbeat=True), 3, batch(6, heartbeat=True), OPEN])
+    session = client.market_data_session(credits=4)
+    taken = [next(session).symbol for _ in range(4)]
+    assert said(connections[0]) == ["open"]  # the second batch is still being looked at
+    taken += [next(session).symbol for _ in range(4)]
+    assert taken == ["AAPL", "MSFT"] * 4
+    assert [next(session).heartbeat for _ in range(2)] == [True, True]
+    assert said(connections[0]) == ["open", ("credit", 2), ("credit", 4)]
+    session.close()
+
+
+def test_no_credits_where_none_are_wanted(client: Any, scripted: ScriptedGateway) -> None:
+    connections = scripted.script(RPC, [1, batch(1, heartbeat=True), batch(2, heartbeat=True), LOST], [batch(1), OPEN])
+    session = client.market_data_session(credits=0)
+    items = [next(session) for _ in range(3)]
+    assert isinstance(items[2], Disconnected)
+    assert said(connections[0]) == ["open"]
+    session.close()
+
+
+def test_old_events_are_flagged_where_they_can_become_old(client: Any, scripted: ScriptedGateway) -> None:
+    scripted.script(RPC, [batch(1, md.Quote(), md.TradeCancel(), md.Quote(), md.OrderBook()), OPEN])
+    session = client.market_data_session()
+    now_ns = [time.time_ns()]
+    session._values._lag = Lag(lambda: now_ns[0], lambda: now_ns[0])
+    fresh = next(session)
+    now_ns[0] += 3 * SECOND
+    cancel, old, book = (next(session) for _ in range(3))
+    assert (fresh.stale, old.stale, book.stale) == (False, True, True)
+    assert not hasattr(cancel, "stale")
+    session.close()
+
+
+def test_commands_that_wait_are_bounded() -> None:
+    outbox = ThreadOutbox()
+    for _ in range(COMMANDS_MAX):
+        outbox.put(md.MarketDataSessionRequest())
+    with pytest.raises(BufferError, match="4096 commands wait"):
+        outbox.put(md.MarketDataSessionRequest())
+    outbox.close()
+    assert len(list(outbox)) == COMMANDS_MAX
