@@ -34,6 +34,8 @@ def process(*command: str, ready: str = "") -> Iterator[tuple[subprocess.Popen[s
         except subprocess.TimeoutExpired:
             child.kill()
             child.wait()
+        if child.stdout is not None:
+            child.stdout.close()
 
 
 def _environment() -> dict[str, str]:
