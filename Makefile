@@ -26,7 +26,7 @@ run: setup       ## serve on 127.0.0.1:50051 with the emulator; ARGS="..." are o
 	@exec $(BIN)/trading-gateway serve $(ARGS)
 demo: setup      ## one minute, no keys: alpaca-py alone beside the gateway
 	@$(BIN)/python -m tests.demo $(ARGS)
-bench: setup     ## the budgets U1, U2, U3, F1 and J1 as ratios of one run, and how fast it starts
+bench: setup     ## the budgets U1 to U3, F1, F2, D1 and J1 as ratios of one run, what neighbors notice, how fast it starts
 	@$(BIN)/python -m tests.bench $(ARGS)
 chaos: setup     ## orders that survive anything: ten minutes of kills and faults; MINUTES=, SEEDS=, ARGS="planted"
 	@$(BIN)/python -m tests.chaos $(ARGS)

@@ -1,4 +1,4 @@
-"""`make bench`: U1, U2, U3, F1 and J1 as ratios of one run; isolation; S1; the kill. ARGS="u1 f1" runs some.
+"""`make bench`: U1 to J1 as ratios of one run; isolation; neighbors; S1; the kill; the tape. ARGS="u1 f1" runs some.
 
 Server flags are as `serve` ships them, but for the venue's request limit, which is off, and so is the journal: on
 disk. U1, U2 and isolation need a token for each call, and keep the limits of a client as shipped: U1 and U2 come from
@@ -11,7 +11,6 @@ import argparse
 import os
 import platform
 import sqlite3
-import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,28 +21,25 @@ from typing import Any, Final
 import grpc
 
 from gateway.infrastructure.persistence.database import FILE_NAME
+from tests.bench.decode import d1
+from tests.bench.fan_out import FanOut
 from tests.bench.gateway import TOKENS_FILE
 from tests.bench.isolation import isolation
 from tests.bench.journal import j1
 from tests.bench.kill import report as kill_report
+from tests.bench.neighbors import neighbors
 from tests.bench.processes import build_generator, cpu_s, load, python
-from tests.bench.publisher import SYMBOLS
 from tests.bench.ratios import Ratio
 from tests.bench.restart import s1
-from trading_gateway.v1 import market_data_pb2, trading_pb2, trading_pb2_grpc
+from tests.bench.tape import tape
+from trading_gateway.v1 import trading_pb2, trading_pb2_grpc
 
 SUBMIT: Final = "/trading_gateway.v1.TradingService/SubmitOrder"
 GET: Final = "/trading_gateway.v1.TradingService/GetOrder"
-QUOTES: Final = "/trading_gateway.v1.MarketDataService/StreamQuotes"
 KEY_MARKER: Final = "@" * 24
 SECONDS: Final = 0.6
 SLICES_PER_PAIR: Final = 3
 """Of calls; short and many, because what else the machine does comes in bursts, and the median forgets them."""
-SUBSCRIBERS: Final = 100
-PUBLISHED_PER_S: Final = 20_000
-FAN_OUT_CORES_MAX: Final = 1.0
-LAG_P99_MAX_MS: Final = 10.0
-"""From the publisher's frame to the subscriber, at half of the rate."""
 U3_ORDERS: Final = 100
 Headers = tuple[tuple[str, str], ...]
 TOKENS: Final = 128
@@ -122,22 +118,19 @@ class Bench:
 
     def f1(self) -> Ratio:
         """Distinct quotes a second to 100 subscribers of one set of 500 symbols, every quote different."""
-        ratio = Ratio("F1 fan-out", "quotes delivered/s", "bare messages/s", 50, "figure")
-        request = market_data_pb2.StreamQuotesRequest(
-            symbols=SYMBOLS, conflation=market_data_pb2.CONFLATION_POLICY_NONE, skip_snapshot=True
-        )
-        quote = market_data_pb2.Quote(symbol="S001", bid_price=100.25, bid_size=1.0, ask_price=100.27, ask_size=3.0)
-        constant = market_data_pb2.StreamQuotesResponse(quotes=[quote], batch_sequence=1)
-        with self._bare(QUOTES, constant.SerializeToString()) as bare, _fed_gateway(PUBLISHED_PER_S) as (target, pid):
-            ours = self._stream(target, request, "quotes_per_second", pid)
-            ratio.run(ours, self._stream(bare, request, "messages_per_second"), self._pairs)
-        with _fed_gateway(PUBLISHED_PER_S // 2) as (target, pid):
-            half = self._stream(target, request, "quotes_per_second", pid)()
-        ratio.beside.append(half)
-        cores = statistics.median(ours["server_cores"] for ours, _ in ratio.pairs)
-        ratio.bounds.append(("cores", cores, FAN_OUT_CORES_MAX))
-        ratio.bounds.append(("p99 ms at half of it", half["lag_p99_ms"], LAG_P99_MAX_MS))
-        return ratio
+        return FanOut(self._generator, self._pairs, limit_order).f1()
+
+    def f2(self) -> Ratio:
+        """The same, each subscriber with its own 20 of the 500 symbols."""
+        return FanOut(self._generator, self._pairs, limit_order).f2()
+
+    def neighbors(self) -> Ratio:
+        """What 198 subscribers notice of a stalled and a flooding one."""
+        return neighbors(self._generator, self._pairs)
+
+    def d1(self) -> Ratio:
+        """The CPU from a frame to its quotes' bodies."""
+        return d1(self._slices)
 
     @contextmanager
     def _bare(self, method: str, response: bytes) -> Iterator[str]:
@@ -156,30 +149,6 @@ class Bench:
         return lambda: load(
             self._generator, "unary", *arguments, "-seconds", str(SECONDS), "-prefix", f"r{next(runs)}-"
         )
-
-    def _stream(self, target: str, request: Any, figure: str, pid: int | None = None) -> Callable[[], dict[str, Any]]:
-        arguments = ["-target", target, "-method", QUOTES, "-request", request.SerializeToString().hex()]
-
-        def measure() -> dict[str, Any]:
-            before, began = cpu_s(pid) if pid else 0.0, time.monotonic()
-            result = load(self._generator, "stream", *arguments, "-streams", str(SUBSCRIBERS), "-warm", "1.5")
-            result["figure"] = result[figure]
-            if pid:
-                result["server_cores"] = (cpu_s(pid) - before) / (time.monotonic() - began)
-            else:  # the constant message repeats its sequence, its number and its time
-                del result["gaps"], result["astray"], result["lag_p99_ms"]
-            return result
-
-        return measure
-
-
-@contextmanager
-def _fed_gateway(quotes_per_s: int) -> Iterator[tuple[str, int]]:
-    """A gateway whose venue publishes at a rate: its address and its process."""
-    with python("-m", "tests.bench.publisher", str(quotes_per_s), ready="publisher at ") as (_, ready):
-        venue = ready.rsplit(" ", 1)[1]
-        with python("-m", "tests.bench.gateway", venue, ready="gateway at ") as (child, line):
-            yield line.rsplit(" ", 1)[1], child.pid
 
 
 @contextmanager
@@ -249,7 +218,9 @@ def _alpaca_cpu(venue: str) -> Callable[[], dict[str, Any]]:
 def main() -> None:
     """Measure what was asked for and print it."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("budgets", nargs="*", help="u1 u2 u3 f1 j1 isolation s1 kill; default: all")
+    parser.add_argument(
+        "budgets", nargs="*", help="u1 u2 u3 f1 f2 d1 j1 neighbors isolation s1 kill tape; default: all"
+    )
     parser.add_argument("--pairs", type=int, default=7)
     arguments = parser.parse_args()
     print(
@@ -264,9 +235,10 @@ def main() -> None:
         absolute = {
             "isolation": bench.isolation,
             "s1": lambda: s1(limit_order),
+            "tape": tape,
             "kill": lambda: kill_report(Path(folder)),
         }
-        for name in arguments.budgets or ["u1", "u2", "u3", "f1", "j1", *absolute]:
+        for name in arguments.budgets or ["u1", "u2", "u3", "f1", "f2", "d1", "j1", "neighbors", *absolute]:
             print(absolute[name]() if name in absolute else getattr(bench, name)().report(), flush=True)
 
 

@@ -107,6 +107,8 @@ class InstantVenue:
     async def get_latest_quotes(self, *_arguments: Any) -> list[Any]:
         return []
 
+    get_latest_trades = get_latest_bars = get_latest_order_books = get_latest_quotes
+
     async def open_order_updates(self, listener: OrderUpdateListener) -> Quiet:
         listener.on_state(FeedState.RECONCILING, "", 0)
         return Quiet()

@@ -22,6 +22,8 @@ class Ratio:
         key: Which figure of both sides is divided.
         beside: Runs that are no part of the ratio and must be as clean.
         bounds: What else the budget asks for: a name, the figure, and the most that it may be.
+        floors: The same with the least that it may be.
+        notes: Lines about the runs, for the reader.
     """
 
     name: str
@@ -33,6 +35,8 @@ class Ratio:
     pairs: list[tuple[dict[str, Any], dict[str, Any]]] = field(default_factory=list)
     beside: list[dict[str, Any]] = field(default_factory=list)
     bounds: list[tuple[str, float, float]] = field(default_factory=list)
+    floors: list[tuple[str, float, float]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def run(self, ours: Measure, bare: Measure, times: int) -> Ratio:
         """Measure both in turn, the order swapped each time."""
@@ -55,6 +59,8 @@ class Ratio:
         for side in (*(side for pair in self.pairs for side in pair), *self.beside):
             if side.get("failed") or side.get("replayed") or side.get("gaps") or side.get("astray"):
                 return f"not every answer was OK: {side}"
+            if side.get("delivered", 1.0) != 1.0:
+                return f"{side['delivered']:.4f} of what was published arrived"
             if side.get("generator_cores", 0.0) > GENERATOR_CORES_MAX:
                 return f"the generator used {side['generator_cores']:.2f} cores"
         return ""
@@ -64,6 +70,7 @@ class Ratio:
         median = statistics.median(self.ratios)
         met = median <= self.goal if self.at_most else median >= self.goal
         met = met and all(figure <= most for _, figure, most in self.bounds)
+        met = met and all(figure >= least for _, figure, least in self.floors)
         verdict = f"VOID ({self.void})" if self.void else "met" if met else "MISSED"
         ours = statistics.median(a[self.key] for a, _ in self.pairs)
         bare = statistics.median(b[self.key] for _, b in self.pairs)
@@ -72,10 +79,12 @@ class Ratio:
             f"{self.name}  {median:.2f}  (goal {'at most' if self.at_most else 'at least'} {self.goal:g}: {verdict}; "
             f"{len(self.pairs)} pairs, {self.ratios[0]:.2f} to {self.ratios[-1]:.2f})\n"
             f"    {self.numerator}: {ours:,.6g}   {self.denominator}: {bare:,.6g}{extras}"
+            + "".join(f"\n    {note}" for note in self.notes)
         )
 
     def _extras(self) -> str:
         shown = [f"{name} {figure:.3g} (at most {most:g})" for name, figure, most in self.bounds]
+        shown += [f"{name} {figure:.4g} (at least {least:g})" for name, figure, least in self.floors]
         for key in ("p50_us", "p99_us", "generator_cores", "lag_p99_ms"):
             values = [a[key] for a, _ in self.pairs if key in a]
             if values:

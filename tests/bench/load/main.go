@@ -2,7 +2,7 @@
 // and not the generator is what a benchmark measures. It prints one JSON object.
 //
 //	load unary  -target HOST:PORT -method /pkg.Service/Rpc -request HEX [-marker HEX] [-in-flight 16] [-seconds 2]
-//	load stream -target HOST:PORT -method /pkg.Service/Rpc -request HEX [-streams 100] [-warm 1] [-seconds 3]
+//	load stream -target HOST:PORT -method /pkg.Service/Rpc -request HEX|-requests FILE [-streams 100] [-stalled 1] [-warm 1] [-seconds 3]
 //	load paced  ... -order-method /pkg.Service/Rpc -order HEX -tokens FILE [-clients 10] [-rate 100]
 //	load hostile ... the same [-garbage] [-in-flight 160] [-per-connection 80]
 //
@@ -31,6 +31,7 @@ func main() {
 	flags.StringVar(&o.target, "target", "127.0.0.1:50051", "HOST:PORT")
 	flags.StringVar(&o.method, "method", "", "/package.Service/Rpc")
 	flags.StringVar(&request, "request", "", "the request's bytes, in hex")
+	flags.StringVar(&o.requestsFile, "requests", "", "a file of requests in hex, one a line: each stream has its own")
 	flags.StringVar(&o.prefix, "prefix", "", "put before the number at the marker")
 	flags.StringVar(&o.orderMethod, "order-method", "", "/package.Service/Rpc of orders")
 	flags.StringVar(&order, "order", "", "an order's bytes, in hex")
@@ -41,6 +42,7 @@ func main() {
 	flags.IntVar(&o.perConnection, "per-connection", 80, "calls at once on each connection of a hostile client")
 	flags.IntVar(&o.inFlight, "in-flight", 16, "calls at once")
 	flags.IntVar(&o.streams, "streams", 100, "streams, each on a connection of its own")
+	flags.IntVar(&o.stalled, "stalled", 0, "streams beside them that are never read")
 	flags.Float64Var(&o.seconds, "seconds", 2, "how long to measure")
 	flags.Float64Var(&o.warm, "warm", 0.3, "seconds before measuring")
 	if err := flags.Parse(os.Args[2:]); err != nil {
@@ -79,9 +81,11 @@ func main() {
 type options struct {
 	target, method, prefix string
 	orderMethod            string
+	requestsFile           string
 	request, order         []byte
 	tokens                 []string
 	inFlight, streams      int
+	stalled                int
 	clients, perConnection int
 	garbage                bool
 	seconds, warm, rate    float64

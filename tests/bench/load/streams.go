@@ -1,185 +1,112 @@
 package main
 
 import (
-	"context"
-	"encoding/binary"
-	"math"
-	"sort"
-	"sync"
-	"sync/atomic"
+	"bytes"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"syscall"
 	"time"
-
-	"google.golang.org/grpc"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// Field numbers of StreamQuotesResponse and Quote.
-const (
-	fieldQuotes        = 1
-	fieldBatchSequence = 2
-	fieldBidSize       = 4
-	fieldAskSize       = 7
-)
+// Quotes that were published within the window have so long to arrive, in seconds. Where none were there is nothing to
+// wait for, but messages.
+const drainSeconds, drainOfNoneSeconds = 3, 0.1
 
-// subscriber is what one stream received. bid_size carries the publisher's number of the quote: the next one must be
-// the next number, so whatever is missing, repeated or out of order is seen, and delivered = published x streams is
-// proved. ask_size carries the time at which it was published.
-type subscriber struct {
-	messages, quotes int64
-	gaps, astray     int64
-	batch            uint64
-	lastNumber       float64
-	lags             []float64
-	err              error
-}
+// The sockets are looked at this often: whoever slept on them would be woken by each message, by the server and at its
+// expense. It is in every lag.
+const look = 400 * time.Microsecond
 
-// A lag is noted for every so many quotes.
-const quotesPerLag = 64
-
+// stream reads so many streams, each on a connection of its own, on one thread. With -requests, each asks for
+// something else; with -tokens, each shows one of its own. Beside them -stalled streams are never read, with the last
+// tokens, and are in no figure.
 func stream(o options) (map[string]any, error) {
-	subscribers := make([]*subscriber, o.streams)
-	var measuring atomic.Bool
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
-	var group sync.WaitGroup
-	for i := range subscribers {
-		subscribers[i] = &subscriber{}
-		connection, err := dial(o.target)
+	requests, err := o.eachRequest()
+	if err != nil {
+		return nil, err
+	}
+	poll, err := syscall.EpollCreate1(0)
+	if err != nil {
+		return nil, err
+	}
+	lags := new([lagBuckets]int64)
+	subscribers, lines := []*subscriber{}, []*line{}
+	for i := range o.streams + o.stalled {
+		size := windowBytes
+		if i < o.stalled {
+			size = defaultWindow
+		}
+		token := ""
+		if count := len(o.tokens); count > 0 {
+			token = o.tokens[(i-o.stalled+count)%count]
+		}
+		request := requests[i%len(requests)]
+		one, err := open(o.target, o.method, token, request, size)
 		if err != nil {
 			return nil, err
 		}
-		defer connection.Close()
-		group.Add(1)
-		go func(s *subscriber) {
-			defer group.Done()
-			s.err = s.run(ctx, connection, o, &measuring)
-		}(subscribers[i])
+		defer one.file.Close()
+		if i < o.stalled {
+			continue
+		}
+		event := syscall.EpollEvent{Events: syscall.EPOLLIN, Fd: int32(len(lines))}
+		if err = syscall.EpollCtl(poll, syscall.EPOLL_CTL_ADD, one.fd, &event); err != nil {
+			return nil, err
+		}
+		lines, subscribers = append(lines, one), append(subscribers, newSubscriber(request, lags))
 	}
-	time.Sleep(time.Duration(o.warm * float64(time.Second)))
-	measuring.Store(true)
-	began := time.Now()
-	time.Sleep(time.Duration(o.seconds * float64(time.Second)))
-	measuring.Store(false)
-	took := time.Since(began).Seconds()
-	cancel()
-	group.Wait()
-	return summary(subscribers, took), nil
+	from := unixSeconds(time.Now()) + o.warm
+	w := &window{from: from, to: from + o.seconds}
+	if err = follow(poll, lines, subscribers, w); err != nil {
+		return nil, err
+	}
+	return summary(subscribers, w), nil
 }
 
-func (s *subscriber) run(ctx context.Context, c *grpc.ClientConn, o options, measuring *atomic.Bool) error {
-	call, err := c.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, o.method)
-	if err != nil {
-		return err
-	}
-	if err = call.SendMsg(&o.request); err != nil {
-		return err
-	}
-	if err = call.CloseSend(); err != nil {
-		return err
-	}
-	var message []byte
+// follow reads everything until what the window holds has had its time to arrive.
+func follow(poll int, lines []*line, subscribers []*subscriber, w *window) error {
+	events := make([]syscall.EpollEvent, len(lines))
 	for {
-		if err = call.RecvMsg(&message); err != nil {
-			if ctx.Err() != nil {
-				return nil
-			}
+		time.Sleep(look)
+		count, err := syscall.EpollWait(poll, events, 0)
+		if err != nil && err != syscall.EINTR {
 			return err
 		}
-		s.take(message, measuring.Load())
-	}
-}
-
-func (s *subscriber) take(message []byte, count bool) {
-	if count {
-		s.messages++
-	}
-	for len(message) > 0 {
-		field, kind, length := protowire.ConsumeTag(message)
-		if length < 0 {
-			return
-		}
-		message = message[length:]
-		length = protowire.ConsumeFieldValue(field, kind, message)
-		if length < 0 {
-			return
-		}
-		switch {
-		case field == fieldQuotes && kind == protowire.BytesType:
-			body, _ := protowire.ConsumeBytes(message)
-			s.takeQuote(body, count)
-		case field == fieldBatchSequence && kind == protowire.VarintType:
-			batch, _ := protowire.ConsumeVarint(message)
-			if s.batch != 0 && batch != s.batch+1 {
-				s.gaps++
-			}
-			s.batch = batch
-		}
-		message = message[length:]
-	}
-}
-
-func (s *subscriber) takeQuote(body []byte, count bool) {
-	number, published := sizes(body)
-	if s.lastNumber != 0 && number != s.lastNumber+1 {
-		s.astray++
-	}
-	s.lastNumber = number
-	if !count {
-		return
-	}
-	s.quotes++
-	if s.quotes%quotesPerLag == 0 {
-		s.lags = append(s.lags, float64(time.Now().UnixNano())/1e6-published*1e3)
-	}
-}
-
-// sizes reads bid_size and ask_size of a quote, in whatever order its fields stand.
-func sizes(body []byte) (bid, ask float64) {
-	for found := 0; len(body) > 0 && found < 2; {
-		field, kind, length := protowire.ConsumeTag(body)
-		if length < 0 {
-			return
-		}
-		body = body[length:]
-		if kind == protowire.Fixed64Type && len(body) >= 8 {
-			value := math.Float64frombits(binary.LittleEndian.Uint64(body))
-			switch field {
-			case fieldBidSize:
-				bid, found = value, found+1
-			case fieldAskSize:
-				ask, found = value, found+1
+		for _, event := range events[:max(count, 0)] {
+			s, l := subscribers[event.Fd], lines[event.Fd]
+			now := unixSeconds(time.Now())
+			if s.err = l.read(func(message []byte) { s.take(message, now, w) }); s.err != nil {
+				_ = syscall.EpollCtl(poll, syscall.EPOLL_CTL_DEL, l.fd, nil)
 			}
 		}
-		if length = protowire.ConsumeFieldValue(field, kind, body); length < 0 {
-			return
+		now := unixSeconds(time.Now())
+		if now >= w.to+drainSeconds || w.past == len(subscribers) || w.highest == 0 && now >= w.to+drainOfNoneSeconds {
+			return nil
 		}
-		body = body[length:]
 	}
-	return
 }
 
-func summary(subscribers []*subscriber, took float64) map[string]any {
-	var messages, quotes, gaps, astray int64
-	counts := []int64{}
-	lags := []float64{}
-	errors := []string{}
-	for _, s := range subscribers {
-		messages, quotes, gaps, astray = messages+s.messages, quotes+s.quotes, gaps+s.gaps, astray+s.astray
-		counts = append(counts, s.quotes)
-		lags = append(lags, s.lags...)
-		if s.err != nil {
-			errors = append(errors, s.err.Error())
+func unixSeconds(t time.Time) float64 { return float64(t.UnixNano()) / 1e9 }
+
+// eachRequest has the requests of -requests, one a line in hex, or the one of -request.
+func (o options) eachRequest() ([][]byte, error) {
+	if o.requestsFile == "" {
+		return [][]byte{o.request}, nil
+	}
+	content, err := os.ReadFile(o.requestsFile)
+	if err != nil {
+		return nil, err
+	}
+	requests := [][]byte{}
+	for _, one := range bytes.Fields(content) {
+		request, err := hex.DecodeString(string(one))
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", o.requestsFile, err)
 		}
+		requests = append(requests, request)
 	}
-	sort.Slice(counts, func(i, j int) bool { return counts[i] < counts[j] })
-	result := map[string]any{
-		"messages_per_second": float64(messages) / took, "quotes_per_second": float64(quotes) / took,
-		"min_quotes": counts[0], "max_quotes": counts[len(counts)-1], "gaps": gaps, "astray": astray,
-		"failed": len(errors), "errors": errors, "quotes": quotes, "messages": messages,
+	if len(requests) == 0 {
+		return nil, fmt.Errorf("%s has no request", o.requestsFile)
 	}
-	if len(lags) > 0 {
-		sort.Float64s(lags)
-		result["lag_p99_ms"] = lags[len(lags)*99/100]
-	}
-	return result
+	return requests, nil
 }
