@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gateway.domain.errors import VenueUnreachable
-from gateway.domain.models.market_data import Page
+from gateway.domain.models.market_data import Page, Quote
 from gateway.domain.models.reference import MarketClock
 from gateway.domain.types import AssetClass, CallContext, Channel, ConflationPolicy, DataFeed, FeedState
 from gateway.services.streaming import HubTimes, StreamLimits, WatchTimes, backfill, feed_watch, silence, stray_symbols
@@ -32,6 +32,13 @@ def states(reader: Reader) -> list[int]:
         if not told or told[-1] != feed.state:
             told.append(feed.state)
     return told
+
+
+def live_bid(corridor: Corridor, symbol: str) -> float:
+    """Of the newest quote that is vouched for."""
+    newest = corridor.service.newest(Channel.QUOTES, DataFeed.IEX, symbol)
+    assert isinstance(newest, Quote)
+    return newest.bid_price
 
 
 class TestWatch:
@@ -74,7 +81,7 @@ class TestWatch:
     async def test_silence_means_what_calendar_and_channel_say(
         self, answers: dict[str, bool], silent_s: float, quiet: bool
     ) -> None:
-        watch, told, now = self.watch(**answers)
+        watch, told, now = self.watch(DataFeed.IEX, **answers)
         await self.looks()
         now[0] += silent_s
         await self.looks()
@@ -257,22 +264,29 @@ class TestDelayed:
         assert not reader.of("gaps"), "late is not missing"
 
 
+class Tape(dict[str, Page[Any]]):
+    """The venue's past trades by page token, and what was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[tuple[tuple[str, ...], dict[str, Any]]] = []
+
+
 class TestBackfill:
     """What a break swallowed."""
 
     @pytest.fixture
-    def tape(self, corridor: Corridor, monkeypatch: pytest.MonkeyPatch) -> dict[str, Page[Any]]:
-        """The venue's past trades by page token, and every value is recent enough."""
-        pages: dict[str, Page[Any]] = {}
-        corridor.venue.asked = []
+    def tape(self, corridor: Corridor, monkeypatch: pytest.MonkeyPatch) -> Tape:
+        """What the venue answers when it is asked for trades."""
+        pages = Tape()
 
         async def list_trades(context: CallContext, feed: DataFeed, symbols: Any, **options: Any) -> Page[Any]:
-            corridor.venue.asked.append((tuple(symbols), options))
+            pages.asked.append((tuple(symbols), options))
             if corridor.venue.error is not None:
                 raise corridor.venue.error
             return pages.get(options["page_token"], Page(()))
 
-        corridor.venue.list_trades = list_trades
+        monkeypatch.setattr(corridor.venue, "list_trades", list_trades, raising=False)
         return pages
 
     async def broken(self, corridor: Corridor, *symbols: str, **options: Any) -> Reader:
@@ -284,9 +298,7 @@ class TestBackfill:
         await reader.until(lambda r: r.of("stale_symbols"))
         return reader
 
-    async def test_missed_trades_are_read_flagged_and_counted(
-        self, corridor: Corridor, tape: dict[str, Page[Any]]
-    ) -> None:
+    async def test_missed_trades_are_read_flagged_and_counted(self, corridor: Corridor, tape: Tape) -> None:
         tape[""] = Page((trade("AAPL", 1), trade("AAPL", 2), trade("AAPL", 4)), "more")
         tape["more"] = Page((trade("MSFT", 3),))
         reader = await self.broken(corridor, "AAPL", "MSFT")
@@ -301,11 +313,11 @@ class TestBackfill:
         corridor.publish(trade("AAPL", 5))
         await reader.until(lambda r: len(r.values) == 6)
         assert (reader.values[-1].backfill, reader.values[-1].stale) == (False, False)
-        [(symbols, options), _] = corridor.venue.asked
+        [(symbols, options), _] = tape.asked
         assert symbols == ("AAPL", "MSFT")
         assert options["page_size"] == backfill.BACKFILL_PAGE_VALUES
 
-    async def test_what_comes_live_meanwhile_comes_once(self, corridor: Corridor, tape: dict[str, Page[Any]]) -> None:
+    async def test_what_comes_live_meanwhile_comes_once(self, corridor: Corridor, tape: Tape) -> None:
         tape[""] = Page((trade("AAPL", 2), trade("AAPL", 3), trade("AAPL", 4)))
         reader = await self.broken(corridor, "AAPL")
         corridor.venue.connection.answer()
@@ -314,7 +326,7 @@ class TestBackfill:
         await reader.until(lambda r: sorted(value.trade_id for value in r.values if not value.snapshot) == [1, 2, 3, 4])
         assert [value.trade_id for value in reader.values if value.backfill] == [2]
 
-    async def test_what_cannot_be_read_is_said_to_be_lost(self, corridor: Corridor, tape: dict[str, Page[Any]]) -> None:
+    async def test_what_cannot_be_read_is_said_to_be_lost(self, corridor: Corridor, tape: Tape) -> None:
         reader = await self.broken(corridor, "AAPL", "MSFT")
         corridor.venue.error = VenueUnreachable("REST is down")
         corridor.venue.connection.answer()
@@ -323,19 +335,17 @@ class TestBackfill:
         assert (gap.backfilled, gap.backfilled_count, list(gap.symbols)) == (False, 0, ["AAPL", "MSFT"])
         await reader.until(lambda r: states(r)[-1] == common_pb2.FEED_STATE_LIVE)
 
-    async def test_pages_are_bounded_and_what_lies_beyond_is_named(
-        self, corridor: Corridor, tape: dict[str, Page[Any]]
-    ) -> None:
+    async def test_pages_are_bounded_and_what_lies_beyond_is_named(self, corridor: Corridor, tape: Tape) -> None:
         tape[""] = Page((trade("AAPL", 2),), "next")
         tape["next"] = Page((trade("MSFT", 2),), "next")
         reader = await self.broken(corridor, "AAPL", "MSFT")
         corridor.venue.connection.answer()
         await reader.until(lambda r: len(r.of("gaps")) == 2)
-        assert len(corridor.venue.asked) == backfill.BACKFILL_PAGES_MAX
+        assert len(tape.asked) == backfill.BACKFILL_PAGES_MAX
         told = [(list(gap.symbols), gap.backfilled) for gap in reader.of("gaps")]
         assert told == [(["AAPL"], True), (["MSFT"], False)]
 
-    async def test_of_a_long_break_the_older_part_is_lost(self, corridor: Corridor, tape: dict[str, Page[Any]]) -> None:
+    async def test_of_a_long_break_the_older_part_is_lost(self, corridor: Corridor, tape: Tape) -> None:
         reader = await self.broken(corridor, "AAPL")
         corridor.clocks.ahead_s += 3_600
         corridor.venue.connection.answer()
@@ -347,7 +357,7 @@ class TestBackfill:
         assert abs(kept_s - backfill.BACKFILL_AGE_MAX_S) <= 2
 
     async def test_a_cut_while_it_is_made_up_for_leaves_the_whole_break_owed(
-        self, corridor: Corridor, tape: dict[str, Page[Any]]
+        self, corridor: Corridor, tape: Tape
     ) -> None:
         tape[""] = Page((trade("AAPL", 2),))
         reader = await self.broken(corridor, "AAPL")
@@ -360,14 +370,12 @@ class TestBackfill:
         assert (gap.backfilled, gap.from_time.ToNanoseconds()) == (True, first_ns)
         assert [value.trade_id for value in reader.values if value.backfill] == [2]
 
-    async def test_who_wants_the_newest_alone_gets_the_newest_alone(
-        self, corridor: Corridor, tape: dict[str, Page[Any]]
-    ) -> None:
+    async def test_who_wants_the_newest_alone_gets_the_newest_alone(self, corridor: Corridor, tape: Tape) -> None:
         corridor.venue.newest[Channel.TRADES, "AAPL"] = trade("AAPL", 1)
         reader = await self.broken(corridor, "AAPL", conflation=ConflationPolicy.LATEST_PER_SYMBOL)
         corridor.venue.connection.answer()
         await reader.until(lambda r: r.of("gaps"))
-        assert corridor.venue.asked == []
+        assert tape.asked == []
         assert common_pb2.FEED_STATE_RECONCILING not in states(reader)
 
     async def test_missed_bars_come_in_order_and_the_running_minute_does_not(self, corridor: Corridor) -> None:
@@ -420,7 +428,7 @@ class TestKeptPrices:
         assert corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL") is None
         await eventually(lambda: corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL"))
         corridor.publish(quote("AAPL", 2))
-        assert corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL").bid_price == 100.02
+        assert live_bid(corridor, "AAPL") == 100.02
         corridor.service.keep_price(DataFeed.IEX, "MSFT")
         assert corridor.venue.connection.wanted.symbols == {Channel.QUOTES: frozenset({"AAPL"})}
         corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 3)
@@ -428,4 +436,4 @@ class TestKeptPrices:
         assert corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL") is None, "nobody can vouch for it"
         corridor.venue.connection.answer()
         await eventually(lambda: corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL"))
-        assert corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL").bid_price == 100.03
+        assert live_bid(corridor, "AAPL") == 100.03
