@@ -222,3 +222,10 @@ def test_how_far_behind_a_reader_is(connect: Callable[..., Any], scripted: Scrip
     assert skewed.lag_s == pytest.approx(0, abs=1e-3)
     assert skewed.gateway_ns - time.time_ns() == pytest.approx(an_hour_ns, abs=SECOND)
     skewed.close()
+
+
+def test_a_thinned_stream_says_how_much(client: Any, scripted: ScriptedGateway) -> None:
+    requests = scripted.script("StreamQuotes", [batch(1, "AAPL"), OPEN])
+    taken(client.follow_quotes("AAPL", min_interval_s=0.25, conflation="latest_per_symbol"), 1)
+    assert requests[0].min_interval.ToMilliseconds() == 250
+    assert not market_data.stream_quotes("AAPL").request().HasField("min_interval")
