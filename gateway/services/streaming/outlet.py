@@ -98,6 +98,9 @@ class Outlet:
         arrivals: Puts values of several sources in the order of their arrival; None: they come source by source.
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, the clock of the event loop.
+
+    Attributes:
+        has_failed: It is to end with an error.
     """
 
     def __init__(
@@ -113,6 +116,7 @@ class Outlet:
     ) -> None:
         self.sources: list[Source] = []
         self.is_closed = False
+        self.has_failed = False
         self._encoder = encoder
         self._on_closed = on_closed
         self._heartbeat_interval_s = heartbeat_interval_s
@@ -227,12 +231,8 @@ class Outlet:
         """End the stream with an error; the first one counts, and what waits is not sent any more."""
         if self._error is None:
             self._error = error
+            self.has_failed = True
             self._wake.set()
-
-    @property
-    def has_failed(self) -> bool:
-        """Whether the stream is to end with an error."""
-        return self._error is not None
 
     def close(self) -> None:
         """Nobody reads any more. Idempotent."""
