@@ -85,17 +85,17 @@ class Crowd:
             async with self._connection(own=self._random.random() < OWN_CONNECTION) as market:
                 call = self._subscribe(market)
                 self.did["joins"] += 1
-                with self._no_end("reader"), contextlib.suppress(TimeoutError):
+                with self._left(call), self._no_end("reader"), contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(stay_s):
                         async for _ in call:
                             self.did["messages"] += 1
-                call.cancel()
 
     async def slow_reader(self) -> None:
         """Takes a message when it pleases."""
         async with self._connection(own=True) as market:
-            with self._no_end("slow reader"):
-                async for _ in self._subscribe(market):
+            call = self._subscribe(market)
+            with self._left(call), self._no_end("slow reader"):
+                async for _ in call:
                     self.did["slow reads"] += 1
                     await asyncio.sleep(SLOW_TAKE_S)
 
@@ -105,15 +105,8 @@ class Crowd:
             async with self._connection(own=True, options=STALLED) as market:
                 request = pb.StreamQuotesRequest(symbols=SYMBOLS, conflation=self._random.choice(POLICIES))
                 call = market.StreamQuotes(request)
-                await call.wait_for_connection()
-                await asyncio.sleep(STALLED_S)
-                try:
-                    async for _ in call:
-                        pass
-                    self.errors.append("the stream of a stalled reader ended without a word")
-                except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
-                        self.errors.append(f"a stalled reader was told {error.code().name}: {error.details()}")
+                with self._left(call):
+                    await self._stall(call)
                 self.did["stalled"] += 1
 
     async def strategy(self) -> None:
@@ -161,6 +154,17 @@ class Crowd:
             self.did[kind] += 1
             await asyncio.sleep(CUT_EVERY_S)
 
+    async def _stall(self, call: Any) -> None:
+        await call.wait_for_connection()
+        await asyncio.sleep(STALLED_S)
+        try:
+            async for _ in call:
+                pass
+            self.errors.append("the stream of a stalled reader ended without a word")
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED:
+                self.errors.append(f"a stalled reader was told {error.code().name}: {error.details()}")
+
     async def _fault(self, fault: simulation.Fault.ValueType, route: str, lasts_s: float = 0.0) -> None:
         request = simulation.InjectFaultRequest(fault=fault, route=route)
         request.delay.FromMilliseconds(round(lasts_s * 1_000))
@@ -188,6 +192,14 @@ class Crowd:
         )
         symbols = self._random.sample(SYMBOLS, self._random.randint(1, len(SYMBOLS)))
         return open_stream(request(symbols=symbols, conflation=self._random.choice(POLICIES)))
+
+    @contextlib.contextmanager
+    def _left(self, call: Any) -> Iterator[None]:
+        """A call that is not canceled keeps its connection until it is collected."""
+        try:
+            yield
+        finally:
+            call.cancel()
 
     @contextlib.contextmanager
     def _no_end(self, whose: str) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
     python -m tests.soak.gateway VENUE_URL DATA_DIR      prints its address; SIGUSR1: one line of JSON, tasks by name
 
-Orders in memory and events on disk are few, so that an hour's worth of them is not taken for a leak; a client has no
+Orders and events that are kept are few, so that an hour's worth of them is not taken for a leak; a client has no
 limits, as one process plays all of them here; and a stream that is blocked is ended after BLOCKED_MS, not 30 s.
 """
 
@@ -16,15 +16,30 @@ from collections import Counter
 from pathlib import Path
 from typing import Final
 
+from injector import Module, provider, singleton
+
+from gateway.application.order_manager import OrderManager
 from gateway.cli.process import Gateway
 from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
+from gateway.container import Clocks
+from gateway.domain.interfaces import OrderJournal
 from gateway.telemetry import configure_logging
 from tests.gateway_host import NO_CLIENT_LIMITS
 
 ORDERS_MAX: Final = 100
 EVENTS_MAX: Final = 1_000
 BLOCKED_MS: Final = 5_000
+
+
+class FewEvents(Module):
+    """As shipped, 20,000 events stay in memory, which an hour of orders here would only just fill."""
+
+    @provider
+    @singleton
+    def order_manager(self, journal: OrderJournal, settings: Settings, clocks: Clocks) -> OrderManager:
+        """With few of them."""
+        return OrderManager(journal, clocks.wall, settings.orders_max, EVENTS_MAX)
 
 
 def tasks() -> dict[str, int]:
@@ -49,7 +64,7 @@ async def main(venue_url: str, data_dir: Path) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(tasks()), flush=True))
-    gateway = Gateway(settings)
+    gateway = Gateway(settings, FewEvents())
     address = await gateway.start()
     settle_collector()
     print(f"gateway at {address}", flush=True)
