@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Iterator
 
 import grpc
@@ -12,7 +13,7 @@ from gateway.config import Settings
 from gateway.domain.types import NANOS_PER_SECOND, DataFeed
 from tests.bad_requests import spec
 from tests.gateway_host import GatewayHost
-from tests.refusals import Wire
+from tests.refusals import METHODS, Wire
 from tests.stage import Stage
 from trading_gateway.v1 import common_pb2 as common, market_data_pb2 as pb, reference_pb2 as reference, trading_pb2
 
@@ -143,3 +144,28 @@ def test_a_feed_of_another_class_is_no_setting(name: str, feed: str) -> None:
     with pytest.raises(ValidationError, match="must be a feed of"):
         Settings(**{name: feed})  # type: ignore[arg-type]
     assert Settings(option_feed="options:opra").option_feed is DataFeed.OPRA  # type: ignore[arg-type]
+
+
+def test_a_session_takes_options_beside_stocks(stage: Stage) -> None:
+    option, unlisted = contracts(stage, 1)[0], "ZZZ261218C00200000"
+    wanted = ((pb.CHANNEL_QUOTES, option), (pb.CHANNEL_QUOTES, UNDERLYING), (pb.CHANNEL_TRADES, unlisted))
+    commands: queue.SimpleQueue[pb.MarketDataSessionRequest | None] = queue.SimpleQueue()
+    commands.put(pb.MarketDataSessionRequest(command_id="0", open=pb.SessionOptions()))
+    for number, (channel, symbol) in enumerate((*wanted, (pb.CHANNEL_LULD, option)), 1):
+        subscription = pb.Subscription(channel=channel, symbols=[symbol])
+        commands.put(pb.MarketDataSessionRequest(command_id=str(number), subscribe=subscription))
+    path, answer = METHODS["MarketDataSession"]
+    session = stage.wire.channel.stream_stream(path, None, answer.FromString)(
+        (request.SerializeToString() for request in iter(commands.get, None)), timeout=20
+    )
+    live: set[str] = set()
+    codes: dict[str, int] = {}
+    for message in session:
+        live |= {event.quote.symbol for event in message.events if not event.quote.snapshot}
+        codes |= {ack.command_id: ack.status.code for ack in message.status.acks}
+        if live >= {option, UNDERLYING} and len(codes) == 4:
+            break
+    commands.put(None)
+    session.cancel()
+    refused, unknown = grpc.StatusCode.INVALID_ARGUMENT.value[0], grpc.StatusCode.NOT_FOUND.value[0]
+    assert codes == {"1": 0, "2": 0, "3": unknown, "4": refused}
