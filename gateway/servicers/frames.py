@@ -68,6 +68,7 @@ _BACKFILL_FLAG: Final = {Channel.TRADES: b"\x78\x01", Channel.BARS: b"\x80\x01\x
 
 _NANOS_5: Final = struct.Struct("<HHB")
 _NANOS_4: Final = struct.Struct("<HH")
+_TWO_BYTES: Final = struct.Struct("<H")
 _DOUBLES: Final = struct.Struct("<BdBdBdBd")
 
 
@@ -125,8 +126,9 @@ class FrameEncoder:
     def __init__(self) -> None:
         self._heads: dict[str, bytes] = {}
         self._tails: dict[DataFeed, _Tails] = {feed: {} for feed in DataFeed}
-        self._second = -1
+        self._second = self._sent_second = -1
         self._time_heads: tuple[bytes, bytes] | None = None
+        self._sent_heads: tuple[bytes, bytes] | None = None
         self._receive_time_ns: int | None = None
         self._events: dict[Channel, tuple[bytes, bytes]] = {}
         self._receive_time = b""
@@ -147,7 +149,7 @@ class FrameEncoder:
                 self._note_receive_time(quote.receive_time_ns)
             second, nanos = divmod(quote.time_ns, NANOS_PER_SECOND)
             if second != self._second:
-                self._note_second(second)
+                self._second, self._time_heads = second, _time_heads(_TIME, second)
             time_heads = self._time_heads
             if nanos < _NANOS_4_BYTES or time_heads is None:
                 elements.append(element(quote_to_proto(quote).SerializeToString()))
@@ -228,13 +230,27 @@ class FrameEncoder:
         return events
 
     def envelope(self, batch_sequence: int, send_time_ns: int, status: StreamStatus | None) -> bytes:
-        """What a response has beside its values."""
-        time = _timestamp(send_time_ns)
-        parts = [_BATCH_SEQUENCE, varint(batch_sequence), _SEND_TIME, varint(len(time)), time]
-        if status is not None:
-            body = wire.stream_status_to_proto(status).SerializeToString()
-            parts += (_STATUS, varint(len(body)), body)
-        return b"".join(parts)
+        """What a response has beside its values. Each message to each reader has its own: written as a quote's time."""
+        second, nanos = divmod(send_time_ns, NANOS_PER_SECOND)
+        if second != self._sent_second:
+            self._sent_second, self._sent_heads = second, _time_heads(_SEND_TIME, second)
+        heads = self._sent_heads
+        if nanos < _NANOS_4_BYTES or heads is None:
+            written = _timestamp(send_time_ns)
+            time = _SEND_TIME + varint(len(written)) + written
+        elif nanos >= _NANOS_5_BYTES:
+            time = heads[1] + _NANOS_5.pack(_MORE[nanos & 0x3FFF], _MORE[nanos >> 14 & 0x3FFF], nanos >> 28)
+        else:
+            time = heads[0] + _NANOS_4.pack(_MORE[nanos & 0x3FFF], _LAST[nanos >> 14])
+        if 0x7F < batch_sequence < len(_LAST):
+            sequence = _TWO_BYTES.pack(_LAST[batch_sequence])
+        else:
+            sequence = varint(batch_sequence)
+        envelope = _BATCH_SEQUENCE + sequence + time
+        if status is None:
+            return envelope
+        body = wire.stream_status_to_proto(status).SerializeToString()
+        return b"".join((envelope, _STATUS, varint(len(body)), body))
 
     def _head(self, symbol: str) -> bytes:
         if len(self._heads) >= CACHED_SYMBOLS_MAX:
@@ -252,18 +268,6 @@ class FrameEncoder:
         )
         return tail
 
-    def _note_second(self, second: int) -> None:
-        """Times of one second share all but the nanos, whose four or five bytes decide the length."""
-        self._second = second
-        if not _SECONDS_MIN <= second <= _SECONDS_MAX:
-            self._time_heads = None
-            return
-        seconds = b"\x08" + varint(second) + b"\x10"
-        self._time_heads = (
-            _TIME + varint(len(seconds) + 4) + seconds,
-            _TIME + varint(len(seconds) + 5) + seconds,
-        )
-
     def _note_receive_time(self, receive_time_ns: int) -> None:
         self._receive_time_ns = receive_time_ns
         time = _timestamp(receive_time_ns)
@@ -273,6 +277,14 @@ class FrameEncoder:
 def _text(tag: bytes, text: str) -> bytes:
     encoded = text.encode()
     return tag + varint(len(encoded)) + encoded if encoded else b""
+
+
+def _time_heads(tag: bytes, second: int) -> tuple[bytes, bytes] | None:
+    """Times of one second share all but the nanos, whose four or five bytes decide the length; None: out of range."""
+    if not _SECONDS_MIN <= second <= _SECONDS_MAX:
+        return None
+    seconds = b"\x08" + varint(second) + b"\x10"
+    return tag + varint(len(seconds) + 4) + seconds, tag + varint(len(seconds) + 5) + seconds
 
 
 def _timestamp(time_ns: int) -> bytes:

@@ -141,7 +141,11 @@ class Publisher:
 
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
-        routes = [Route("/v2/assets", assets), Route("/v2/stocks/quotes/latest", latest), WebSocketRoute(FEED, stocks)]
+        routes: list[Route | WebSocketRoute] = [
+            Route("/v2/assets", assets),
+            Route("/v2/stocks/quotes/latest", latest),
+            WebSocketRoute(FEED, stocks),
+        ]
         self._own = Starlette(routes=routes)
         self._paths = frozenset(route.path for route in routes)
 

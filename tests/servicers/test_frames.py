@@ -228,3 +228,13 @@ def test_every_domain_field_reaches_the_wire() -> None:
         theirs = {field.name for field in message.DESCRIPTOR.fields}
         assert theirs - ours <= beside
         assert ours <= theirs
+
+
+@pytest.mark.parametrize("batch_sequence", [1, 127, 128, 16_383, 16_384, 1 << 40])
+@pytest.mark.parametrize("nanos", [0, 1, (1 << 21) - 1, 1 << 21, (1 << 28) - 1, 1 << 28, 999_999_999])
+@pytest.mark.parametrize("second", [0, 1, (1 << 28) - 1, 1 << 28, 1_900_000_000])
+def test_an_envelope_tells_every_number_and_time_exactly(second: int, nanos: int, batch_sequence: int) -> None:
+    encoder = FrameEncoder()
+    encoder.envelope(1, 1_800_000_000_000_000_000, None)  # another second is remembered
+    read = pb.StreamQuotesResponse.FromString(encoder.envelope(batch_sequence, second * 1_000_000_000 + nanos, None))
+    assert (read.batch_sequence, read.send_time.seconds, read.send_time.nanos) == (batch_sequence, second, nanos)
