@@ -179,6 +179,38 @@ def test_every_noun_is_flagged_where_its_message_has_the_flag(
     assert flagged == b"\x0a" + varint(len(message.SerializeToString())) + message.SerializeToString()
 
 
+@pytest.mark.parametrize(
+    ("channel", "values", "fields"),
+    [
+        (Channel.QUOTES, [quote("AAPL", 1), quote("MSFT", 2)], ["quote", "quote"]),
+        (Channel.TRADES, [trade("AAPL", 1), CORRECTION, CANCEL], ["trade", "trade_correction", "trade_cancel"]),
+        (Channel.BARS, [bar("AAPL", 1)], ["bar"]),
+        (Channel.UPDATED_BARS, [bar("AAPL", 1)], ["bar"]),
+        (Channel.DAILY_BARS, [bar("AAPL", 1)], ["bar"]),
+        (Channel.ORDER_BOOKS, [BOOK, replace(BOOK, bids=BOOK.bids * 40)], ["order_book", "order_book"]),
+        (Channel.TRADING_STATUS, [STATUS], ["trading_status"]),
+        (Channel.LULD, [BAND], ["luld"]),
+    ],
+)
+def test_a_sessions_events_are_what_the_dictionary_writes(
+    channel: Channel, values: list[Any], fields: list[str]
+) -> None:
+    encoder = FrameEncoder()
+    elements = b"".join(encoder.quotes(values) if channel is Channel.QUOTES else encoder.values(values))
+    written = encoder.events(channel, elements)
+    events = pb.MarketDataSessionResponse.FromString(written).events
+    assert [event.WhichOneof("event") for event in events] == fields
+    expected = [market_values.VALUE_TO_PROTO[type(value)](value) for value in values]
+    assert [getattr(event, name) for event, name in zip(events, fields, strict=True)] == expected
+    assert encoder.events(channel, elements) is written, "the next session takes the same bytes"
+    assert b"".join(encoder.split(elements)) == elements
+    assert len(encoder.split(elements)) == len(values)
+
+
+def test_every_channel_has_an_event() -> None:
+    assert set(frames._EVENT) == set(Channel)
+
+
 @pytest.mark.parametrize("message_class", [pb.StreamQuotesResponse, pb.StreamTradesResponse, pb.StreamBarsResponse])
 def test_the_envelope_fits_every_response(message_class: type[pb.StreamQuotesResponse]) -> None:
     status = StreamStatus(
