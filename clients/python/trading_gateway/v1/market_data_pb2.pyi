@@ -14,7 +14,8 @@ time is the venue's own. Three flags qualify it:
 - backfill: missed live, and fetched afterwards.
 
 asset_class is told by the symbols when UNSPECIFIED; feed is then the best one that the account has. One
-request names symbols of one asset class.
+request names symbols of one asset class. Options, as "AAPL261218C00200000", have quotes, trades and snapshots;
+bars, past quotes and every other channel of them are refused.
 """
 
 from collections import abc as _abc
