@@ -12,6 +12,7 @@ import pytest
 from gateway.domain.types import Channel
 from gateway.services.client_limits import ClientBounds
 from gateway.services.streaming import HubTimes, StreamLimits
+from gateway.services.streaming.outlet import ACKS_WAITING_MAX
 from tests.servicers.test_market_data import Market, market, reason, seconds  # noqa: F401 - a fixture
 from tests.services.streaming.conftest import corridor, eventually  # noqa: F401 - a fixture
 from tests.services.streaming.venue import bar, order_book, quote, trade
@@ -276,3 +277,20 @@ async def test_its_symbols_count_against_the_clients_limit(market: Market) -> No
     assert client.symbols == 3
     session.call.cancel()
     await eventually(lambda: client.symbols == 0)
+
+
+async def test_who_does_not_read_is_obeyed_no_further(market: Market) -> None:  # noqa: F811
+    """Acks are not kept without bound for a client that sends commands and takes no answers."""
+    session = await Session(market, max_unacknowledged_batches=1, skip_snapshot=True).open()
+    wanted = pb.Subscription(channel=QUOTES, symbols=[f"bad{n}" for n in range(100)])
+    for number in range(12):
+        await session.send(f"c{number}", subscribe=wanted)
+    [outlet] = market.corridor.service._outlets
+    await eventually(lambda: len(outlet._news.acks) >= ACKS_WAITING_MAX)
+    await asyncio.sleep(0.05)
+    assert len(outlet._news.acks) <= ACKS_WAITING_MAX + 100
+    while len(session.acks) < 1_200:
+        await session.credit()
+        taken = len(session.acks)
+        await session.until(lambda s, taken=taken: len(s.acks) > taken)
+    assert {ack.command_id for ack in session.acks} == {f"c{number}" for number in range(12)}

@@ -100,12 +100,15 @@ class MarketDataSession:
             case BatchCredit(batch_sequence):
                 self._outlet.credit(batch_sequence)
             case Subscribe(channel, selection):
+                await self._outlet.acks_taken()
                 await self._subscribe(given.command_id, channel, selection)
             case Unsubscribe(channel, selection):
+                await self._outlet.acks_taken()
                 self._unsubscribe(given.command_id, channel, selection)
             case ListSubscriptions():
                 self._outlet.tell_subscriptions(self._subscriptions())
             case RefusedCommand(refused_channel, refusal):
+                await self._outlet.acks_taken()
                 self._refuse(given.command_id, refused_channel, refusal)
             case SessionOptions():
                 raise FieldInvalid.of([FieldViolation("open", "is the first command alone")])

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
-from gateway.domain.errors import FieldInvalid, FieldViolation
+from gateway.domain.errors import FieldInvalid, FieldViolation, SlowConsumer
 from gateway.domain.models.market_data import FeedStatus, Gap, StreamStatus, Subscription, SubscriptionAck
 from gateway.services.streaming.arrivals import Arrivals
 from gateway.services.streaming.encoder import Encoder
@@ -24,6 +24,13 @@ STALL_S: Final = 1.0
 """A reader who took nothing for so long is not busy: it has stalled, and little is kept for it."""
 LAG_TOLD_S: Final = 2.0
 """A reader who took nothing for so long is told its counters with the next message."""
+
+ACKS_WAITING_MAX: Final = 512
+"""With so many untold a session's commands wait."""
+ACKS_MAX: Final = 8_192
+"""With more the stream ends: a venue that refuses thousands of symbols tells it again after every break."""
+GAPS_MAX: Final = 256
+"""The same for breaks."""
 
 
 class Source(Protocol):
@@ -129,6 +136,7 @@ class Outlet:
         self._snapshot_end_is_due = False
         self._error: BaseException | None = None
         self._wake = asyncio.Event()
+        self._taken = asyncio.Event()
         self._batch_sequence = 0
         self._credited = 0
         self._gone = (0, 0)
@@ -182,7 +190,8 @@ class Outlet:
             raise FieldInvalid.of([violation])
         if batch_sequence > self._credited:
             self._credited = batch_sequence
-            self._unblock(self._monotonic())
+            if not self._is_writing:
+                self._unblock(self._monotonic())
             self._wake.set()
 
     def greet(self) -> None:
@@ -199,7 +208,14 @@ class Outlet:
         """What became of symbols that were asked for."""
         if acks:
             self._news.acks += acks
+            self._bound(len(self._news.acks), ACKS_MAX)
             self._wake.set()
+
+    async def acks_taken(self) -> None:
+        """Wait until what was acknowledged before is on its way: who does not read is obeyed no further."""
+        while len(self._news.acks) >= ACKS_WAITING_MAX and not self.is_closed:
+            self._taken.clear()
+            await self._taken.wait()
 
     def tell_subscriptions(self, held: tuple[Subscription, ...]) -> None:
         """All that the stream holds, since it was asked for."""
@@ -214,6 +230,7 @@ class Outlet:
     def tell_gap(self, gap: Gap) -> None:
         """A feed brought nothing for a while."""
         self._news.gaps.append(gap)
+        self._bound(len(self._news.gaps), GAPS_MAX)
         self._wake.set()
 
     def end_snapshot(self) -> None:
@@ -244,6 +261,10 @@ class Outlet:
                 source.leave()
             self._on_closed(self)
 
+    def _bound(self, waiting: int, waiting_max: int) -> None:
+        if waiting > waiting_max:
+            self.fail(SlowConsumer("More news waits for this reader than the gateway keeps."))
+
     def _next_message(self) -> bytes | None:
         if self._credits_max and self._batch_sequence - self._credited >= self._credits_max:
             if self._blocked_at is None:
@@ -255,6 +276,7 @@ class Outlet:
         status = None
         if news or ends_snapshot:
             self._news = _News()
+            self._taken.set()
             self._snapshot_end_is_due &= not ends_snapshot
             self._told = conflated, dropped = self._counters()
             status = StreamStatus(
