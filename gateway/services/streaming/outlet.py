@@ -157,9 +157,9 @@ class Outlet:
             while not self.is_closed:
                 if self._error is not None:
                     raise self._error
+                self._wake.clear()
                 message = self._next_message()
                 if message is None:
-                    self._wake.clear()
                     await self._wake.wait()
                     continue
                 self._is_writing = True
@@ -168,6 +168,8 @@ class Outlet:
                 self._is_writing = False
                 self._written_at = now = self._monotonic()
                 self._unblock(now)
+                if len(message) < MESSAGE_BYTES_MAX // 2:  # that was all: nothing to look for before there is news
+                    await self._wake.wait()
         finally:
             self.close()
 
@@ -329,6 +331,7 @@ class Outlet:
         """The reader has taken something: if that took long, the next message says what it cost."""
         if self._blocked_at is not None and now - self._blocked_at >= LAG_TOLD_S:
             self._tell_all()
+            self._wake.set()
         self._blocked_at = None
 
     def _tell_all(self) -> None:
