@@ -20,8 +20,7 @@ import grpc
 import pytest
 
 from gateway.emulator.streams.hub import DataHub
-from gateway.services.streaming import StreamLimits
-from gateway.services.streaming.hub import HubTimes
+from gateway.services.streaming import HubTimes
 from tests.gateway_host import NO_CLIENT_LIMITS, GatewayHost, RunningGateway
 from trading_gateway.v1 import market_data_pb2 as pb, market_data_pb2_grpc
 
@@ -82,8 +81,7 @@ def numbered(
     start_gateway: GatewayHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: list[Any]
 ) -> RunningGateway:
     """A gateway that forgets quickly, before the tape."""
-    limits = functools.partial(StreamLimits, times=HubTimes(linger_s=LINGER_S))
-    monkeypatch.setattr("gateway.container.services.StreamLimits", limits)
+    monkeypatch.setattr("gateway.container.services.HubTimes", functools.partial(HubTimes, linger_s=LINGER_S))
     return start_gateway(venue={"tape": numbered_tape(tmp_path)}, **NO_CLIENT_LIMITS)
 
 

@@ -35,7 +35,7 @@ CUT_EVERY_S: Final = 18.0
 MUTE_S: Final = 15.0
 """Longer than the gateway needs to notice: what a feed leaves out and goes on, nobody can tell."""
 REFUSED_S: Final = 2.0
-STALLED_S: Final = 9.0
+STALLED_S: Final = 15.0
 """Until what fits on the way is full, and the gateway has waited for BLOCKED_MS."""
 STALLED: Final = (
     ("grpc.use_local_subchannel_pool", 1),
