@@ -35,9 +35,8 @@ F1_CORES_MAX: Final = 1.0
 LAG_P99_MAX_MS: Final = 10.0
 """From the publisher's frame to the subscriber, at half of the rate."""
 SLOWEST_LEAST: Final = 0.9
-WARM_S: Final = 1.5
-CROWD_WARM_S: Final = 10.0
-"""Five hundred streams of as many symbols are opened meanwhile, and each symbol of each is acknowledged."""
+WARM_S: Final = 1.0
+CROWD_WARM_S: Final = 2.0
 SECONDS: Final = 3.0
 HALVES: Final = 3
 ORDERS_PER_S: Final = 10

@@ -23,8 +23,8 @@ GOAL: Final = 1.15
 SUBSCRIBERS: Final = 198
 PUBLISHED_PER_S: Final = 4_000
 IN_FLIGHT: Final = 160
-WARM_S: Final = 6.0
-FLOOD_S: Final = 9.5
+WARM_S: Final = 1.0
+FLOOD_S: Final = 8.0
 END_S_MAX: Final = 30
 LATEST: Final = "/trading_gateway.v1.MarketDataService/GetLatestQuotes"
 

@@ -41,17 +41,17 @@ type subscriber struct {
 	wantedCount      int
 	last             [symbolsCount]float64
 	highest          float64
-	isPast           bool
+	hasBegun, isPast bool
 	lags             *[lagBuckets]int64
 	err              error
 }
 
 // window is what is measured: Unix seconds, the numbers that were published in it, and how many subscribers have got
-// what was published after it.
+// their first quote, and what was published after it.
 type window struct {
 	from, to        float64
 	lowest, highest float64
-	past            int
+	begun, past     int
 }
 
 func newSubscriber(request []byte, lags *[lagBuckets]int64) *subscriber {
@@ -96,6 +96,10 @@ func indexOf(symbol []byte) int {
 
 // take reads one response that came at `now`, Unix seconds.
 func (s *subscriber) take(message []byte, now float64, w *window) {
+	if !s.hasBegun && len(message) > 0 && message[0] == fieldQuotes<<3|2 {
+		s.hasBegun = true
+		w.begun++
+	}
 	if now >= w.from && now < w.to {
 		s.messages++
 	}

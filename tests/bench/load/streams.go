@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/hex"
 	"fmt"
+	"math"
 	"os"
 	"syscall"
 	"time"
@@ -12,6 +13,9 @@ import (
 // Quotes that were published within the window have so long to arrive, in seconds. Where none were there is nothing to
 // wait for, but messages.
 const drainSeconds, drainOfNoneSeconds = 3, 0.1
+
+// Every stream has its first quote after so many seconds, or the run is none.
+const beginSeconds = 30
 
 // The sockets are looked at this often: whoever slept on them would be woken by each message, by the server and at its
 // expense. It is in every lag.
@@ -55,16 +59,17 @@ func stream(o options) (map[string]any, error) {
 		}
 		lines, subscribers = append(lines, one), append(subscribers, newSubscriber(request, lags))
 	}
-	from := unixSeconds(time.Now()) + o.warm
-	w := &window{from: from, to: from + o.seconds}
-	if err = follow(poll, lines, subscribers, w); err != nil {
+	w := &window{from: math.Inf(1), to: math.Inf(1)}
+	if err = follow(poll, lines, subscribers, w, o); err != nil {
 		return nil, err
 	}
 	return summary(subscribers, w), nil
 }
 
-// follow reads everything until what the window holds has had its time to arrive.
-func follow(poll int, lines []*line, subscribers []*subscriber, w *window) error {
+// follow reads everything until what the window holds has had its time to arrive. The window begins when every
+// subscriber has its first quote, and the server has had its time to warm.
+func follow(poll int, lines []*line, subscribers []*subscriber, w *window, o options) error {
+	giveUp := unixSeconds(time.Now()) + beginSeconds
 	events := make([]syscall.EpollEvent, len(lines))
 	for {
 		time.Sleep(look)
@@ -80,6 +85,12 @@ func follow(poll int, lines []*line, subscribers []*subscriber, w *window) error
 			}
 		}
 		now := unixSeconds(time.Now())
+		if math.IsInf(w.from, 1) && w.begun == len(subscribers) {
+			w.from, w.to = now+o.warm, now+o.warm+o.seconds
+		}
+		if math.IsInf(w.from, 1) && now >= giveUp {
+			return fmt.Errorf("%d of %d streams have begun", w.begun, len(subscribers))
+		}
 		if now >= w.to+drainSeconds || w.past == len(subscribers) || w.highest == 0 && now >= w.to+drainOfNoneSeconds {
 			return nil
 		}
