@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import gc
 import json
 import os
 import random
@@ -95,6 +96,7 @@ class Soak:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        gc.collect()  # a channel that was closed keeps its socket until its calls are collected
         crowd.errors += [f"a client ended: {task.exception()!r}" for task in ended if task.exception() is not None]
 
     async def _rest(self, until: float) -> None:
