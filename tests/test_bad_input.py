@@ -37,6 +37,8 @@ MESSAGE_BYTES_MAX = 512
 HANG_MS = 60_000
 ECHO_CHARACTERS_MIN = 5
 """Shorter texts of a request may stand in a sentence by accident."""
+QUIET: dict[str, Any] = NO_CLIENT_LIMITS | {"price_symbols_max": 0}
+"""No live price is subscribed behind an order: the venue would be asked later than the row that caused it."""
 SPOKEN = {"AAPL", "MSFT", "TSLA", "BRK.B", "BTC/USD", "WHOLE", INACTIVE, "account", "unattributed"}
 """Texts of requests that are no secret: symbols of the stage, and names that the contract itself reserves."""
 
@@ -70,7 +72,7 @@ def bare(venues: EmulatorHost, gateways: GatewayHost) -> Iterator[Stage]:
         *(make_asset(symbol) for symbol in ("AAPL", "MSFT", "TSLA")),
     ]
     emulator.call(lambda: emulator.exchange.set_assets(odd))
-    stage = Stage(gateways(emulator, **NO_CLIENT_LIMITS))
+    stage = Stage(gateways(emulator, **QUIET))
     yield stage
     stage.close()
 
@@ -78,7 +80,7 @@ def bare(venues: EmulatorHost, gateways: GatewayHost) -> Iterator[Stage]:
 @pytest.fixture(scope="module")
 def busy(gateways: GatewayHost) -> Iterator[Stage]:
     """A gateway for the rows that need orders and positions."""
-    stage = Stage(gateways(**NO_CLIENT_LIMITS))
+    stage = Stage(gateways(**QUIET))
     yield stage
     stage.close()
 
