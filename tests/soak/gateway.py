@@ -2,8 +2,8 @@
 
     python -m tests.soak.gateway VENUE_URL DATA_DIR      prints its address; SIGUSR1: one line of JSON, tasks by name
 
-Orders and events that are kept are few, so that an hour's worth of them is not taken for a leak; a client has no
-limits, as one process plays all of them here; and a stream that is blocked is ended after BLOCKED_MS, not 30 s.
+Orders, events and answers that are kept are few, so that an hour's worth of them is not taken for a leak; a client has
+no limits, as one process plays all of them here; and a stream that is blocked is ended after BLOCKED_MS, not 30 s.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.container import Clocks
 from gateway.domain.interfaces import OrderJournal
+from gateway.servicers.wire import orders as order_messages
 from gateway.telemetry import configure_logging
 from tests.gateway_host import NO_CLIENT_LIMITS
 
@@ -64,6 +65,7 @@ async def main(venue_url: str, data_dir: Path) -> None:
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(tasks()), flush=True))
+    order_messages.ORDER_MESSAGES_MAX = ORDERS_MAX  # type: ignore[misc] - answers kept; 8,192 as shipped
     gateway = Gateway(settings, FewEvents())
     address = await gateway.start()
     settle_collector()
