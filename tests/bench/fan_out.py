@@ -7,6 +7,7 @@ and beside orders and history, and of F1 the slowest of 500 subscribers.
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 import tempfile
@@ -44,6 +45,8 @@ HISTORY_BARS: Final = 1_000
 SEED: Final = 7
 
 Result = dict[str, Any]
+NOTHING_CAME: Final[Result] = {"delivered": 0.0, "slowest": 0.0, "lag_p50_ms": math.inf, "lag_p99_ms": math.inf}
+"""What the generator cannot tell of a run without a quote; such a run is void."""
 Measure = Callable[[], Result]
 
 
@@ -147,6 +150,7 @@ class FanOut:
             before, began = cpu_s(pid) if pid else 0.0, time.monotonic()
             result = read_streams(self._generator, target, sets, "-streams", str(count), "-warm", str(warm_s))
             if pid:
+                result = NOTHING_CAME | result
                 result["server_cores"] = (cpu_s(pid) - before) / (time.monotonic() - began)
             return result | {"figure": result["quotes_per_second"]}
 
