@@ -23,7 +23,7 @@ BATCH_VALUES_MAX: Final = 1_024
 DROP_OLDEST_VALUES_MAX: Final = 1_024
 DROP_OLDEST_BYTES_MAX: Final = 131_072
 """What waits for a reader under DROP_OLDEST; with what Python keeps beside the bytes, some 256 KiB."""
-STALLED_BYTES_MAX: Final = 131_072
+STALLED_BYTES_MAX: Final = 98_304
 """What may wait for a reader under NONE who takes nothing at all; the batch that is being written comes on top."""
 
 Waiting = tuple[int, Channel, bytes, Receipt, FeedHealth]
