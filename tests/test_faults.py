@@ -142,11 +142,11 @@ def test_too_many_requests_is_definite_and_may_be_tried_again(rehearsal: Rehears
     assert (rehearsal.fired(), rehearsal.truth()) == ([1], (2, 1))
 
 
-@pytest.mark.parametrize("fault", ["FEED_DISCONNECTED", "SLOW_CLIENT", "CONNECTION_LIMIT"])
+@pytest.mark.parametrize("fault", ["FEED_DISCONNECTED", "SLOW_CLIENT"])
 def test_a_feed_that_is_lost_refuses_new_risk_until_it_is_back(rehearsal: Rehearsal, fault: str) -> None:
+    # The first attempt to come back may follow at once: refused, it leaves a second in which the feed is lost.
+    rehearsal.order_fault(sim.FAULT_CONNECTION_LIMIT)
     rehearsal.order_fault(sim.Fault.Value(f"FAULT_{fault}"))
-    if fault == "CONNECTION_LIMIT":
-        rehearsal.order_fault(sim.FAULT_FEED_DISCONNECTED)
     order, reasons = None, set()
     give_up_at = time.monotonic() + 2 * WAIT_S_MAX
     while order is None:
