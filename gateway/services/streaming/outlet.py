@@ -243,6 +243,8 @@ class Outlet:
 
     def remove(self, source: Source) -> None:
         """A source goes; what it counted stays counted."""
+        if self.is_closed:
+            return
         self.sources.remove(source)
         self._gone = (self._gone[0] + source.conflated, self._gone[1] + source.dropped)
 
@@ -259,7 +261,8 @@ class Outlet:
             self.is_closed = True
             self._timer.cancel()
             self._wake.set()
-            for source in self.sources:
+            sources, self.sources = self.sources, []  # each knows its outlet: a circle would wait for the collector
+            for source in sources:
                 source.leave()
             self._on_closed(self)
 

@@ -102,7 +102,7 @@ class MarketDataStream:
 
     def deliver(self, batch: Batch, *, is_private: bool = False) -> None:
         """Take a batch; when there is no room for it the stream ends."""
-        if self.outlet.has_failed:
+        if self.outlet.has_failed or self.outlet.is_closed:
             return
         mailbox = self._mailbox
         if not mailbox.put(batch, is_private=is_private):
