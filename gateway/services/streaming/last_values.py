@@ -1,16 +1,17 @@
 """The newest value of each symbol of one channel: the owner of that fact.
 
-Never goes backwards: an older value than the one held is not kept, whichever road it came by.
+Never goes backwards: an older value than the one held is not kept, whichever road it came by. Unless the one held
+claims a time that had not come yet: it would stand in the way of everything until then.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from operator import attrgetter
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from gateway.domain.models.market_data import Bar, LiveValue
-from gateway.domain.types import Channel
+from gateway.domain.types import NANOS_PER_SECOND, Channel
 from gateway.services.streaming.feed_health import FeedHealth, Receipt
 
 Value = LiveValue
@@ -18,6 +19,9 @@ Stamped = tuple[Value, bytes, Receipt]
 """A value, the element it is encoded as, and its receipt. A plain tuple: one is made for every quote."""
 
 V = TypeVar("V", bound=Value)
+
+AHEAD_MAX_NS: Final = 5 * NANOS_PER_SECOND
+"""A time that lies so far after its own receipt is wrong, and not one that others are too old for."""
 
 
 class Sink(Protocol):
@@ -113,7 +117,7 @@ class LastValues:
                 continue
             stamped = (value, element, receipt)
             held = entry.newest
-            if held is not None and time_of(value) < time_of(held[0]):
+            if held is not None and time_of(value) < time_of(held[0]) and not self._is_misdated(held[0], value):
                 for sink in entry.sinks:
                     sink.add_late(stamped)
                 continue
@@ -133,8 +137,19 @@ class LastValues:
             if entry is None:
                 continue
             held = entry.newest
-            if held is not None and (self._health.vouches(held[2]) or time_of(value) < time_of(held[0])):
+            if held is not None and self._stands(held, value):
                 continue
             entry.newest = (value, element, receipt)
             taken.add(value.symbol)
         return frozenset(taken)
+
+    def _stands(self, held: Stamped, value: Value) -> bool:
+        is_newer = self._health.vouches(held[2]) or self._time_of(value) < self._time_of(held[0])
+        return is_newer and not self._is_misdated(held[0], value)
+
+    def _is_misdated(self, held: Value, value: Value) -> bool:
+        """Whether the time of what is held cannot be; a clock of ours that is wrong is so for the other value too."""
+        return self._is_ahead(held) and not self._is_ahead(value)
+
+    def _is_ahead(self, value: Value) -> bool:
+        return self._time_of(value) > value.receive_time_ns + AHEAD_MAX_NS

@@ -111,6 +111,10 @@ class Mailbox(Protocol):
         """What is to be written now; empty when there is nothing."""
         ...
 
+    def shed(self, bytes_max: int) -> bool:
+        """Let the oldest go until so little waits; False when none may be let go."""
+        ...
+
     @property
     def holds_private(self) -> bool:
         """Whether some of the reader's own snapshot waits."""
@@ -157,6 +161,10 @@ class EveryValue:
             size += len(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
+    def shed(self, bytes_max: int) -> bool:
+        """Every value is wanted."""
+        return self.unread_bytes <= bytes_max
+
     def drain(self) -> list[tuple[bytes, Receipt]]:
         """All that waits, value by value."""
         batches, self._batches = self._batches, deque()
@@ -202,6 +210,10 @@ class LatestPerSymbol:
         self.conflated += waiting + batch.count - len(self._unread)
         return len(self._unread) <= self._values_max
 
+    def shed(self, bytes_max: int) -> bool:  # noqa: ARG002 - for the others
+        """What waits is kept for everybody who comes later."""
+        return True
+
     def take(self, epoch: int, now: float) -> bytes:
         """Everything that waits."""
         self._private = False
@@ -242,15 +254,28 @@ class DropOldest:
         if not self._queue and self._batch is None and batch.count <= DROP_OLDEST_VALUES_MAX:
             self._batch, self.unread_bytes = batch, batch.size_bytes
             return True
+        self._unpack()
+        self._queue.extend(batch.each(self._encoder))
+        self.unread_bytes += batch.size_bytes
+        self._drop(DROP_OLDEST_BYTES_MAX)
+        return True
+
+    def shed(self, bytes_max: int) -> bool:
+        """The oldest go."""
+        if self.unread_bytes > bytes_max:
+            self._unpack()
+            self._drop(bytes_max)
+        return True
+
+    def _unpack(self) -> None:
         if self._batch is not None:
             self._queue.extend(self._batch.each(self._encoder))
             self._batch = None
-        self._queue.extend(batch.each(self._encoder))
-        self.unread_bytes += batch.size_bytes
-        while len(self._queue) > DROP_OLDEST_VALUES_MAX or self.unread_bytes > DROP_OLDEST_BYTES_MAX:
+
+    def _drop(self, bytes_max: int) -> None:
+        while self._queue and (len(self._queue) > DROP_OLDEST_VALUES_MAX or self.unread_bytes > bytes_max):
             self.unread_bytes -= len(self._queue.popleft()[0])
             self.dropped += 1
-        return True
 
     def take(self, epoch: int, now: float) -> bytes:
         """Everything that waits."""

@@ -107,7 +107,9 @@ class MarketDataStream:
         mailbox = self._mailbox
         if not mailbox.put(batch, is_private=is_private):
             self._overflow("unread_values_max", self.terms.unread_values_max)
-        elif mailbox.unread_bytes > STALLED_BYTES_MAX // len(self.outlet.sources) and self.outlet.is_stalled():
+        elif mailbox.unread_bytes > (share := STALLED_BYTES_MAX // len(self.outlet.sources)) and (
+            self.outlet.is_stalled() and not mailbox.shed(share)
+        ):
             self._overflow("unread_bytes_max", STALLED_BYTES_MAX)
         self._wake()
 

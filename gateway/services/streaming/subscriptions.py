@@ -72,6 +72,7 @@ class UpstreamSubscriptions:
         self._holders: dict[Channel, dict[str, int]] = {channel: {} for channel in Channel}
         self._acknowledged: dict[Channel, frozenset[str]] = {channel: frozenset() for channel in Channel}
         self._leaving: dict[Key, float] = {}
+        self._gone: set[Key] = set()
         self._leave_timer: asyncio.TimerHandle | None = None
         self._unanswered: dict[Key, int] = {}
         self._ack_timer: asyncio.TimerHandle | None = None
@@ -90,6 +91,7 @@ class UpstreamSubscriptions:
             is_new |= symbol not in holders or self._unanswered.pop((channel, symbol), 0) >= ACK_ATTEMPTS_MAX
             holders[symbol] = holders.get(symbol, 0) + 1
             self._leaving.pop((channel, symbol), None)
+            self._gone.discard((channel, symbol))
         if is_new:
             self._change()
 
@@ -173,13 +175,19 @@ class UpstreamSubscriptions:
         if self._must_reconnect:
             self._must_reconnect = False
             await self._connection.set_subscriptions(SubscriptionSet())  # which closes the socket
+        self._tell_forgotten()
         await self._connection.set_subscriptions(self._wanted())
+
+    def _tell_forgotten(self) -> None:
+        """Only with the change that says so to the venue: what is asked for again before that was never interrupted."""
+        gone, self._gone = self._gone, set()
+        for channel in {channel for channel, _ in gone}:
+            self._events.on_forgotten(channel, frozenset(symbol for its, symbol in gone if its is channel))
 
     def _forget(self) -> None:
         """Let go of what nobody came back for."""
         self._leave_timer = None
         now = self._monotonic()
-        gone: dict[Channel, set[str]] = {channel: set() for channel in Channel}
         for key, forget_at in tuple(self._leaving.items()):
             if forget_at > now:
                 self._leave_timer = self._loop.call_later(forget_at - now, self._forget)
@@ -187,11 +195,9 @@ class UpstreamSubscriptions:
             channel, symbol = key
             del self._leaving[key]
             del self._holders[channel][symbol]
-            gone[channel].add(symbol)
-        for channel, symbols in gone.items():
-            if symbols:
-                self._events.on_forgotten(channel, frozenset(symbols))
-                self._change()
+            self._gone.add(key)
+        if self._gone:
+            self._change()
 
     def _missing(self) -> set[Key]:
         return {

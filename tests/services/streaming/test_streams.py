@@ -12,7 +12,7 @@ from gateway.domain.errors import Draining, FieldInvalid, SlowConsumer, TooManyS
 from gateway.domain.types import AssetClass, Channel, ConflationPolicy, DataFeed
 from gateway.services.streaming import StreamLimits
 from tests.services.streaming.conftest import Corridor
-from tests.services.streaming.venue import T0_NS, bar, quote, trade
+from tests.services.streaming.venue import SECOND_NS, T0_NS, bar, quote, trade
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 
 
@@ -92,6 +92,27 @@ async def test_a_live_value_behind_the_snapshot_is_left_out_when_only_the_newest
     await every.until(lambda r: len(r.values) == 3)
     assert [value.bid_price for value in newest.values] == [100.05, 100.06]
     assert [value.bid_price for value in every.values] == [100.05, 100.04, 100.06]
+
+
+@pytest.mark.parametrize("policy", ConflationPolicy)
+async def test_a_time_that_has_not_come_yet_holds_nothing_up(corridor: Corridor, policy: ConflationPolicy) -> None:
+    reader = await corridor.live("AAPL", conflation=policy)
+    now_ns = corridor.clocks.wall()
+    corridor.publish(quote("AAPL", 1, time_ns=now_ns + 86_400 * SECOND_NS))
+    corridor.publish(quote("AAPL", 2, time_ns=now_ns))
+    await reader.until(lambda r: r.values and r.values[-1].bid_price == 100.02)
+    late = await corridor.live("AAPL")
+    assert [(value.bid_price, value.stale) for value in late.values] == [(100.02, False)]
+
+
+async def test_a_clock_of_ours_that_is_late_turns_no_order_around(corridor: Corridor) -> None:
+    reader = await corridor.live("AAPL")
+    ahead_ns = corridor.clocks.wall() + 60 * SECOND_NS
+    corridor.publish(quote("AAPL", 1, time_ns=ahead_ns + SECOND_NS))
+    corridor.publish(quote("AAPL", 2, time_ns=ahead_ns))
+    corridor.publish(quote("AAPL", 3, time_ns=ahead_ns + 2 * SECOND_NS))
+    await reader.until(lambda r: r.values and r.values[-1].bid_price == 100.03)
+    assert 100.02 not in [value.bid_price for value in reader.values]
 
 
 async def test_bad_symbols_are_told_and_end_nothing(corridor: Corridor) -> None:
