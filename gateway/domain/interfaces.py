@@ -256,7 +256,7 @@ class MarketDataConnection(Protocol):
         """Change the subscriptions by difference while it runs.
 
         Returns when the change is sent or noted for the next connect; the acknowledgement comes to the
-        listener. An empty set closes the socket.
+        listener. An empty set closes the socket; the same set once more is another try of what was refused.
         """
         ...
 

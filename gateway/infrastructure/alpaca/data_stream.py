@@ -8,6 +8,7 @@ acknowledgement and unreadable frame is told. It never sends a subscription by i
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from typing import Any, Final, Protocol
@@ -26,6 +27,8 @@ from gateway.infrastructure.alpaca.rest_clients import HELD_ELSEWHERE
 from gateway.infrastructure.alpaca.secret import Secret
 from gateway.infrastructure.alpaca.sockets import close_socket, open_socket
 
+PART_MESSAGES_MAX: Final = 512
+"""A frame is handed on in parts of so many messages, some 10 ms each: everybody else has his turn in between."""
 _CONTROL: Final = frozenset({"success", "error", "subscription"})
 
 
@@ -33,7 +36,7 @@ class FrameListener(Protocol):
     """Who gets the frames. Must neither block nor raise."""
 
     def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], receive_time_ns: int) -> None:
-        """Market data, as it came: one call per frame, with the kinds (`T`) that are in it."""
+        """Market data, as it came: one call for each part of a frame, with the kinds (`T`) that are in the frame."""
         ...
 
     def on_acknowledgement(self, message: JsonObject) -> None:
@@ -127,11 +130,15 @@ class GatewayDataStream:
             except (KeyError, TypeError):
                 listener.on_unreadable("a message without its kind")
                 continue
-            if kinds.isdisjoint(_CONTROL):
-                listener.on_messages(messages, kinds, receive_time_ns)
-            else:
+            if not kinds.isdisjoint(_CONTROL):
                 self._control(listener, messages, receive_time_ns)
                 await listener.after_control()
+            elif len(messages) <= PART_MESSAGES_MAX:
+                listener.on_messages(messages, kinds, receive_time_ns)
+            else:
+                for start in range(0, len(messages), PART_MESSAGES_MAX):
+                    listener.on_messages(messages[start : start + PART_MESSAGES_MAX], kinds, receive_time_ns)
+                    await asyncio.sleep(0)
 
     def _control(self, listener: FrameListener, messages: Sequence[JsonObject], receive_time_ns: int) -> None:
         for message in messages:

@@ -25,11 +25,14 @@ from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable
 from gateway.infrastructure.alpaca.converters.market_data import quotes_from_frame
 from gateway.infrastructure.alpaca.converters.market_stream import KINDS
-from gateway.infrastructure.alpaca.reconnect import BackOff, Crowding, keep_connected
+from gateway.infrastructure.alpaca.reconnect import BackOff, Crowding, StreamRefused, keep_connected
 from gateway.infrastructure.alpaca.subscriptions import Subscriptions
 
 ANSWERS_TO_A_CHANGE: Final = frozenset({400, 405, 409, 410, 411, 500})
 """Error frames that answer a subscribe or unsubscribe; 407, say, speaks about the connection."""
+
+ANSWER_WAIT_S: Final = 10.0
+"""How long the venue may take to answer a change of the subscriptions."""
 
 UNREADABLE_LOG_INTERVAL_S: Final = 1.0
 """Unreadable frames are told each, and logged this often: a venue gone mad must not fill a disk."""
@@ -158,6 +161,8 @@ class MarketDataFeed(_Kept):
         self._monotonic = time.monotonic
         self._unreadable = 0
         self._log_unreadable_at = 0.0
+        self._answer_timer: asyncio.TimerHandle | None = None
+        self._reading: asyncio.Timeout | None = None
         self._stream = factory.data_stream(feed)
         self._stream.listen(self, clock_ns)
 
@@ -188,12 +193,22 @@ class MarketDataFeed(_Kept):
         await self._flush()
 
     async def serve(self) -> None:
-        """Read until the connection ends."""
-        await self._stream.serve()
+        """Read until the connection ends.
+
+        Raises:
+            StreamRefused: What was asked for first is not answered: nothing would ever come.
+        """
+        try:
+            async with asyncio.timeout(None) as self._reading:
+                await self._stream.serve()
+        except TimeoutError:
+            raise StreamRefused("the subscriptions were not answered") from None
 
     async def shut(self) -> None:
         """Close the socket."""
         self._is_open = False
+        self._reading = None
+        self._answered()
         await self._stream.close()
 
     def on_attempt(self) -> None:
@@ -222,6 +237,7 @@ class MarketDataFeed(_Kept):
 
     def on_acknowledgement(self, message: JsonObject) -> None:
         """The venue's whole set."""
+        self._answered()
         self._subscriptions.acknowledge(message)
         self._tell(self._listener.on_subscriptions, self._subscriptions.acknowledged)
 
@@ -229,6 +245,7 @@ class MarketDataFeed(_Kept):
         """Told with the state as it is."""
         self.last_code = code
         if code in ANSWERS_TO_A_CHANGE:
+            self._answered()
             self._subscriptions.refuse()
         _log.warning("feed_error", feed=self._name, detail=text, venue_error_code=code)
         self._tell(self._listener.on_state, self._state, text, code)
@@ -283,6 +300,22 @@ class MarketDataFeed(_Kept):
             with suppress(ConnectionClosed):  # the reading side notices, and everything is sent anew
                 for change in self._subscriptions.next_changes():
                     await self._stream.send(change.to_alpaca())
+            if self._answer_timer is None and not self._subscriptions.is_settled:
+                self._answer_timer = asyncio.get_running_loop().call_later(ANSWER_WAIT_S, self._on_unanswered)
+
+    def _answered(self) -> None:
+        if self._answer_timer is not None:
+            self._answer_timer.cancel()
+            self._answer_timer = None
+
+    def _on_unanswered(self) -> None:
+        """A feed that flows goes on without what was asked for; one that never came up is connected anew."""
+        self._answer_timer = None
+        _log.warning("feed_unanswered", feed=self._name, state=self._state.value)
+        if self._state is FeedState.LIVE:
+            self._subscriptions.give_up()
+        elif self._reading is not None:
+            self._reading.reschedule(asyncio.get_running_loop().time())
 
     def _set_state(self, state: FeedState, detail: str, code: int) -> None:
         self._state = state

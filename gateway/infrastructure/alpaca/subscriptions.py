@@ -56,6 +56,7 @@ class Subscriptions:
         self._wanted: frozenset[Pair] = frozenset()
         self._acknowledged: frozenset[Pair] = frozenset()
         self._refused: set[Pair] = set()
+        self._unmoved: set[Pair] = set()
         self._asked: deque[Change] = deque()
         self._again: deque[Change] = deque()
         self._halvings_left = HALVINGS_MAX
@@ -78,18 +79,20 @@ class Subscriptions:
         )
 
     def want(self, wanted: SubscriptionSet) -> None:
-        """Replace what is wanted."""
+        """Replace what is wanted. The same once more is another try of what was refused."""
         pairs = frozenset((channel, symbol) for channel, symbols in wanted.symbols.items() for symbol in symbols)
-        if self._wanted - pairs:
+        if self._wanted - pairs or self._wanted == pairs:
             self._refused.clear()  # room may be free now: what was refused is asked for again
         self._wanted = pairs
         self._refused &= pairs
+        self._unmoved -= pairs
         self._halvings_left = HALVINGS_MAX
 
     def connected(self) -> None:
         """A new connection: the venue has nothing of ours yet."""
         self._acknowledged = frozenset()
         self._refused.clear()
+        self._unmoved.clear()
         self._asked.clear()
         self._again.clear()
         self._halvings_left = HALVINGS_MAX
@@ -105,7 +108,7 @@ class Subscriptions:
             else:
                 expected.difference_update(change.pairs)
         # Leaving first makes room under a symbol limit.
-        changes += _messages(Action.UNSUBSCRIBE, expected - self._wanted)
+        changes += _messages(Action.UNSUBSCRIBE, expected - self._wanted - self._unmoved)
         changes += _messages(Action.SUBSCRIBE, self._wanted - expected - self._refused)
         changes = [change for change in changes if change.pairs]
         self._asked.extend(changes)
@@ -123,6 +126,8 @@ class Subscriptions:
             answered = self._asked.popleft()
             if answered.action is Action.SUBSCRIBE:
                 self._refused.update(set(answered.pairs) - self._acknowledged)
+            else:  # what stays all the same is not asked to leave for ever
+                self._unmoved.update(set(answered.pairs) & self._acknowledged - self._wanted)
 
     def refuse(self) -> None:
         """Take an error in answer to the oldest question: halve it, or give its symbol up."""
@@ -138,6 +143,13 @@ class Subscriptions:
             self._again.append(Change(change.action, change.pairs[middle:]))
         else:
             self._refused.update(change.pairs)
+
+    def give_up(self) -> None:
+        """The oldest question will not be answered any more."""
+        if self._asked:
+            change = self._asked.popleft()
+            if change.action is Action.SUBSCRIBE:
+                self._refused.update(set(change.pairs) - self._acknowledged)
 
     def _still_wanted(self, change: Change) -> Change:
         return Change(change.action, tuple(pair for pair in change.pairs if pair in self._wanted))

@@ -79,7 +79,9 @@ class UpstreamSubscriptions:
         self._is_live = False
         self._changed = False
         self._must_reconnect = False
-        self._change_at = float("-inf")
+        self._must_ask_again = False
+        self._sent = SubscriptionSet()
+        self._change_at = self._ask_again_at = float("-inf")
         self._changing: asyncio.Task[None] | None = None
 
     def hold(self, channel: Channel, symbols: Iterable[str]) -> None:
@@ -88,7 +90,9 @@ class UpstreamSubscriptions:
         is_new = False
         for symbol in symbols:
             # Asking again for what the venue did not acknowledge is another try.
-            is_new |= symbol not in holders or self._unanswered.pop((channel, symbol), 0) >= ACK_ATTEMPTS_MAX
+            is_refused = self._unanswered.pop((channel, symbol), 0) >= ACK_ATTEMPTS_MAX
+            self._must_ask_again |= is_refused
+            is_new |= is_refused or symbol not in holders
             holders[symbol] = holders.get(symbol, 0) + 1
             self._leaving.pop((channel, symbol), None)
             self._gone.discard((channel, symbol))
@@ -176,7 +180,14 @@ class UpstreamSubscriptions:
             self._must_reconnect = False
             await self._connection.set_subscriptions(SubscriptionSet())  # which closes the socket
         self._tell_forgotten()
-        await self._connection.set_subscriptions(self._wanted())
+        wanted, before = self._wanted(), self._sent
+        self._sent = wanted
+        await self._connection.set_subscriptions(wanted)
+        if self._must_ask_again and self._monotonic() >= self._ask_again_at:
+            self._must_ask_again = False
+            self._ask_again_at = self._monotonic() + self._ack_timeout_s
+            if wanted != before:  # the same once more is another try of what was refused
+                await self._connection.set_subscriptions(wanted)
 
     def _tell_forgotten(self) -> None:
         """Only with the change that says so to the venue: what is asked for again before that was never interrupted."""
@@ -221,6 +232,7 @@ class UpstreamSubscriptions:
         for key in expected & self._unanswered.keys():
             self._unanswered[key] += 1
             if self._unanswered[key] == 1:
+                self._must_ask_again = True
                 self._change()
             elif self._unanswered[key] == ACK_ATTEMPTS_MAX:
                 refused[key[0]].add(key[1])
