@@ -1,28 +1,34 @@
 """A session's commands: read beside its answers, done one after another.
 
 Promises that a credit is taken at once, though a subscription before it waits for the venue; that commands which wait
-are few; and that what breaks the protocol ends the stream with the reason.
+are few; that a client whose credits can never be read, because they are behind commands that wait for them, is told so
+instead of waiting for ever; and that what breaks the protocol ends the stream with the reason.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Final
 
 import grpc
 
-from gateway.domain.errors import FieldInvalid, FieldViolation
-from gateway.domain.models.market_session import BatchCredit, SessionCommand, SessionOptions
+from gateway.domain.errors import FieldInvalid, FieldViolation, SlowConsumer
+from gateway.domain.models.market_session import BatchCredit, SessionCommand, SessionOptions, Subscribe, Unsubscribe
 from gateway.servicers.wire import market_session as wire
 from gateway.services.streaming import MarketDataSession
 from trading_gateway.v1 import market_data_pb2 as pb
 
 OPEN_WAIT_S: Final = 10.0
 """How long the first command may take."""
-COMMANDS_WAITING_MAX: Final = 16
+COMMANDS_WAITING_MAX: Final = 64
 """Read, and not done yet; more are not read."""
+SYMBOLS_WAITING_MAX: Final = 2_000
+"""In all commands that wait: with so many, too, no more are read."""
+STUCK_LOOK_S: Final = 1.0
+"""While commands are not read, how often it is looked whether they ever will be."""
 
 
 async def first_command(requests: AsyncIterator[pb.MarketDataSessionRequest]) -> SessionOptions:
@@ -41,12 +47,47 @@ async def first_command(requests: AsyncIterator[pb.MarketDataSessionRequest]) ->
     return wire.options_from_proto(first)
 
 
+class _Waiting:
+    """Commands that were read and not done yet, one reader's; a bound for both of their dimensions."""
+
+    def __init__(self) -> None:
+        self._commands: deque[SessionCommand] = deque()
+        self._symbols = 0
+        self._changed = asyncio.Event()
+
+    async def room(self) -> None:
+        """Wait until one more may come."""
+        while len(self._commands) >= COMMANDS_WAITING_MAX or self._symbols >= SYMBOLS_WAITING_MAX:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def put(self, given: SessionCommand) -> None:
+        """One more."""
+        self._commands.append(given)
+        self._symbols += _symbols_of(given)
+        self._changed.set()
+
+    async def get(self) -> SessionCommand:
+        """The oldest."""
+        while not self._commands:
+            self._changed.clear()
+            await self._changed.wait()
+        given = self._commands.popleft()
+        self._symbols -= _symbols_of(given)
+        self._changed.set()
+        return given
+
+
+def _symbols_of(given: SessionCommand) -> int:
+    return len(given.command.selection.symbols) if isinstance(given.command, Subscribe | Unsubscribe) else 0
+
+
 @asynccontextmanager
 async def steered(
     session: MarketDataSession, requests: AsyncIterator[pb.MarketDataSessionRequest]
 ) -> AsyncIterator[None]:
     """A session that obeys its client, and is closed however its reader ends."""
-    waiting: asyncio.Queue[SessionCommand] = asyncio.Queue(COMMANDS_WAITING_MAX)
+    waiting = _Waiting()
     tasks = [
         asyncio.create_task(_read(session, requests, waiting)),
         asyncio.create_task(_obey(session, waiting)),
@@ -65,17 +106,36 @@ async def steered(
 async def _read(
     session: MarketDataSession,
     requests: AsyncIterator[pb.MarketDataSessionRequest],
-    waiting: asyncio.Queue[SessionCommand],
+    waiting: _Waiting,
 ) -> None:
     async for request in requests:
         given = wire.command_from_proto(request)
         if isinstance(given.command, BatchCredit):
             await session.obey(given)
         else:
-            await waiting.put(given)
+            await _make_room(session, waiting)
+            waiting.put(session.bounded(given))
 
 
-async def _obey(session: MarketDataSession, waiting: asyncio.Queue[SessionCommand]) -> None:
+async def _make_room(session: MarketDataSession, waiting: _Waiting) -> None:
+    """Wait for it, as long as it can come.
+
+    Raises:
+        SlowConsumer: What is done next waits for a credit, and the credit could only be behind this command.
+    """
+    while True:
+        try:
+            async with asyncio.timeout(STUCK_LOOK_S):
+                return await waiting.room()
+        except TimeoutError:
+            if session.is_stuck:
+                raise SlowConsumer(
+                    "More commands wait than the gateway keeps, and their acks for a credit.",
+                    metadata={"commands_waiting_max": str(COMMANDS_WAITING_MAX)},
+                ) from None
+
+
+async def _obey(session: MarketDataSession, waiting: _Waiting) -> None:
     while True:
         await session.obey(await waiting.get())
 

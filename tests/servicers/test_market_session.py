@@ -10,6 +10,8 @@ import grpc
 import pytest
 
 from gateway.domain.types import Channel
+from gateway.servicers.session_commands import COMMANDS_WAITING_MAX
+from gateway.servicers.wire.market_session import SYMBOL_CHARACTERS_MAX
 from gateway.services.client_limits import ClientBounds
 from gateway.services.streaming import HubTimes, StreamLimits
 from gateway.services.streaming.outlet import ACKS_WAITING_MAX
@@ -294,3 +296,36 @@ async def test_who_does_not_read_is_obeyed_no_further(market: Market) -> None:  
         taken = len(session.acks)
         await session.until(lambda s, taken=taken: len(s.acks) > taken)
     assert {ack.command_id for ack in session.acks} == {f"c{number}" for number in range(12)}
+
+
+@pytest.mark.parametrize("credits", [0, 2])
+async def test_commands_that_wait_for_a_credit_behind_them_are_not_waited_for_for_ever(
+    market: Market,  # noqa: F811
+    credits: int,
+) -> None:
+    session = await Session(market, max_unacknowledged_batches=credits, skip_snapshot=True).open()
+    wanted = pb.Subscription(channel=QUOTES, symbols=[f"bad{n}" for n in range(ACKS_WAITING_MAX)])
+    for number in range(COMMANDS_WAITING_MAX + 6):
+        await session.send(f"c{number}", subscribe=wanted)
+    if not credits:
+        await session.until(lambda s: len(s.acks) == ACKS_WAITING_MAX * (COMMANDS_WAITING_MAX + 6))
+    else:
+        assert reason(await session.ended()) == "SLOW_CONSUMER"
+
+
+async def test_what_cannot_be_a_symbol_is_not_kept_whole(market: Market) -> None:  # noqa: F811
+    """Acks wait for their reader, so what is in them has a bound."""
+    session = await Session(market, skip_snapshot=True).open()
+    await session.send("long", subscribe=pb.Subscription(channel=QUOTES, symbols=["A" * 60_000, "AAPL"]))
+    await session.until(lambda s: len(s.acks) == 2)
+    assert sorted((ack.symbol, bool(ack.status.code)) for ack in session.acks) == [
+        ("A" * SYMBOL_CHARACTERS_MAX, True),
+        ("AAPL", False),
+    ]
+
+
+async def test_an_unsubscription_is_no_longer_than_a_subscription(market: Market) -> None:  # noqa: F811
+    session = await Session(market, skip_snapshot=True).open()
+    await session.send("many", unsubscribe=pb.Subscription(channel=QUOTES, symbols=[f"S{n}" for n in range(501)]))
+    [ack] = await session.until(lambda s: s.acks)
+    assert (ack.command_id, ack.symbol, ack.status.code) == ("many", "", grpc.StatusCode.RESOURCE_EXHAUSTED.value[0])

@@ -32,6 +32,8 @@ from trading_gateway.v1 import market_data_pb2 as pb
 
 COMMAND_ID_LENGTH_MAX: Final = 64
 CREDITS_MAX: Final = 1_024
+SYMBOL_CHARACTERS_MAX: Final = 64
+"""Of what cannot be a symbol so much is kept, to answer: acks wait for their reader."""
 
 
 def options_from_proto(request: pb.MarketDataSessionRequest) -> SessionOptions:
@@ -93,13 +95,13 @@ def _command(
 def _subscription(
     message: pb.Subscription, path: str, noun: Callable[[Channel, Selection], Subscribe | Unsubscribe]
 ) -> Subscribe | Unsubscribe | RefusedCommand:
-    """Its symbols are taken as they are: a bad one is told in an ack."""
+    """Its symbols are taken as they are, or as they begin: a bad one is told in an ack."""
     reader = RequestReader()
     channel = reader.choice(f"{path}.channel", CHANNEL, message.channel)
     if not message.symbols:
         reader.refuse(f"{path}.symbols", "is required")
     selection = Selection(
-        tuple(message.symbols),
+        tuple(symbol[:SYMBOL_CHARACTERS_MAX] for symbol in message.symbols),
         reader.optional_choice(f"{path}.asset_class", ASSET_CLASS, message.asset_class),
         reader.optional_choice(f"{path}.feed", DATA_FEED, message.feed),
     )

@@ -7,7 +7,7 @@ is wrong with one command ends nothing; each symbol counts against its client's 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from gateway.domain.errors import FieldInvalid, FieldViolation, GatewayError, NotFound, TooManyStreams
@@ -24,7 +24,7 @@ from gateway.domain.models.market_session import (
 from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, DataFeed
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.hub import FeedHub
-from gateway.services.streaming.outlet import Outlet
+from gateway.services.streaming.outlet import ACKS_WAITING_MAX, Outlet
 from gateway.services.streaming.selection import FeedChoice
 from gateway.services.streaming.session import MarketDataStream, StreamTerms
 from gateway.services.streaming.symbol_desk import SymbolDesk
@@ -90,6 +90,20 @@ class MarketDataSession:
         """Nobody reads any more. Idempotent."""
         self._outlet.close()
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether no command is done before the client gives a credit."""
+        return self._outlet.is_stuck
+
+    def bounded(self, given: SessionCommand) -> SessionCommand:
+        """The command as it may wait: one of too many symbols is refused before they are kept."""
+        if isinstance(given.command, Subscribe | Unsubscribe):
+            try:
+                self._place.desk.check_count(given.command.selection)
+            except GatewayError as error:
+                return replace(given, command=RefusedCommand(given.command.channel, error))
+        return given
+
     async def obey(self, given: SessionCommand) -> None:
         """Do what the client says.
 
@@ -119,6 +133,7 @@ class MarketDataSession:
         except GatewayError as error:
             self._refuse(command_id, channel, error)
             return
+        crowded = TooManyStreams("More symbols than one client may follow.", metadata=_QUOTA)
         stream = self._streams.get((channel, choice.feed))
         added: list[str] = []
         acks: list[SubscriptionAck] = []
@@ -128,11 +143,15 @@ class MarketDataSession:
                 continue
             refusal = await self._place.desk.refusal(symbol, choice, self._call, f"subscribe.symbols[{position}]")
             if refusal is None and not self._room.take():
-                refusal = TooManyStreams("More symbols than one client may follow.", metadata=_QUOTA)
+                refusal = crowded
             if refusal is None:
                 added.append(symbol)
-            else:
-                acks.append(_ack(command_id, channel, symbol, choice, refusal))
+                continue
+            acks.append(_ack(command_id, channel, symbol, choice, refusal))
+            if len(acks) >= ACKS_WAITING_MAX:  # each has an error of its own: few are kept for who does not read
+                self._outlet.tell_acks(acks)
+                acks = []
+                await self._outlet.acks_taken()
         if self._outlet.is_closed:  # while symbols were looked up
             self._room.give_back(len(added))
             return
@@ -160,6 +179,7 @@ class MarketDataSession:
         return stream
 
     def _unsubscribe(self, command_id: str, channel: Channel, selection: Selection) -> None:
+        missing = NotFound("The session does not hold this symbol.")
         acks: list[SubscriptionAck] = []
         gone: dict[tuple[Channel, DataFeed], list[str]] = {}
         for symbol in dict.fromkeys(selection.symbols):
@@ -173,7 +193,6 @@ class MarketDataSession:
                 choice = FeedChoice(stream.terms.asset_class, stream.terms.feed)
                 acks.append(_ack(command_id, channel, symbol, choice, None, unsubscribed=True))
             if not holding:
-                missing = NotFound("The session does not hold this symbol.")
                 acks.append(
                     SubscriptionAck(
                         channel, symbol, selection.asset_class, selection.feed, missing, command_id, unsubscribed=True

@@ -25,8 +25,8 @@ STALL_S: Final = 1.0
 LAG_TOLD_S: Final = 2.0
 """A reader who took nothing for so long is told its counters with the next message."""
 
-ACKS_WAITING_MAX: Final = 512
-"""With so many untold a session's commands wait."""
+ACKS_WAITING_MAX: Final = 64
+"""With so many untold a session's commands wait, between two symbols if need be."""
 ACKS_MAX: Final = 8_192
 """With more the stream ends: a venue that refuses thousands of symbols tells it again after every break."""
 GAPS_MAX: Final = 256
@@ -219,6 +219,11 @@ class Outlet:
             self._taken.clear()
             await self._taken.wait()
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether what was acknowledged is not on its way before the reader gives a credit."""
+        return self._is_out_of_credits and len(self._news.acks) >= ACKS_WAITING_MAX
+
     def tell_subscriptions(self, held: tuple[Subscription, ...]) -> None:
         """All that the stream holds, since it was asked for."""
         self._news.subscriptions = held
@@ -270,8 +275,12 @@ class Outlet:
         if waiting > waiting_max:
             self.fail(SlowConsumer("More news waits for this reader than the gateway keeps."))
 
+    @property
+    def _is_out_of_credits(self) -> bool:
+        return bool(self._credits_max) and self._batch_sequence - self._credited >= self._credits_max
+
     def _next_message(self) -> bytes | None:
-        if self._credits_max and self._batch_sequence - self._credited >= self._credits_max:
+        if self._is_out_of_credits:
             if self._blocked_at is None:
                 self._blocked_at = self._monotonic()
             return None

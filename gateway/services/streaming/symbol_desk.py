@@ -57,13 +57,21 @@ class SymbolDesk:
             FieldInvalid: No symbols, two asset classes, another class's feed, or a channel that the feed does not have.
             TooManyStreams: Too many symbols.
         """
+        self.check_count(selection)
+        choice = choose_feed(selection, self._stock_feed, self._option_feed)
+        check_channel(choice, channel)
+        return choice
+
+    def check_count(self, selection: Selection) -> None:
+        """Refuse more symbols than one subscription has.
+
+        Raises:
+            TooManyStreams: There are.
+        """
         if len(set(selection.symbols)) > self._symbols_max:
             raise TooManyStreams(
                 "The subscription has too many symbols.", metadata={"symbols_per_stream_max": str(self._symbols_max)}
             )
-        choice = choose_feed(selection, self._stock_feed, self._option_feed)
-        check_channel(choice, channel)
-        return choice
 
     def knows(self, symbols: Sequence[str], choice: FeedChoice) -> bool:
         """Whether the asset table in memory has all of them, in the class of the feed."""
@@ -79,7 +87,7 @@ class SymbolDesk:
         try:
             asset = await self._assets.get(symbol, bounded, field)
         except GatewayError as error:
-            return error
+            return error.with_traceback(None)  # it is kept until it is told, and all that it passed through with it
         return None if self._fits(symbol, asset, choice) else SymbolUnknown("This feed has no such symbol.")
 
     @staticmethod
