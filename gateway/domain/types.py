@@ -158,11 +158,12 @@ class DataFeed(StrEnum):
     CRYPTO_US = "crypto:us"
     OPRA = "options:opra"
     INDICATIVE = "options:indicative"
+    NEWS = "news"
 
     @property
-    def asset_class(self) -> AssetClass:
-        """Whose prices it brings."""
-        return _CLASS_OF_FEED[self]
+    def asset_class(self) -> AssetClass | None:
+        """Whose prices it brings; None: articles, which are about several."""
+        return _CLASS_OF_FEED.get(self)
 
 
 _CLASS_OF_FEED = {
@@ -212,6 +213,7 @@ class Channel(StrEnum):
     ORDER_BOOKS = "order_books"
     TRADING_STATUS = "trading_status"
     LULD = "luld"
+    NEWS = "news"
 
     @property
     def is_bars(self) -> bool:
@@ -358,6 +360,14 @@ def asset_class_of(symbol: str) -> AssetClass:
     if "/" in symbol:
         return AssetClass.CRYPTO
     return AssetClass.US_OPTION if parse_option_symbol(symbol) is not None else AssetClass.US_EQUITY
+
+
+def article_symbol(symbol: str) -> str:
+    """How an article spells a symbol: a pair without its slash, `BTCUSD`.
+
+    Source: the parameter `symbols` of the news route in Alpaca's market data OpenAPI document.
+    """
+    return symbol.replace("/", "")
 
 
 def is_client_order_id(text: str) -> bool:

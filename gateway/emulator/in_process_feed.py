@@ -11,6 +11,7 @@ from gateway.domain.models.market_data import (
     Bar,
     LiveValue,
     Luld,
+    News,
     OrderBook,
     Quote,
     SubscriptionSet,
@@ -19,7 +20,7 @@ from gateway.domain.models.market_data import (
     TradeCorrection,
     TradingStatus,
 )
-from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState, asset_class_of
+from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState, article_symbol, asset_class_of
 from gateway.emulator.books import Books
 from gateway.emulator.floor import TradingFloor
 from gateway.emulator.market import Event, day_so_far
@@ -32,6 +33,8 @@ _CHANNEL_OF: Final = {
     TradingStatus: Channel.TRADING_STATUS,
     Luld: Channel.LULD,
 }
+ARTICLE_CLASSES: Final = frozenset({AssetClass.US_EQUITY, AssetClass.CRYPTO})
+"""What articles are about."""
 
 
 class InProcessFeed:
@@ -52,7 +55,8 @@ class InProcessFeed:
     async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
         """Hear these symbols from now on; those that are not quoted here are acknowledged and silent."""
         symbols = {channel: frozenset(found) for channel, found in wanted.symbols.items() if found}
-        if any(asset_class_of(symbol) is not self._feed.asset_class for found in symbols.values() for symbol in found):
+        classes = {asset_class_of(symbol) for found in symbols.values() for symbol in found}
+        if not classes <= ({self._feed.asset_class} if self._feed.asset_class else ARTICLE_CLASSES):
             raise ValueError(f"a symbol is not spelled as those of {self._feed.value} are")
         if self.is_closed:
             return
@@ -87,7 +91,9 @@ class InProcessFeed:
         quotes: list[Quote] = []
         values: dict[Channel, list[LiveValue]] = {}
         for event in events:
-            if isinstance(event, Quote):
+            if isinstance(event, News):
+                self._add_article(values, event)
+            elif isinstance(event, Quote):
                 if event.symbol in self._symbols.get(Channel.QUOTES, ()):
                     quotes.append(replace(event, feed=self._feed, receive_time_ns=self._clock()))
                 self._add(values, self._change_of_book(event))
@@ -109,6 +115,11 @@ class InProcessFeed:
             channel = event.channel if isinstance(event, Bar) else _CHANNEL_OF[type(event)]
             if event.symbol in self._symbols.get(channel, ()):
                 values.setdefault(channel, []).append(self._received(event))
+
+    def _add_article(self, values: dict[Channel, list[LiveValue]], article: News) -> None:
+        about = set(article.symbols)
+        if any(article_symbol(symbol) in about for symbol in self._symbols.get(Channel.NEWS, ())):
+            values.setdefault(Channel.NEWS, []).append(self._received(article))
 
     def _received(self, event: Event) -> LiveValue:
         """As this feed brings it, now."""

@@ -20,6 +20,7 @@ from typing import Final, Protocol
 from gateway.domain.models.market_data import (
     Bar,
     Luld,
+    News,
     OrderBook,
     Quote,
     Timeframe,
@@ -31,6 +32,7 @@ from gateway.domain.models.market_data import (
 )
 from gateway.domain.types import Channel
 from gateway.emulator.afterthoughts import UPDATED_BAR_DELAY_NS, Afterthoughts, band_after, updated_bar
+from gateway.emulator.articles import Newsroom
 from gateway.emulator.bars import DAY_NS, MINUTE_NS, aggregate, date_of, is_daily, midnight_ns, period_start_ns, zone_of
 from gateway.emulator.synthetic import LISTINGS, MinuteSums, symbol_market
 
@@ -50,7 +52,7 @@ _CACHED_HOURS: Final = 4096
 _CACHED_DAYS: Final = 8192
 
 
-Event = Quote | Trade | TradeCorrection | TradeCancel | Bar | OrderBook | TradingStatus | Luld
+Event = Quote | Trade | TradeCorrection | TradeCancel | Bar | OrderBook | TradingStatus | Luld | News
 """What is published. A bar is one whose minute is over, or that minute again, or the day so far: its channel says."""
 
 Hours = Callable[[date], tuple[int, int] | None]
@@ -129,6 +131,7 @@ class SyntheticMarket:
         self._afterthoughts = {symbol: Afterthoughts(seed, symbol) for symbol, tape in self._tapes.items() if tape}
         self._hours = hours
         self.symbols = tuple(self._markets)
+        self._newsroom = Newsroom(seed, self.symbols)
         self._block = lru_cache(maxsize=_CACHED_BLOCKS)(self._make_block)
         self._day_bar = lru_cache(maxsize=_CACHED_DAYS)(self._make_day_bar)
         self._is_open = lru_cache(maxsize=_CACHED_HOURS)(self._is_quoted_hour)
@@ -263,6 +266,7 @@ class SyntheticMarket:
                 found += [(trade.time_ns, 2, trade) for trade in market.trades(minute)]
             if symbol in self._afterthoughts:
                 found += self._make_afterthoughts(symbol, minute)
+        found += [(article.time_ns, 3, article) for article in self._newsroom.articles(minute)]
         found.sort(key=itemgetter(0, 1))
         return [entry[0] for entry in found], [entry[2] for entry in found]
 

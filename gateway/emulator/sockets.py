@@ -22,6 +22,7 @@ DATA_FEED_OF_PATH: Final = {
     "/v1beta3/crypto/us": DataFeed.CRYPTO_US.value,
     "/v1beta1/opra": DataFeed.OPRA.value,
     "/v1beta1/indicative": DataFeed.INDICATIVE.value,
+    "/v1beta1/news": DataFeed.NEWS.value,
 }
 """Where each feed of market data is served."""
 

@@ -2,7 +2,7 @@
 
 Written from Alpaca's documents; like `wire` it must not know the gateway's converters. Key `T` comes first.
 
-Source: Alpaca's pages on real-time stock and crypto data.
+Source: Alpaca's pages on real-time stock data, crypto data and news.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, Final
 from gateway.domain.models.market_data import (
     Bar,
     Luld,
+    News,
     OrderBook,
     Quote,
     Trade,
@@ -45,6 +46,8 @@ def message_of(event: Event, stamp: Stamp) -> JsonObject:
     """An event as its message."""
     if isinstance(event, Bar):
         return {"T": _BARS[event.channel][1], "S": event.symbol, **bar_fields(event, stamp(event.start_time_ns))}
+    if isinstance(event, News):
+        return {"T": "n", **article_fields(event, stamp)}
     _, letter, fields = _EVENTS[type(event)]
     return {"T": letter, "S": event.symbol, **fields(event, stamp(event.time_ns))}
 
@@ -100,6 +103,22 @@ def band_fields(band: Luld, time: object) -> JsonObject:
 def changed_book_fields(book: OrderBook, time: object) -> JsonObject:
     """A book's letters; `r` is there when the book is whole."""
     return {**book_fields(book, time), **({"r": True} if book.reset else {})}
+
+
+def article_fields(article: News, stamp: Stamp) -> JsonObject:
+    """An article's words; it names no single symbol, so it has no letter for one."""
+    return {
+        "id": article.news_id,
+        "headline": article.headline,
+        "summary": article.summary,
+        "author": article.author,
+        "created_at": stamp(article.create_time_ns or article.time_ns),
+        "updated_at": stamp(article.time_ns),
+        "url": article.url,
+        "content": f"<p>{article.summary}</p>",
+        "symbols": list(article.symbols),
+        "source": article.source,
+    }
 
 
 _EVENTS: Final[dict[type, tuple[str, str, Callable[[Any, object], JsonObject]]]] = {

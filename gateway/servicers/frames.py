@@ -51,6 +51,7 @@ _SNAPSHOT_FLAG: Final = {
     Channel.ORDER_BOOKS: b"\x40\x01",
     Channel.TRADING_STATUS: b"\x50\x01",
     Channel.LULD: b"\x48\x01",
+    Channel.NEWS: b"",
 }
 _STALE_FLAG: Final = {
     Channel.QUOTES: b"\x70\x01",
@@ -61,8 +62,9 @@ _STALE_FLAG: Final = {
     Channel.ORDER_BOOKS: b"\x48\x01",
     Channel.TRADING_STATUS: b"",
     Channel.LULD: b"",
+    Channel.NEWS: b"",
 }
-"""A status and a band have none: what the venue said of them it said."""
+"""A status, a band and an article have none: what the venue said of them it said."""
 _BACKFILL_FLAG: Final = {Channel.TRADES: b"\x78\x01", Channel.BARS: b"\x80\x01\x01"}
 """Alone what is fetched after a break has it."""
 
@@ -113,6 +115,7 @@ _EVENT: Final = {
     Channel.ORDER_BOOKS: b"\x32",
     Channel.TRADING_STATUS: b"\x3a",
     Channel.LULD: b"\x42",
+    Channel.NEWS: b"\x4a",
 }
 _NOTICE_EVENT: Final = {
     _ELEMENT_OF[TradeCorrection][0]: b"\x1a",

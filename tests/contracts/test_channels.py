@@ -12,6 +12,7 @@ from gateway.domain.models.market_data import (
     Bar,
     LiveValue,
     Luld,
+    News,
     OrderBook,
     SubscriptionSet,
     Trade,
@@ -24,7 +25,8 @@ from tests.emulator.host import EmulatorHost
 from tests.infrastructure.alpaca.listeners import MarketNotes
 
 STOCKS = {"AAPL", "SPY", "NVDA", "MSFT"}
-STOCK_CHANNELS = [channel for channel in Channel if channel not in (Channel.QUOTES, Channel.ORDER_BOOKS)]
+_NOT_OF_STOCKS = (Channel.QUOTES, Channel.ORDER_BOOKS, Channel.NEWS)
+STOCK_CHANNELS = [channel for channel in Channel if channel not in _NOT_OF_STOCKS]
 MINUTES = 4
 
 
@@ -44,6 +46,8 @@ async def heard(road: Road, feed: DataFeed, channels: list[Channel], symbols: se
 def _has_all(notes: MarketNotes, channels: list[Channel], symbols: set[str]) -> Callable[[], bool]:
     """Frames travel in order, and the last minute's bar is the last event: when it is here, so is the rest."""
     last = Channel.BARS if Channel.BARS in channels else channels[0]
+    if last is Channel.NEWS:
+        return lambda: len(notes.values.get(last, ())) >= MINUTES
     return lambda: all(
         sum(value.symbol == symbol for value in notes.values.get(last, ())) >= MINUTES for symbol in symbols
     )
@@ -68,6 +72,18 @@ async def test_stocks_have_every_channel_but_books(emulated: Road) -> None:
     assert {type(value) for value in notes.values[Channel.LULD]} == {Luld}
     assert {value.symbol for values in notes.values.values() for value in values} == STOCKS
     assert {value.feed for values in notes.values.values() for value in values} == {DataFeed.IEX}
+
+
+async def test_articles_are_brought_once_whatever_they_are_about(emulated: Road) -> None:
+    symbols = {"AAPL", "MSFT", "AMZN", "BTC/USD"}
+    notes = await heard(emulated, DataFeed.NEWS, [Channel.NEWS], symbols)
+    articles = [value for value in notes.values[Channel.NEWS] if isinstance(value, News)]
+    assert set(notes.values) == {Channel.NEWS}
+    assert all({symbol.replace("/", "") for symbol in symbols} & set(article.symbols) for article in articles)
+    assert any(len(article.symbols) > 1 for article in articles)
+    told = [(article.news_id, article.update_time_ns) for article in articles]
+    assert len(set(told)) == len(told)
+    assert {article.feed for article in articles} == {DataFeed.NEWS}
 
 
 async def test_a_book_begins_whole_and_its_changes_keep_it_sound(emulated: Road) -> None:
@@ -107,6 +123,7 @@ async def test_a_book_that_is_asked_for_again_begins_whole_again(emulated: Road)
     [
         (DataFeed.SIP, STOCK_CHANNELS, STOCKS),
         (DataFeed.CRYPTO_US, [Channel.BARS, Channel.DAILY_BARS, Channel.TRADES], {"BTC/USD"}),
+        (DataFeed.NEWS, [Channel.NEWS], {"AAPL", "TSLA", "SPY", "BTC/USD"}),
     ],
 )
 async def test_every_road_brings_the_same(

@@ -6,7 +6,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from gateway.domain.models.market_data import Bar, Quote, Timeframe, TimeframeUnit, Trade
+from gateway.domain.models.market_data import Bar, News, Quote, Timeframe, TimeframeUnit, Trade
 from gateway.domain.types import NANOS_PER_SECOND
 from gateway.emulator.bars import DAY_NS, MINUTE_NS, NEW_YORK, midnight_ns, parse_timeframe
 from gateway.emulator.exchange.config import SessionRule
@@ -123,7 +123,8 @@ def test_only_minutes_that_are_over_have_bars(market: SyntheticMarket) -> None:
 def test_nyse_hours_close_the_market_for_stocks_alone() -> None:
     market = make_market(EmulatorOptions(session=SessionRule.NYSE))
     saturday_ns = midnight_ns(date(2026, 3, 14), NEW_YORK) + DAY_NS // 2
-    symbols = {event.symbol for _, event in market.events(saturday_ns, saturday_ns + MINUTE_NS)}
+    events = [event for _, event in market.events(saturday_ns, saturday_ns + MINUTE_NS)]
+    symbols = {event.symbol for event in events if not isinstance(event, News)}
     assert symbols == {"BTC/USD", "ETH/USD"}
     friday_close_ns = midnight_ns(date(2026, 3, 13), NEW_YORK) + 20 * 60 * MINUTE_NS
     standing = market.latest_quote("AAPL", saturday_ns)

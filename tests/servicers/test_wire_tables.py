@@ -29,7 +29,6 @@ from trading_gateway.v1 import common_pb2, risk_pb2, trading_pb2
 TABLES: dict[str, tuple[TwoWay[Any, Any], type[StrEnum], Any]] = {
     "venue": (common.VENUE, Venue, common_pb2.Venue),
     "asset class": (common.ASSET_CLASS, AssetClass, common_pb2.AssetClass),
-    "data feed": (common.DATA_FEED, DataFeed, common_pb2.DataFeed),
     "feed state": (common.FEED_STATE, FeedState, common_pb2.FeedState),
     "order side": (orders.ORDER_SIDE, OrderSide, trading_pb2.OrderSide),
     "order type": (orders.ORDER_TYPE, OrderType, trading_pb2.OrderType),
@@ -72,3 +71,10 @@ def _last_words(member: StrEnum) -> str:
 def test_only_an_unknown_asset_class_is_written_as_unspecified() -> None:
     unspecified = [(name, member) for name, (table, *_) in TABLES.items() for member in table if table[member] == 0]
     assert unspecified == [("asset class", AssetClass.UNRECOGNIZED)]
+
+
+def test_every_feed_that_a_request_may_name_has_a_value() -> None:
+    """Articles have one feed, which nobody chooses."""
+    assert set(common.DATA_FEED) == set(DataFeed) - {DataFeed.NEWS}
+    values = {value.number for value in common_pb2.DataFeed.DESCRIPTOR.values}
+    assert {common.DATA_FEED[feed] for feed in common.DATA_FEED} == values - {common_pb2.DATA_FEED_UNSPECIFIED}

@@ -433,7 +433,7 @@ func (x *Heartbeat) GetUpstreamAge() *durationpb.Duration {
 // The state of one upstream feed.
 type FeedStatus struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// Which feed: "orders", "stocks:iex", "stocks:sip" or "crypto:us".
+	// Which feed: "orders", "stocks:iex", "stocks:sip", "crypto:us", "options:opra", "options:indicative" or "news".
 	Feed string `protobuf:"bytes,1,opt,name=feed,proto3" json:"feed,omitempty"`
 	// Its state now.
 	State FeedState `protobuf:"varint,2,opt,name=state,proto3,enum=trading_gateway.v1.FeedState" json:"state,omitempty"`

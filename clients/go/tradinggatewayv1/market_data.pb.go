@@ -63,6 +63,9 @@ const (
 	Channel_CHANNEL_TRADING_STATUS Channel = 7
 	// Price bands; stocks alone.
 	Channel_CHANNEL_LULD Channel = 8
+	// Articles about stocks and crypto, by a feed of their own ("news" in FeedStatus), which no request names: asset_class
+	// and feed stay UNSPECIFIED.
+	Channel_CHANNEL_NEWS Channel = 9
 )
 
 // Enum value maps for Channel.
@@ -77,6 +80,7 @@ var (
 		6: "CHANNEL_ORDER_BOOKS",
 		7: "CHANNEL_TRADING_STATUS",
 		8: "CHANNEL_LULD",
+		9: "CHANNEL_NEWS",
 	}
 	Channel_value = map[string]int32{
 		"CHANNEL_UNSPECIFIED":    0,
@@ -88,6 +92,7 @@ var (
 		"CHANNEL_ORDER_BOOKS":    6,
 		"CHANNEL_TRADING_STATUS": 7,
 		"CHANNEL_LULD":           8,
+		"CHANNEL_NEWS":           9,
 	}
 )
 
@@ -2931,6 +2936,7 @@ type MarketEvent struct {
 	//	*MarketEvent_OrderBook
 	//	*MarketEvent_TradingStatus
 	//	*MarketEvent_Luld
+	//	*MarketEvent_News
 	Event         isMarketEvent_Event `protobuf_oneof:"event"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
@@ -3045,6 +3051,15 @@ func (x *MarketEvent) GetLuld() *Luld {
 	return nil
 }
 
+func (x *MarketEvent) GetNews() *News {
+	if x != nil {
+		if x, ok := x.Event.(*MarketEvent_News); ok {
+			return x.News
+		}
+	}
+	return nil
+}
+
 type isMarketEvent_Event interface {
 	isMarketEvent_Event()
 }
@@ -3089,6 +3104,11 @@ type MarketEvent_Luld struct {
 	Luld *Luld `protobuf:"bytes,8,opt,name=luld,proto3,oneof"`
 }
 
+type MarketEvent_News struct {
+	// CHANNEL_NEWS.
+	News *News `protobuf:"bytes,9,opt,name=news,proto3,oneof"`
+}
+
 func (*MarketEvent_Quote) isMarketEvent_Event() {}
 
 func (*MarketEvent_Trade) isMarketEvent_Event() {}
@@ -3104,6 +3124,8 @@ func (*MarketEvent_OrderBook) isMarketEvent_Event() {}
 func (*MarketEvent_TradingStatus) isMarketEvent_Event() {}
 
 func (*MarketEvent_Luld) isMarketEvent_Event() {}
+
+func (*MarketEvent_News) isMarketEvent_Event() {}
 
 // The best bid and offer.
 type Quote struct {
@@ -4193,6 +4215,136 @@ func (x *Luld) GetSnapshot() bool {
 	return false
 }
 
+// One article. An article that its publisher changes comes again with the same news_id and a later update_time.
+// A session is given it once, however many of its symbols it is subscribed to; no newer one takes its place while it
+// waits, and none is given as a snapshot. What it says is somebody else's text: treat it as untrusted input.
+type News struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The venue's id.
+	NewsId int64 `protobuf:"varint,1,opt,name=news_id,json=newsId,proto3" json:"news_id,omitempty"`
+	// Its headline; cut after 1,024 characters, as summary after 8,192: an ellipsis then ends it.
+	Headline string `protobuf:"bytes,2,opt,name=headline,proto3" json:"headline,omitempty"`
+	// A summary; may be empty.
+	Summary string `protobuf:"bytes,3,opt,name=summary,proto3" json:"summary,omitempty"`
+	// Who wrote it.
+	Author string `protobuf:"bytes,4,opt,name=author,proto3" json:"author,omitempty"`
+	// Who published it.
+	Source string `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`
+	// Where to read it.
+	Url string `protobuf:"bytes,6,opt,name=url,proto3" json:"url,omitempty"`
+	// What it is about, as the venue spells it: pairs without their slash ("BTCUSD"). Whoever subscribed to "BTC/USD" is
+	// given it.
+	Symbols []string `protobuf:"bytes,7,rep,name=symbols,proto3" json:"symbols,omitempty"`
+	// Published.
+	CreateTime *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=create_time,json=createTime,proto3" json:"create_time,omitempty"`
+	// Changed.
+	UpdateTime *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=update_time,json=updateTime,proto3" json:"update_time,omitempty"`
+	// When the gateway read it from the venue.
+	ReceiveTime   *timestamppb.Timestamp `protobuf:"bytes,11,opt,name=receive_time,json=receiveTime,proto3" json:"receive_time,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *News) Reset() {
+	*x = News{}
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *News) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*News) ProtoMessage() {}
+
+func (x *News) ProtoReflect() protoreflect.Message {
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use News.ProtoReflect.Descriptor instead.
+func (*News) Descriptor() ([]byte, []int) {
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *News) GetNewsId() int64 {
+	if x != nil {
+		return x.NewsId
+	}
+	return 0
+}
+
+func (x *News) GetHeadline() string {
+	if x != nil {
+		return x.Headline
+	}
+	return ""
+}
+
+func (x *News) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *News) GetAuthor() string {
+	if x != nil {
+		return x.Author
+	}
+	return ""
+}
+
+func (x *News) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *News) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *News) GetSymbols() []string {
+	if x != nil {
+		return x.Symbols
+	}
+	return nil
+}
+
+func (x *News) GetCreateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.CreateTime
+	}
+	return nil
+}
+
+func (x *News) GetUpdateTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.UpdateTime
+	}
+	return nil
+}
+
+func (x *News) GetReceiveTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReceiveTime
+	}
+	return nil
+}
+
 // The state of one symbol.
 type Snapshot struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -4218,7 +4370,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[41]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4230,7 +4382,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[41]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4243,7 +4395,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{41}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *Snapshot) GetSymbol() string {
@@ -4321,7 +4473,7 @@ type Greeks struct {
 
 func (x *Greeks) Reset() {
 	*x = Greeks{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[42]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4333,7 +4485,7 @@ func (x *Greeks) String() string {
 func (*Greeks) ProtoMessage() {}
 
 func (x *Greeks) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[42]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4346,7 +4498,7 @@ func (x *Greeks) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Greeks.ProtoReflect.Descriptor instead.
 func (*Greeks) Descriptor() ([]byte, []int) {
-	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{42}
+	return file_trading_gateway_v1_market_data_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Greeks) GetDelta() float64 {
@@ -4397,7 +4549,7 @@ type OrderBook_Level struct {
 
 func (x *OrderBook_Level) Reset() {
 	*x = OrderBook_Level{}
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[43]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4409,7 +4561,7 @@ func (x *OrderBook_Level) String() string {
 func (*OrderBook_Level) ProtoMessage() {}
 
 func (x *OrderBook_Level) ProtoReflect() protoreflect.Message {
-	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[43]
+	mi := &file_trading_gateway_v1_market_data_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4677,7 +4829,7 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x0fconflated_total\x18\x06 \x01(\x04R\x0econflatedTotal\x12#\n" +
 	"\rdropped_total\x18\a \x01(\x04R\fdroppedTotal\x12!\n" +
 	"\fsnapshot_end\x18\b \x01(\bR\vsnapshotEnd\x12\x1c\n" +
-	"\theartbeat\x18\t \x01(\bR\theartbeat\"\xfd\x03\n" +
+	"\theartbeat\x18\t \x01(\bR\theartbeat\"\xad\x04\n" +
 	"\vMarketEvent\x121\n" +
 	"\x05quote\x18\x01 \x01(\v2\x19.trading_gateway.v1.QuoteH\x00R\x05quote\x121\n" +
 	"\x05trade\x18\x02 \x01(\v2\x19.trading_gateway.v1.TradeH\x00R\x05trade\x12P\n" +
@@ -4687,7 +4839,8 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\n" +
 	"order_book\x18\x06 \x01(\v2\x1d.trading_gateway.v1.OrderBookH\x00R\torderBook\x12J\n" +
 	"\x0etrading_status\x18\a \x01(\v2!.trading_gateway.v1.TradingStatusH\x00R\rtradingStatus\x12.\n" +
-	"\x04luld\x18\b \x01(\v2\x18.trading_gateway.v1.LuldH\x00R\x04luldB\a\n" +
+	"\x04luld\x18\b \x01(\v2\x18.trading_gateway.v1.LuldH\x00R\x04luld\x12.\n" +
+	"\x04news\x18\t \x01(\v2\x18.trading_gateway.v1.NewsH\x00R\x04newsB\a\n" +
 	"\x05event\"\xdc\x03\n" +
 	"\x05Quote\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12.\n" +
@@ -4802,7 +4955,20 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x04tape\x18\x06 \x01(\tR\x04tape\x120\n" +
 	"\x04feed\x18\a \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12=\n" +
 	"\freceive_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\x12\x1a\n" +
-	"\bsnapshot\x18\t \x01(\bR\bsnapshot\"\xd2\x03\n" +
+	"\bsnapshot\x18\t \x01(\bR\bsnapshot\"\xea\x02\n" +
+	"\x04News\x12\x17\n" +
+	"\anews_id\x18\x01 \x01(\x03R\x06newsId\x12\x1a\n" +
+	"\bheadline\x18\x02 \x01(\tR\bheadline\x12\x18\n" +
+	"\asummary\x18\x03 \x01(\tR\asummary\x12\x16\n" +
+	"\x06author\x18\x04 \x01(\tR\x06author\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x10\n" +
+	"\x03url\x18\x06 \x01(\tR\x03url\x12\x18\n" +
+	"\asymbols\x18\a \x03(\tR\asymbols\x12;\n" +
+	"\vcreate_time\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"createTime\x12;\n" +
+	"\vupdate_time\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"updateTime\x12=\n" +
+	"\freceive_time\x18\v \x01(\v2\x1a.google.protobuf.TimestampR\vreceiveTime\"\xd2\x03\n" +
 	"\bSnapshot\x12\x16\n" +
 	"\x06symbol\x18\x01 \x01(\tR\x06symbol\x12<\n" +
 	"\flatest_trade\x18\x02 \x01(\v2\x19.trading_gateway.v1.TradeR\vlatestTrade\x12<\n" +
@@ -4819,7 +4985,7 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x05gamma\x18\x02 \x01(\x01R\x05gamma\x12\x14\n" +
 	"\x05theta\x18\x03 \x01(\x01R\x05theta\x12\x12\n" +
 	"\x04vega\x18\x04 \x01(\x01R\x04vega\x12\x10\n" +
-	"\x03rho\x18\x05 \x01(\x01R\x03rho*\xd5\x01\n" +
+	"\x03rho\x18\x05 \x01(\x01R\x03rho*\xe7\x01\n" +
 	"\aChannel\x12\x17\n" +
 	"\x13CHANNEL_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eCHANNEL_QUOTES\x10\x01\x12\x12\n" +
@@ -4829,7 +4995,8 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"\x12CHANNEL_DAILY_BARS\x10\x05\x12\x17\n" +
 	"\x13CHANNEL_ORDER_BOOKS\x10\x06\x12\x1a\n" +
 	"\x16CHANNEL_TRADING_STATUS\x10\a\x12\x10\n" +
-	"\fCHANNEL_LULD\x10\b*\x9d\x01\n" +
+	"\fCHANNEL_LULD\x10\b\x12\x10\n" +
+	"\fCHANNEL_NEWS\x10\t*\x9d\x01\n" +
 	"\x10ConflationPolicy\x12!\n" +
 	"\x1dCONFLATION_POLICY_UNSPECIFIED\x10\x00\x12\x1a\n" +
 	"\x16CONFLATION_POLICY_NONE\x10\x01\x12'\n" +
@@ -4875,7 +5042,7 @@ func file_trading_gateway_v1_market_data_proto_rawDescGZIP() []byte {
 }
 
 var file_trading_gateway_v1_market_data_proto_enumTypes = make([]protoimpl.EnumInfo, 3)
-var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 44)
+var file_trading_gateway_v1_market_data_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
 var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(Channel)(0),                         // 0: trading_gateway.v1.Channel
 	(ConflationPolicy)(0),                // 1: trading_gateway.v1.ConflationPolicy
@@ -4921,100 +5088,101 @@ var file_trading_gateway_v1_market_data_proto_goTypes = []any{
 	(*OrderBook)(nil),                    // 41: trading_gateway.v1.OrderBook
 	(*TradingStatus)(nil),                // 42: trading_gateway.v1.TradingStatus
 	(*Luld)(nil),                         // 43: trading_gateway.v1.Luld
-	(*Snapshot)(nil),                     // 44: trading_gateway.v1.Snapshot
-	(*Greeks)(nil),                       // 45: trading_gateway.v1.Greeks
-	(*OrderBook_Level)(nil),              // 46: trading_gateway.v1.OrderBook.Level
-	(AssetClass)(0),                      // 47: trading_gateway.v1.AssetClass
-	(DataFeed)(0),                        // 48: trading_gateway.v1.DataFeed
-	(*durationpb.Duration)(nil),          // 49: google.protobuf.Duration
-	(*timestamppb.Timestamp)(nil),        // 50: google.protobuf.Timestamp
-	(*Timeframe)(nil),                    // 51: trading_gateway.v1.Timeframe
-	(*date.Date)(nil),                    // 52: google.type.Date
-	(*status.Status)(nil),                // 53: google.rpc.Status
-	(*FeedStatus)(nil),                   // 54: trading_gateway.v1.FeedStatus
-	(*GapNotice)(nil),                    // 55: trading_gateway.v1.GapNotice
+	(*News)(nil),                         // 44: trading_gateway.v1.News
+	(*Snapshot)(nil),                     // 45: trading_gateway.v1.Snapshot
+	(*Greeks)(nil),                       // 46: trading_gateway.v1.Greeks
+	(*OrderBook_Level)(nil),              // 47: trading_gateway.v1.OrderBook.Level
+	(AssetClass)(0),                      // 48: trading_gateway.v1.AssetClass
+	(DataFeed)(0),                        // 49: trading_gateway.v1.DataFeed
+	(*durationpb.Duration)(nil),          // 50: google.protobuf.Duration
+	(*timestamppb.Timestamp)(nil),        // 51: google.protobuf.Timestamp
+	(*Timeframe)(nil),                    // 52: trading_gateway.v1.Timeframe
+	(*date.Date)(nil),                    // 53: google.type.Date
+	(*status.Status)(nil),                // 54: google.rpc.Status
+	(*FeedStatus)(nil),                   // 55: trading_gateway.v1.FeedStatus
+	(*GapNotice)(nil),                    // 56: trading_gateway.v1.GapNotice
 }
 var file_trading_gateway_v1_market_data_proto_depIdxs = []int32{
-	47,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	49,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
+	48,  // 0: trading_gateway.v1.GetLatestQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 1: trading_gateway.v1.GetLatestQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 2: trading_gateway.v1.GetLatestQuotesRequest.max_staleness:type_name -> google.protobuf.Duration
 	36,  // 3: trading_gateway.v1.GetLatestQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	50,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
-	47,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	49,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
+	51,  // 4: trading_gateway.v1.GetLatestQuotesResponse.read_time:type_name -> google.protobuf.Timestamp
+	48,  // 5: trading_gateway.v1.GetLatestTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 6: trading_gateway.v1.GetLatestTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 7: trading_gateway.v1.GetLatestTradesRequest.max_staleness:type_name -> google.protobuf.Duration
 	37,  // 8: trading_gateway.v1.GetLatestTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	50,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
-	47,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	49,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
+	51,  // 9: trading_gateway.v1.GetLatestTradesResponse.read_time:type_name -> google.protobuf.Timestamp
+	48,  // 10: trading_gateway.v1.GetLatestBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 11: trading_gateway.v1.GetLatestBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 12: trading_gateway.v1.GetLatestBarsRequest.max_staleness:type_name -> google.protobuf.Duration
 	40,  // 13: trading_gateway.v1.GetLatestBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	50,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
-	47,  // 15: trading_gateway.v1.GetLatestOrderBooksRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 16: trading_gateway.v1.GetLatestOrderBooksRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	49,  // 17: trading_gateway.v1.GetLatestOrderBooksRequest.max_staleness:type_name -> google.protobuf.Duration
+	51,  // 14: trading_gateway.v1.GetLatestBarsResponse.read_time:type_name -> google.protobuf.Timestamp
+	48,  // 15: trading_gateway.v1.GetLatestOrderBooksRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 16: trading_gateway.v1.GetLatestOrderBooksRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 17: trading_gateway.v1.GetLatestOrderBooksRequest.max_staleness:type_name -> google.protobuf.Duration
 	41,  // 18: trading_gateway.v1.GetLatestOrderBooksResponse.order_books:type_name -> trading_gateway.v1.OrderBook
-	50,  // 19: trading_gateway.v1.GetLatestOrderBooksResponse.read_time:type_name -> google.protobuf.Timestamp
-	47,  // 20: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 21: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	49,  // 22: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
-	44,  // 23: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
-	50,  // 24: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
-	47,  // 25: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	51,  // 26: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
-	50,  // 27: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
-	50,  // 28: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	51,  // 19: trading_gateway.v1.GetLatestOrderBooksResponse.read_time:type_name -> google.protobuf.Timestamp
+	48,  // 20: trading_gateway.v1.GetSnapshotsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 21: trading_gateway.v1.GetSnapshotsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	50,  // 22: trading_gateway.v1.GetSnapshotsRequest.max_staleness:type_name -> google.protobuf.Duration
+	45,  // 23: trading_gateway.v1.GetSnapshotsResponse.snapshots:type_name -> trading_gateway.v1.Snapshot
+	51,  // 24: trading_gateway.v1.GetSnapshotsResponse.read_time:type_name -> google.protobuf.Timestamp
+	48,  // 25: trading_gateway.v1.ListBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	52,  // 26: trading_gateway.v1.ListBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	51,  // 27: trading_gateway.v1.ListBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	51,  // 28: trading_gateway.v1.ListBarsRequest.end_time:type_name -> google.protobuf.Timestamp
 	2,   // 29: trading_gateway.v1.ListBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
-	48,  // 30: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	52,  // 31: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
+	49,  // 30: trading_gateway.v1.ListBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	53,  // 31: trading_gateway.v1.ListBarsRequest.as_of_date:type_name -> google.type.Date
 	40,  // 32: trading_gateway.v1.ListBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	47,  // 33: trading_gateway.v1.ListQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	50,  // 34: trading_gateway.v1.ListQuotesRequest.start_time:type_name -> google.protobuf.Timestamp
-	50,  // 35: trading_gateway.v1.ListQuotesRequest.end_time:type_name -> google.protobuf.Timestamp
-	48,  // 36: trading_gateway.v1.ListQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	52,  // 37: trading_gateway.v1.ListQuotesRequest.as_of_date:type_name -> google.type.Date
+	48,  // 33: trading_gateway.v1.ListQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	51,  // 34: trading_gateway.v1.ListQuotesRequest.start_time:type_name -> google.protobuf.Timestamp
+	51,  // 35: trading_gateway.v1.ListQuotesRequest.end_time:type_name -> google.protobuf.Timestamp
+	49,  // 36: trading_gateway.v1.ListQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	53,  // 37: trading_gateway.v1.ListQuotesRequest.as_of_date:type_name -> google.type.Date
 	36,  // 38: trading_gateway.v1.ListQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	47,  // 39: trading_gateway.v1.ListTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	50,  // 40: trading_gateway.v1.ListTradesRequest.start_time:type_name -> google.protobuf.Timestamp
-	50,  // 41: trading_gateway.v1.ListTradesRequest.end_time:type_name -> google.protobuf.Timestamp
-	48,  // 42: trading_gateway.v1.ListTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	52,  // 43: trading_gateway.v1.ListTradesRequest.as_of_date:type_name -> google.type.Date
+	48,  // 39: trading_gateway.v1.ListTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	51,  // 40: trading_gateway.v1.ListTradesRequest.start_time:type_name -> google.protobuf.Timestamp
+	51,  // 41: trading_gateway.v1.ListTradesRequest.end_time:type_name -> google.protobuf.Timestamp
+	49,  // 42: trading_gateway.v1.ListTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	53,  // 43: trading_gateway.v1.ListTradesRequest.as_of_date:type_name -> google.type.Date
 	37,  // 44: trading_gateway.v1.ListTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	47,  // 45: trading_gateway.v1.StreamHistoricalBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	51,  // 46: trading_gateway.v1.StreamHistoricalBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
-	50,  // 47: trading_gateway.v1.StreamHistoricalBarsRequest.start_time:type_name -> google.protobuf.Timestamp
-	50,  // 48: trading_gateway.v1.StreamHistoricalBarsRequest.end_time:type_name -> google.protobuf.Timestamp
+	48,  // 45: trading_gateway.v1.StreamHistoricalBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	52,  // 46: trading_gateway.v1.StreamHistoricalBarsRequest.timeframe:type_name -> trading_gateway.v1.Timeframe
+	51,  // 47: trading_gateway.v1.StreamHistoricalBarsRequest.start_time:type_name -> google.protobuf.Timestamp
+	51,  // 48: trading_gateway.v1.StreamHistoricalBarsRequest.end_time:type_name -> google.protobuf.Timestamp
 	2,   // 49: trading_gateway.v1.StreamHistoricalBarsRequest.adjustments:type_name -> trading_gateway.v1.Adjustment
-	48,  // 50: trading_gateway.v1.StreamHistoricalBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
-	52,  // 51: trading_gateway.v1.StreamHistoricalBarsRequest.as_of_date:type_name -> google.type.Date
+	49,  // 50: trading_gateway.v1.StreamHistoricalBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	53,  // 51: trading_gateway.v1.StreamHistoricalBarsRequest.as_of_date:type_name -> google.type.Date
 	40,  // 52: trading_gateway.v1.StreamHistoricalBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	47,  // 53: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 54: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	48,  // 53: trading_gateway.v1.StreamQuotesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 54: trading_gateway.v1.StreamQuotesRequest.feed:type_name -> trading_gateway.v1.DataFeed
 	1,   // 55: trading_gateway.v1.StreamQuotesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	49,  // 56: trading_gateway.v1.StreamQuotesRequest.min_interval:type_name -> google.protobuf.Duration
-	49,  // 57: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	49,  // 58: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	50,  // 56: trading_gateway.v1.StreamQuotesRequest.min_interval:type_name -> google.protobuf.Duration
+	50,  // 57: trading_gateway.v1.StreamQuotesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	50,  // 58: trading_gateway.v1.StreamQuotesRequest.max_batch_delay:type_name -> google.protobuf.Duration
 	36,  // 59: trading_gateway.v1.StreamQuotesResponse.quotes:type_name -> trading_gateway.v1.Quote
-	50,  // 60: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
+	51,  // 60: trading_gateway.v1.StreamQuotesResponse.send_time:type_name -> google.protobuf.Timestamp
 	34,  // 61: trading_gateway.v1.StreamQuotesResponse.status:type_name -> trading_gateway.v1.StreamStatus
-	47,  // 62: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 63: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	48,  // 62: trading_gateway.v1.StreamTradesRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 63: trading_gateway.v1.StreamTradesRequest.feed:type_name -> trading_gateway.v1.DataFeed
 	1,   // 64: trading_gateway.v1.StreamTradesRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	49,  // 65: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	49,  // 66: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	50,  // 65: trading_gateway.v1.StreamTradesRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	50,  // 66: trading_gateway.v1.StreamTradesRequest.max_batch_delay:type_name -> google.protobuf.Duration
 	37,  // 67: trading_gateway.v1.StreamTradesResponse.trades:type_name -> trading_gateway.v1.Trade
-	50,  // 68: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
+	51,  // 68: trading_gateway.v1.StreamTradesResponse.send_time:type_name -> google.protobuf.Timestamp
 	34,  // 69: trading_gateway.v1.StreamTradesResponse.status:type_name -> trading_gateway.v1.StreamStatus
 	38,  // 70: trading_gateway.v1.StreamTradesResponse.corrections:type_name -> trading_gateway.v1.TradeCorrection
 	39,  // 71: trading_gateway.v1.StreamTradesResponse.cancels:type_name -> trading_gateway.v1.TradeCancel
-	47,  // 72: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 73: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
+	48,  // 72: trading_gateway.v1.StreamBarsRequest.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 73: trading_gateway.v1.StreamBarsRequest.feed:type_name -> trading_gateway.v1.DataFeed
 	0,   // 74: trading_gateway.v1.StreamBarsRequest.channel:type_name -> trading_gateway.v1.Channel
 	1,   // 75: trading_gateway.v1.StreamBarsRequest.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	49,  // 76: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
-	49,  // 77: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
+	50,  // 76: trading_gateway.v1.StreamBarsRequest.heartbeat_interval:type_name -> google.protobuf.Duration
+	50,  // 77: trading_gateway.v1.StreamBarsRequest.max_batch_delay:type_name -> google.protobuf.Duration
 	40,  // 78: trading_gateway.v1.StreamBarsResponse.bars:type_name -> trading_gateway.v1.Bar
-	50,  // 79: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
+	51,  // 79: trading_gateway.v1.StreamBarsResponse.send_time:type_name -> google.protobuf.Timestamp
 	34,  // 80: trading_gateway.v1.StreamBarsResponse.status:type_name -> trading_gateway.v1.StreamStatus
 	29,  // 81: trading_gateway.v1.MarketDataSessionRequest.open:type_name -> trading_gateway.v1.SessionOptions
 	32,  // 82: trading_gateway.v1.MarketDataSessionRequest.subscribe:type_name -> trading_gateway.v1.Subscription
@@ -5022,22 +5190,22 @@ var file_trading_gateway_v1_market_data_proto_depIdxs = []int32{
 	30,  // 84: trading_gateway.v1.MarketDataSessionRequest.list:type_name -> trading_gateway.v1.ListSubscriptions
 	31,  // 85: trading_gateway.v1.MarketDataSessionRequest.credit:type_name -> trading_gateway.v1.BatchCredit
 	35,  // 86: trading_gateway.v1.MarketDataSessionResponse.events:type_name -> trading_gateway.v1.MarketEvent
-	50,  // 87: trading_gateway.v1.MarketDataSessionResponse.send_time:type_name -> google.protobuf.Timestamp
+	51,  // 87: trading_gateway.v1.MarketDataSessionResponse.send_time:type_name -> google.protobuf.Timestamp
 	34,  // 88: trading_gateway.v1.MarketDataSessionResponse.status:type_name -> trading_gateway.v1.StreamStatus
 	1,   // 89: trading_gateway.v1.SessionOptions.conflation:type_name -> trading_gateway.v1.ConflationPolicy
-	49,  // 90: trading_gateway.v1.SessionOptions.heartbeat_interval:type_name -> google.protobuf.Duration
-	49,  // 91: trading_gateway.v1.SessionOptions.max_batch_delay:type_name -> google.protobuf.Duration
+	50,  // 90: trading_gateway.v1.SessionOptions.heartbeat_interval:type_name -> google.protobuf.Duration
+	50,  // 91: trading_gateway.v1.SessionOptions.max_batch_delay:type_name -> google.protobuf.Duration
 	0,   // 92: trading_gateway.v1.Subscription.channel:type_name -> trading_gateway.v1.Channel
-	47,  // 93: trading_gateway.v1.Subscription.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 94: trading_gateway.v1.Subscription.feed:type_name -> trading_gateway.v1.DataFeed
+	48,  // 93: trading_gateway.v1.Subscription.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 94: trading_gateway.v1.Subscription.feed:type_name -> trading_gateway.v1.DataFeed
 	0,   // 95: trading_gateway.v1.SubscriptionAck.channel:type_name -> trading_gateway.v1.Channel
-	47,  // 96: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
-	48,  // 97: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
-	53,  // 98: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
-	54,  // 99: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
+	48,  // 96: trading_gateway.v1.SubscriptionAck.asset_class:type_name -> trading_gateway.v1.AssetClass
+	49,  // 97: trading_gateway.v1.SubscriptionAck.feed:type_name -> trading_gateway.v1.DataFeed
+	54,  // 98: trading_gateway.v1.SubscriptionAck.status:type_name -> google.rpc.Status
+	55,  // 99: trading_gateway.v1.StreamStatus.feeds:type_name -> trading_gateway.v1.FeedStatus
 	33,  // 100: trading_gateway.v1.StreamStatus.acks:type_name -> trading_gateway.v1.SubscriptionAck
 	32,  // 101: trading_gateway.v1.StreamStatus.subscriptions:type_name -> trading_gateway.v1.Subscription
-	55,  // 102: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
+	56,  // 102: trading_gateway.v1.StreamStatus.gaps:type_name -> trading_gateway.v1.GapNotice
 	36,  // 103: trading_gateway.v1.MarketEvent.quote:type_name -> trading_gateway.v1.Quote
 	37,  // 104: trading_gateway.v1.MarketEvent.trade:type_name -> trading_gateway.v1.Trade
 	38,  // 105: trading_gateway.v1.MarketEvent.trade_correction:type_name -> trading_gateway.v1.TradeCorrection
@@ -5046,72 +5214,76 @@ var file_trading_gateway_v1_market_data_proto_depIdxs = []int32{
 	41,  // 108: trading_gateway.v1.MarketEvent.order_book:type_name -> trading_gateway.v1.OrderBook
 	42,  // 109: trading_gateway.v1.MarketEvent.trading_status:type_name -> trading_gateway.v1.TradingStatus
 	43,  // 110: trading_gateway.v1.MarketEvent.luld:type_name -> trading_gateway.v1.Luld
-	50,  // 111: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
-	48,  // 112: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 113: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
-	50,  // 114: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
-	48,  // 115: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 116: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
-	50,  // 117: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
-	37,  // 118: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
-	37,  // 119: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
-	48,  // 120: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 121: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
-	50,  // 122: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
-	48,  // 123: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 124: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
-	50,  // 125: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
-	0,   // 126: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
-	48,  // 127: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 128: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
-	50,  // 129: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
-	46,  // 130: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
-	46,  // 131: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
-	48,  // 132: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 133: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
-	50,  // 134: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
-	48,  // 135: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 136: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
-	50,  // 137: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
-	48,  // 138: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
-	50,  // 139: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
-	37,  // 140: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
-	36,  // 141: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
-	40,  // 142: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
-	40,  // 143: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
-	40,  // 144: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
-	45,  // 145: trading_gateway.v1.Snapshot.greeks:type_name -> trading_gateway.v1.Greeks
-	3,   // 146: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
-	5,   // 147: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
-	7,   // 148: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
-	9,   // 149: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:input_type -> trading_gateway.v1.GetLatestOrderBooksRequest
-	11,  // 150: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
-	13,  // 151: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
-	15,  // 152: trading_gateway.v1.MarketDataService.ListQuotes:input_type -> trading_gateway.v1.ListQuotesRequest
-	17,  // 153: trading_gateway.v1.MarketDataService.ListTrades:input_type -> trading_gateway.v1.ListTradesRequest
-	19,  // 154: trading_gateway.v1.MarketDataService.StreamHistoricalBars:input_type -> trading_gateway.v1.StreamHistoricalBarsRequest
-	21,  // 155: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
-	23,  // 156: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
-	25,  // 157: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
-	27,  // 158: trading_gateway.v1.MarketDataService.MarketDataSession:input_type -> trading_gateway.v1.MarketDataSessionRequest
-	4,   // 159: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
-	6,   // 160: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
-	8,   // 161: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
-	10,  // 162: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:output_type -> trading_gateway.v1.GetLatestOrderBooksResponse
-	12,  // 163: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
-	14,  // 164: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
-	16,  // 165: trading_gateway.v1.MarketDataService.ListQuotes:output_type -> trading_gateway.v1.ListQuotesResponse
-	18,  // 166: trading_gateway.v1.MarketDataService.ListTrades:output_type -> trading_gateway.v1.ListTradesResponse
-	20,  // 167: trading_gateway.v1.MarketDataService.StreamHistoricalBars:output_type -> trading_gateway.v1.StreamHistoricalBarsResponse
-	22,  // 168: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
-	24,  // 169: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
-	26,  // 170: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
-	28,  // 171: trading_gateway.v1.MarketDataService.MarketDataSession:output_type -> trading_gateway.v1.MarketDataSessionResponse
-	159, // [159:172] is the sub-list for method output_type
-	146, // [146:159] is the sub-list for method input_type
-	146, // [146:146] is the sub-list for extension type_name
-	146, // [146:146] is the sub-list for extension extendee
-	0,   // [0:146] is the sub-list for field type_name
+	44,  // 111: trading_gateway.v1.MarketEvent.news:type_name -> trading_gateway.v1.News
+	51,  // 112: trading_gateway.v1.Quote.time:type_name -> google.protobuf.Timestamp
+	49,  // 113: trading_gateway.v1.Quote.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 114: trading_gateway.v1.Quote.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 115: trading_gateway.v1.Trade.time:type_name -> google.protobuf.Timestamp
+	49,  // 116: trading_gateway.v1.Trade.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 117: trading_gateway.v1.Trade.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 118: trading_gateway.v1.TradeCorrection.time:type_name -> google.protobuf.Timestamp
+	37,  // 119: trading_gateway.v1.TradeCorrection.original:type_name -> trading_gateway.v1.Trade
+	37,  // 120: trading_gateway.v1.TradeCorrection.corrected:type_name -> trading_gateway.v1.Trade
+	49,  // 121: trading_gateway.v1.TradeCorrection.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 122: trading_gateway.v1.TradeCorrection.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 123: trading_gateway.v1.TradeCancel.time:type_name -> google.protobuf.Timestamp
+	49,  // 124: trading_gateway.v1.TradeCancel.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 125: trading_gateway.v1.TradeCancel.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 126: trading_gateway.v1.Bar.start_time:type_name -> google.protobuf.Timestamp
+	0,   // 127: trading_gateway.v1.Bar.channel:type_name -> trading_gateway.v1.Channel
+	49,  // 128: trading_gateway.v1.Bar.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 129: trading_gateway.v1.Bar.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 130: trading_gateway.v1.OrderBook.time:type_name -> google.protobuf.Timestamp
+	47,  // 131: trading_gateway.v1.OrderBook.bids:type_name -> trading_gateway.v1.OrderBook.Level
+	47,  // 132: trading_gateway.v1.OrderBook.asks:type_name -> trading_gateway.v1.OrderBook.Level
+	49,  // 133: trading_gateway.v1.OrderBook.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 134: trading_gateway.v1.OrderBook.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 135: trading_gateway.v1.TradingStatus.time:type_name -> google.protobuf.Timestamp
+	49,  // 136: trading_gateway.v1.TradingStatus.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 137: trading_gateway.v1.TradingStatus.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 138: trading_gateway.v1.Luld.time:type_name -> google.protobuf.Timestamp
+	49,  // 139: trading_gateway.v1.Luld.feed:type_name -> trading_gateway.v1.DataFeed
+	51,  // 140: trading_gateway.v1.Luld.receive_time:type_name -> google.protobuf.Timestamp
+	51,  // 141: trading_gateway.v1.News.create_time:type_name -> google.protobuf.Timestamp
+	51,  // 142: trading_gateway.v1.News.update_time:type_name -> google.protobuf.Timestamp
+	51,  // 143: trading_gateway.v1.News.receive_time:type_name -> google.protobuf.Timestamp
+	37,  // 144: trading_gateway.v1.Snapshot.latest_trade:type_name -> trading_gateway.v1.Trade
+	36,  // 145: trading_gateway.v1.Snapshot.latest_quote:type_name -> trading_gateway.v1.Quote
+	40,  // 146: trading_gateway.v1.Snapshot.minute_bar:type_name -> trading_gateway.v1.Bar
+	40,  // 147: trading_gateway.v1.Snapshot.daily_bar:type_name -> trading_gateway.v1.Bar
+	40,  // 148: trading_gateway.v1.Snapshot.previous_daily_bar:type_name -> trading_gateway.v1.Bar
+	46,  // 149: trading_gateway.v1.Snapshot.greeks:type_name -> trading_gateway.v1.Greeks
+	3,   // 150: trading_gateway.v1.MarketDataService.GetLatestQuotes:input_type -> trading_gateway.v1.GetLatestQuotesRequest
+	5,   // 151: trading_gateway.v1.MarketDataService.GetLatestTrades:input_type -> trading_gateway.v1.GetLatestTradesRequest
+	7,   // 152: trading_gateway.v1.MarketDataService.GetLatestBars:input_type -> trading_gateway.v1.GetLatestBarsRequest
+	9,   // 153: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:input_type -> trading_gateway.v1.GetLatestOrderBooksRequest
+	11,  // 154: trading_gateway.v1.MarketDataService.GetSnapshots:input_type -> trading_gateway.v1.GetSnapshotsRequest
+	13,  // 155: trading_gateway.v1.MarketDataService.ListBars:input_type -> trading_gateway.v1.ListBarsRequest
+	15,  // 156: trading_gateway.v1.MarketDataService.ListQuotes:input_type -> trading_gateway.v1.ListQuotesRequest
+	17,  // 157: trading_gateway.v1.MarketDataService.ListTrades:input_type -> trading_gateway.v1.ListTradesRequest
+	19,  // 158: trading_gateway.v1.MarketDataService.StreamHistoricalBars:input_type -> trading_gateway.v1.StreamHistoricalBarsRequest
+	21,  // 159: trading_gateway.v1.MarketDataService.StreamQuotes:input_type -> trading_gateway.v1.StreamQuotesRequest
+	23,  // 160: trading_gateway.v1.MarketDataService.StreamTrades:input_type -> trading_gateway.v1.StreamTradesRequest
+	25,  // 161: trading_gateway.v1.MarketDataService.StreamBars:input_type -> trading_gateway.v1.StreamBarsRequest
+	27,  // 162: trading_gateway.v1.MarketDataService.MarketDataSession:input_type -> trading_gateway.v1.MarketDataSessionRequest
+	4,   // 163: trading_gateway.v1.MarketDataService.GetLatestQuotes:output_type -> trading_gateway.v1.GetLatestQuotesResponse
+	6,   // 164: trading_gateway.v1.MarketDataService.GetLatestTrades:output_type -> trading_gateway.v1.GetLatestTradesResponse
+	8,   // 165: trading_gateway.v1.MarketDataService.GetLatestBars:output_type -> trading_gateway.v1.GetLatestBarsResponse
+	10,  // 166: trading_gateway.v1.MarketDataService.GetLatestOrderBooks:output_type -> trading_gateway.v1.GetLatestOrderBooksResponse
+	12,  // 167: trading_gateway.v1.MarketDataService.GetSnapshots:output_type -> trading_gateway.v1.GetSnapshotsResponse
+	14,  // 168: trading_gateway.v1.MarketDataService.ListBars:output_type -> trading_gateway.v1.ListBarsResponse
+	16,  // 169: trading_gateway.v1.MarketDataService.ListQuotes:output_type -> trading_gateway.v1.ListQuotesResponse
+	18,  // 170: trading_gateway.v1.MarketDataService.ListTrades:output_type -> trading_gateway.v1.ListTradesResponse
+	20,  // 171: trading_gateway.v1.MarketDataService.StreamHistoricalBars:output_type -> trading_gateway.v1.StreamHistoricalBarsResponse
+	22,  // 172: trading_gateway.v1.MarketDataService.StreamQuotes:output_type -> trading_gateway.v1.StreamQuotesResponse
+	24,  // 173: trading_gateway.v1.MarketDataService.StreamTrades:output_type -> trading_gateway.v1.StreamTradesResponse
+	26,  // 174: trading_gateway.v1.MarketDataService.StreamBars:output_type -> trading_gateway.v1.StreamBarsResponse
+	28,  // 175: trading_gateway.v1.MarketDataService.MarketDataSession:output_type -> trading_gateway.v1.MarketDataSessionResponse
+	163, // [163:176] is the sub-list for method output_type
+	150, // [150:163] is the sub-list for method input_type
+	150, // [150:150] is the sub-list for extension type_name
+	150, // [150:150] is the sub-list for extension extendee
+	0,   // [0:150] is the sub-list for field type_name
 }
 
 func init() { file_trading_gateway_v1_market_data_proto_init() }
@@ -5136,16 +5308,17 @@ func file_trading_gateway_v1_market_data_proto_init() {
 		(*MarketEvent_OrderBook)(nil),
 		(*MarketEvent_TradingStatus)(nil),
 		(*MarketEvent_Luld)(nil),
+		(*MarketEvent_News)(nil),
 	}
 	file_trading_gateway_v1_market_data_proto_msgTypes[37].OneofWrappers = []any{}
-	file_trading_gateway_v1_market_data_proto_msgTypes[41].OneofWrappers = []any{}
+	file_trading_gateway_v1_market_data_proto_msgTypes[42].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_trading_gateway_v1_market_data_proto_rawDesc), len(file_trading_gateway_v1_market_data_proto_rawDesc)),
 			NumEnums:      3,
-			NumMessages:   44,
+			NumMessages:   45,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

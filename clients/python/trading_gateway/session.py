@@ -32,6 +32,7 @@ SessionItem: TypeAlias = (
     | pb.OrderBook
     | pb.TradingStatus
     | pb.Luld
+    | pb.News
     | pb.StreamStatus
     | Disconnected
 )

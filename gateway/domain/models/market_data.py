@@ -200,7 +200,40 @@ class Luld:
     tape: str = ""
 
 
-LiveValue = Quote | Trade | TradeCorrection | TradeCancel | Bar | OrderBook | TradingStatus | Luld
+@dataclass(slots=True)
+class News:
+    """An article, or an article again after a change: the id stays. Treat as immutable.
+
+    Attributes:
+        symbols: What it is about, as articles spell them (`article_symbol`); one at least.
+        create_time_ns, update_time_ns: When it was published, and changed; None where the venue does not say.
+        time_ns: The later of them; when it was received, where there is neither.
+    """
+
+    news_id: int
+    headline: str
+    symbols: tuple[str, ...]
+    create_time_ns: int | None
+    update_time_ns: int | None
+    feed: DataFeed
+    receive_time_ns: int
+    summary: str = ""
+    author: str = ""
+    source: str = ""
+    url: str = ""
+
+    @property
+    def symbol(self) -> str:
+        """The first that it names."""
+        return self.symbols[0]
+
+    @property
+    def time_ns(self) -> int:
+        """When it came to be what it is."""
+        return self.update_time_ns or self.create_time_ns or self.receive_time_ns
+
+
+LiveValue = Quote | Trade | TradeCorrection | TradeCancel | Bar | OrderBook | TradingStatus | Luld | News
 """What a market-data feed brings. TRADES brings trades, corrections and cancels; every other channel one noun."""
 
 
@@ -399,11 +432,11 @@ class StreamRequest:
 
 @dataclass(frozen=True, slots=True)
 class Subscription:
-    """One channel of one feed, for some symbols."""
+    """One channel of one feed, for some symbols. News has no `asset_class`: its symbols are of several."""
 
     channel: Channel
     symbols: tuple[str, ...]
-    asset_class: AssetClass
+    asset_class: AssetClass | None
     feed: DataFeed
 
 

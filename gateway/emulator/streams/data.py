@@ -1,7 +1,7 @@
 """The conversation on a market-data socket: connect, authenticate, subscribe.
 
-Endpoints `/v2/iex`, `/v2/sip`, `/v1beta3/crypto/us`, `/v1beta1/opra` and `/v1beta1/indicative`; JSON text, or msgpack
-when the request says `Content-Type: application/msgpack`; options in msgpack alone. Errors are
+Endpoints `/v2/iex`, `/v2/sip`, `/v1beta3/crypto/us`, `/v1beta1/opra`, `/v1beta1/indicative` and `/v1beta1/news`; JSON
+text, or msgpack when the request says `Content-Type: application/msgpack`; options in msgpack alone. Errors are
 `{"T":"error","code":...,"msg":...}`:
 
     400 invalid syntax · 401 not authenticated · 402 auth failed · 403 already authenticated · 404 auth timeout ·
@@ -12,7 +12,7 @@ when the request says `Content-Type: application/msgpack`; options in msgpack al
 402, 404, 406, 407, 408, 409, 411 and 412 end the connection; after the others it goes on and nothing has changed.
 
 Source: Alpaca's page on real-time market data (https://docs.alpaca.markets/docs/streaming-market-data), its Go
-SDK's errors.go; its page on real-time option data.
+SDK's errors.go; its pages on real-time option data and on real-time news.
 """
 
 from __future__ import annotations
@@ -25,7 +25,16 @@ from typing import Any, Final
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE
-from gateway.emulator.streams.hub import CRYPTO, EVERYTHING, OPTIONS, POLICY_VIOLATION, STOCKS, DataHub, DataSession
+from gateway.emulator.streams.hub import (
+    CRYPTO,
+    EVERYTHING,
+    NEWS,
+    OPTIONS,
+    POLICY_VIOLATION,
+    STOCKS,
+    DataHub,
+    DataSession,
+)
 from gateway.emulator.streams.inbox import read_message
 from gateway.emulator.streams.outbox import DEFAULT_OUTGOING_BYTES_MAX, Outbox
 from gateway.emulator.wire import JsonObject
@@ -53,10 +62,17 @@ CHANNELS: Final = {
     STOCKS: ("trades", "quotes", "bars", "updatedBars", "dailyBars", "statuses", "lulds"),
     CRYPTO: ("trades", "quotes", "orderbooks", "bars", "updatedBars", "dailyBars"),
     OPTIONS: ("trades", "quotes"),
+    NEWS: ("news",),
 }
-KIND_OF_PATH: Final = {"/v1beta3/crypto/us": CRYPTO, "/v1beta1/opra": OPTIONS, "/v1beta1/indicative": OPTIONS}
-"""Every other endpoint is of stocks."""
-_KNOWN_CHANNELS: Final = frozenset(name for names in CHANNELS.values() for name in names) | {"news", "imbalances"}
+KIND_OF_PATH: Final = {
+    "/v2/iex": STOCKS,
+    "/v2/sip": STOCKS,
+    "/v1beta3/crypto/us": CRYPTO,
+    "/v1beta1/opra": OPTIONS,
+    "/v1beta1/indicative": OPTIONS,
+    "/v1beta1/news": NEWS,
+}
+_KNOWN_CHANNELS: Final = frozenset(name for names in CHANNELS.values() for name in names) | {"imbalances"}
 _FOLLOW_TRADES: Final = ("corrections", "cancelErrors")
 _LIMITED: Final = ("trades", "quotes")
 
@@ -113,7 +129,7 @@ class DataEndpoint:
         codec = MSGPACK if socket.headers.get("content-type") == MSGPACK_CONTENT_TYPE else JSON
         outbox = Outbox(socket, binary=codec.binary, bytes_max=self._settings.outgoing_bytes_max)
         path = socket.url.path
-        session = DataSession(self._next_id, path, KIND_OF_PATH.get(path, STOCKS), codec, outbox)
+        session = DataSession(self._next_id, path, KIND_OF_PATH[path], codec, outbox)
         self._next_id += 1
         sender = asyncio.create_task(outbox.run())
         try:

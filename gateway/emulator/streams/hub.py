@@ -8,11 +8,11 @@ above 1 MiB). A session that reads too slowly is ended with 407. Leaves the conv
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from gateway.domain.models.market_data import Bar, Quote
+from gateway.domain.models.market_data import Bar, News, Quote
 from gateway.domain.types import Channel
 from gateway.emulator.books import Books
 from gateway.emulator.exchange import TradeUpdate
@@ -32,6 +32,7 @@ POLICY_VIOLATION: Final = 1008
 STOCKS: Final = "stocks"
 CRYPTO: Final = "crypto"
 OPTIONS: Final = "options"
+NEWS: Final = "news"
 EVERYTHING: Final = "*"
 
 
@@ -41,7 +42,7 @@ class DataSession:
 
     Attributes:
         path: The endpoint, such as /v2/iex.
-        kind: STOCKS, CRYPTO or OPTIONS.
+        kind: STOCKS, CRYPTO, OPTIONS or NEWS.
         subscriptions: Channel → symbols, in order of subscription.
         pending: Messages encoded in this batch and not yet framed.
     """
@@ -134,7 +135,10 @@ class DataHub:
         """Encode and queue a batch."""
         touched: dict[DataSession, None] = {}
         for event in events:
-            self._tell_event(CRYPTO if "/" in event.symbol else STOCKS, event, touched)
+            if isinstance(event, News):
+                self._send(event, self._readers_of_article(event), touched)
+            else:
+                self._tell_event(CRYPTO if "/" in event.symbol else STOCKS, event, touched)
         for event in self._options.events(events, self._contracts()):
             self._tell_event(OPTIONS, event, touched)
         for session in touched:
@@ -162,7 +166,16 @@ class DataHub:
         return named or all_symbols or {}
 
     def _tell(self, kind: str, event: Event, touched: dict[DataSession, None]) -> None:
-        readers = self._readers(kind, channel_of(event), event.symbol)
+        self._send(event, self._readers(kind, channel_of(event), event.symbol), touched)
+
+    def _readers_of_article(self, article: News) -> dict[DataSession, None]:
+        """Who reads about one of its symbols, or everything: each is sent it once."""
+        found: dict[DataSession, None] = {}
+        for symbol in (*article.symbols, EVERYTHING):
+            found |= self._index.get((NEWS, "news", symbol), {})
+        return found
+
+    def _send(self, event: Event, readers: Mapping[DataSession, None], touched: dict[DataSession, None]) -> None:
         if not readers:
             return
         encoded: dict[str, bytes] = {}

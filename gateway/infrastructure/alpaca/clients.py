@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from gateway.domain.interfaces import RequestGate
-from gateway.domain.types import AssetClass, DataFeed, Venue
+from gateway.domain.types import DataFeed, Venue
 from gateway.domain.venue_requests import VenueRequestLog
 from gateway.infrastructure.alpaca.deferred import deferred
 from gateway.infrastructure.alpaca.http import KILL_THREADS, RestClient, RestLimits, RestRoad
@@ -42,12 +42,16 @@ DATA_STREAM_PATHS: Final[Mapping[DataFeed, str]] = {
     DataFeed.CRYPTO_US: "/v1beta3/crypto/us",
     DataFeed.OPRA: "/v1beta1/opra",
     DataFeed.INDICATIVE: "/v1beta1/indicative",
+    DataFeed.NEWS: "/v1beta1/news",
 }
-DATA_CLIENTS: Final[Mapping[AssetClass, str]] = {
-    AssetClass.US_EQUITY: "stocks",
-    AssetClass.CRYPTO: "crypto",
-    AssetClass.US_OPTION: "options",
+DATA_CLIENTS: Final[Mapping[DataFeed, str]] = {
+    DataFeed.IEX: "stocks",
+    DataFeed.SIP: "stocks",
+    DataFeed.CRYPTO_US: "crypto",
+    DataFeed.OPRA: "options",
+    DataFeed.INDICATIVE: "options",
 }
+"""Who is asked about what a feed brings; articles are not asked for."""
 TRADE_STREAM_PATH: Final = "/stream"
 
 
@@ -198,9 +202,9 @@ class ClientFactory:
         """alpaca-py's TradingClient."""
         return self._client("trading")
 
-    def market_data(self, asset_class: AssetClass) -> RestClient:
+    def market_data(self, feed: DataFeed) -> RestClient:
         """alpaca-py's StockHistoricalDataClient, CryptoHistoricalDataClient or OptionHistoricalDataClient."""
-        return self._client(DATA_CLIENTS[asset_class])
+        return self._client(DATA_CLIENTS[feed])
 
     @staticmethod
     def load() -> None:

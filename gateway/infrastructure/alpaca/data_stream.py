@@ -1,9 +1,9 @@
 """alpaca-py's market-data streams, one frame at a time. Importing this module imports alpaca.
 
-`GatewayDataStream` is mixed into StockDataStream, CryptoDataStream and OptionDataStream. What it keeps of them
-is the protocol of connecting; what it replaces are the loop (no waiting in circles, no 5 s polls), the dispatch (a
-whole frame in one synchronous call instead of a coroutine per quote) and the silence: every error frame,
-acknowledgement and unreadable frame is told. It never sends a subscription by itself; `streaming_adapter` decides.
+`GatewayDataStream` is mixed into alpaca-py's streams of stocks, crypto, options and news. What it keeps of them is the
+protocol of connecting; what it replaces are the loop (no waiting in circles, no 5 s polls), the dispatch (a whole frame
+in one synchronous call instead of a coroutine per quote) and the silence: every error frame, acknowledgement and
+unreadable frame is told. It never sends a subscription by itself; `streaming_adapter` decides.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol
 
 import msgpack
 from alpaca.data.live.crypto import CryptoDataStream
+from alpaca.data.live.news import NewsDataStream
 from alpaca.data.live.option import OptionDataStream
 from alpaca.data.live.stock import StockDataStream
 
@@ -166,11 +167,17 @@ class GatewayOptionStream(GatewayDataStream, OptionDataStream):  # type: ignore[
     """Options; the address names the feed."""
 
 
-STREAM_CLASSES: Final[Mapping[AssetClass, type[GatewayDataStream]]] = {
+class GatewayNewsStream(GatewayDataStream, NewsDataStream):  # type: ignore[misc]  # two ways to `_consume`
+    """Articles."""
+
+
+STREAM_CLASSES: Final[Mapping[AssetClass | None, type[GatewayDataStream]]] = {
     AssetClass.US_EQUITY: GatewayStockStream,
     AssetClass.CRYPTO: GatewayCryptoStream,
     AssetClass.US_OPTION: GatewayOptionStream,
+    None: GatewayNewsStream,
 }
+"""By the class of a feed."""
 
 
 def _check_acknowledgement(message: JsonObject) -> None:

@@ -295,7 +295,7 @@ class MarketDataAdapter:
     async def _read_market(
         self, context: CallContext, feed: DataFeed, path: str, params: JsonObject, convert: Callable[[Answer], T]
     ) -> T:
-        client = self._factory.market_data(feed.asset_class)
+        client = self._factory.market_data(feed)
         return await self._road.read(context, client, path, params, self._road.reading(convert))
 
 

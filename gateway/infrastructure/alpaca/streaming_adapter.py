@@ -20,7 +20,7 @@ from websockets.exceptions import ConnectionClosed
 from gateway.domain.interfaces import MarketDataListener, OrderUpdateListener
 from gateway.domain.models.market_data import SubscriptionSet
 from gateway.domain.models.orders import VenueOrderUpdate
-from gateway.domain.types import Channel, DataFeed, FeedState, asset_class_of, is_quoted_symbol
+from gateway.domain.types import AssetClass, Channel, DataFeed, FeedState, asset_class_of, is_quoted_symbol
 from gateway.infrastructure.alpaca.clients import ClientFactory
 from gateway.infrastructure.alpaca.converters.fields import JsonObject, Unreadable
 from gateway.infrastructure.alpaca.converters.market_data import quotes_from_frame
@@ -30,6 +30,9 @@ from gateway.infrastructure.alpaca.subscriptions import Subscriptions
 
 ANSWERS_TO_A_CHANGE: Final = frozenset({400, 405, 409, 410, 411, 500})
 """Error frames that answer a subscribe or unsubscribe; 407, say, speaks about the connection."""
+
+ARTICLE_CLASSES: Final = frozenset({AssetClass.US_EQUITY, AssetClass.CRYPTO})
+"""What articles are about; the venue's name underlyings, no option contracts."""
 
 ANSWER_WAIT_S: Final = 10.0
 """How long the venue may take to answer a change of the subscriptions."""
@@ -225,7 +228,10 @@ class MarketDataFeed(_Kept):
 
     def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], receive_time_ns: int) -> None:
         """One frame of market data: one call of the listener for each channel in it."""
-        if kinds == {"q"}:
+        if self._feed is DataFeed.NEWS and kinds != {"n"}:
+            self.on_unreadable("no article")
+            messages = [message for message in messages if message["T"] == "n"]
+        elif kinds == {"q"}:
             self._quotes(messages, receive_time_ns)
             return
         quotes = [message for message in messages if message["T"] == "q"]
@@ -387,6 +393,7 @@ class OrderFeed(_Kept):
 
 
 def _check_spelling(feed: DataFeed, wanted: SubscriptionSet) -> None:
+    classes = ARTICLE_CLASSES if feed.asset_class is None else {feed.asset_class}
     for symbols in wanted.symbols.values():
-        if not all(is_quoted_symbol(symbol) and asset_class_of(symbol) is feed.asset_class for symbol in symbols):
+        if not all(is_quoted_symbol(symbol) for symbol in symbols) or not {*map(asset_class_of, symbols)} <= classes:
             raise ValueError(f"a symbol is not spelled as those of {feed.value} are")

@@ -16,7 +16,7 @@ from enum import StrEnum
 from typing import Any, Final
 
 from gateway.domain.models.market_data import SubscriptionSet
-from gateway.domain.types import Channel
+from gateway.domain.types import Channel, article_symbol
 from gateway.infrastructure.alpaca.converters.market_data import CHANNEL
 
 PAIRS_PER_MESSAGE_MAX: Final = 500
@@ -45,7 +45,7 @@ class Change:
         """As the venue wants it: additive, channel by channel."""
         message: dict[str, Any] = {"action": self.action.value}
         for channel, symbol in self.pairs:
-            message.setdefault(CHANNEL[channel], []).append(symbol)
+            message.setdefault(CHANNEL[channel], []).append(_spelled(channel, symbol))
         return message
 
 
@@ -116,8 +116,10 @@ class Subscriptions:
 
     def acknowledge(self, message: dict[str, Any]) -> None:
         """Take a `subscription` message: the venue's whole set, and the answer to the oldest question."""
+        asked = {pair for change in self._asked for pair in change.pairs}
+        names = {(channel, _spelled(channel, symbol)): symbol for channel, symbol in asked | self._acknowledged}
         self._acknowledged = frozenset(
-            (channel, symbol)
+            (channel, names.get((channel, symbol), symbol))
             for channel in Channel
             for symbol in message.get(CHANNEL[channel]) or ()
             if isinstance(symbol, str)
@@ -153,6 +155,10 @@ class Subscriptions:
 
     def _still_wanted(self, change: Change) -> Change:
         return Change(change.action, tuple(pair for pair in change.pairs if pair in self._wanted))
+
+
+def _spelled(channel: Channel, symbol: str) -> str:
+    return article_symbol(symbol) if channel is Channel.NEWS else symbol
 
 
 def _messages(action: Action, pairs: set[Pair] | frozenset[Pair]) -> list[Change]:

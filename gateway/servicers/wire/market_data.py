@@ -24,7 +24,7 @@ from gateway.domain.models.market_data import (
     SubscriptionAck,
     Trade,
 )
-from gateway.domain.types import AssetClass, Channel, ConflationPolicy, TwoWay
+from gateway.domain.types import AssetClass, Channel, ConflationPolicy, DataFeed, TwoWay
 from gateway.servicers.wire.common import (
     ASSET_CLASS,
     DATA_FEED,
@@ -93,7 +93,7 @@ def ack_to_proto(ack: SubscriptionAck) -> pb.SubscriptionAck:
         channel=pb.CHANNEL_UNSPECIFIED if ack.channel is None else CHANNEL[ack.channel],
         symbol=ack.symbol,
         asset_class=ASSET_CLASS[ack.asset_class or AssetClass.UNRECOGNIZED],
-        feed=common_pb2.DATA_FEED_UNSPECIFIED if ack.feed is None else DATA_FEED[ack.feed],
+        feed=_feed_to_proto(ack.feed),
         unsubscribed=ack.unsubscribed,
         status=status_pb2.Status(code=code_pb2.OK)
         if ack.refusal is None
@@ -106,9 +106,14 @@ def subscription_to_proto(held: Subscription) -> pb.Subscription:
     return pb.Subscription(
         channel=CHANNEL[held.channel],
         symbols=held.symbols,
-        asset_class=ASSET_CLASS[held.asset_class],
-        feed=DATA_FEED[held.feed],
+        asset_class=ASSET_CLASS[held.asset_class or AssetClass.UNRECOGNIZED],
+        feed=_feed_to_proto(held.feed),
     )
+
+
+def _feed_to_proto(feed: DataFeed | None) -> common_pb2.DataFeed.ValueType:
+    """A feed that a request may name; articles come by one that none does."""
+    return common_pb2.DATA_FEED_UNSPECIFIED if feed in (None, DataFeed.NEWS) else DATA_FEED[feed]
 
 
 def stream_status_to_proto(status: StreamStatus) -> pb.StreamStatus:

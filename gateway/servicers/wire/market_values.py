@@ -16,6 +16,7 @@ from gateway.domain.models.market_data import (
     BookLevel,
     LiveValue,
     Luld,
+    News,
     OrderBook,
     Quote,
     Trade,
@@ -37,6 +38,7 @@ CHANNEL: Final = TwoWay(
         Channel.ORDER_BOOKS: pb.CHANNEL_ORDER_BOOKS,
         Channel.TRADING_STATUS: pb.CHANNEL_TRADING_STATUS,
         Channel.LULD: pb.CHANNEL_LULD,
+        Channel.NEWS: pb.CHANNEL_NEWS,
     }
 )
 
@@ -181,6 +183,22 @@ def luld_to_proto(luld: Luld, *, snapshot: bool = False) -> pb.Luld:
     )
 
 
+def news_to_proto(news: News) -> pb.News:
+    """An article."""
+    return pb.News(
+        news_id=news.news_id,
+        headline=news.headline,
+        summary=news.summary,
+        author=news.author,
+        source=news.source,
+        url=news.url,
+        symbols=news.symbols,
+        create_time=None if news.create_time_ns is None else timestamp_to_proto(news.create_time_ns),
+        update_time=None if news.update_time_ns is None else timestamp_to_proto(news.update_time_ns),
+        receive_time=timestamp_to_proto(news.receive_time_ns),
+    )
+
+
 VALUE_TO_PROTO: Final[dict[type[LiveValue], Callable[[Any], Message]]] = {
     Quote: quote_to_proto,
     Trade: trade_to_proto,
@@ -190,6 +208,7 @@ VALUE_TO_PROTO: Final[dict[type[LiveValue], Callable[[Any], Message]]] = {
     OrderBook: order_book_to_proto,
     TradingStatus: trading_status_to_proto,
     Luld: luld_to_proto,
+    News: news_to_proto,
 }
 """Every noun of a feed and how it is written, without flags."""
 

@@ -1,7 +1,10 @@
-"""The newest values of the channels whose values depend on each other: trades that are corrected, books that change.
+"""The newest values of the channels that are not one symbol's value after another.
+
+These are trades that are corrected, books that change, articles that are about several symbols.
 
 Promises: a correction or a cancel reaches every reader and is nobody's newest trade, but changes which trade that is;
-a book is kept whole, and whoever does not take every change is given the whole book instead of changes.
+a book is kept whole, and whoever does not take every change is given the whole book instead of changes; an article
+reaches every reader of one of its symbols once, and none takes the place of another.
 """
 
 from __future__ import annotations
@@ -11,8 +14,8 @@ from dataclasses import replace
 
 import structlog
 
-from gateway.domain.models.market_data import OrderBook, Trade, TradeCancel, TradeCorrection
-from gateway.domain.types import Channel
+from gateway.domain.models.market_data import News, OrderBook, Trade, TradeCancel, TradeCorrection
+from gateway.domain.types import Channel, article_symbol
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.feed_health import FeedHealth, Receipt
 from gateway.services.streaming.last_values import Entry, LastValues, Stamped, V, Value
@@ -27,6 +30,8 @@ def last_values_of(channel: Channel, health: FeedHealth, encoder: Encoder) -> La
             return TradeValues(health, encoder)
         case Channel.ORDER_BOOKS:
             return BookValues(health, encoder)
+        case Channel.NEWS:
+            return NewsValues(health, channel)
         case _:
             return LastValues(health, channel)
 
@@ -125,6 +130,36 @@ class BookValues(LastValues):
             _log.warning("book_change_without_book", symbol=symbol)
 
 
+class NewsValues(LastValues):
+    """Articles. None is anybody's newest value: what was published before a stream began is not told."""
+
+    def __init__(self, health: FeedHealth, channel: Channel) -> None:
+        super().__init__(health, channel)
+        self._named: dict[str, Entry] = {}
+
+    def add(self, symbols: Iterable[str]) -> None:
+        """Make room for symbols."""
+        asked = tuple(symbols)
+        super().add(asked)
+        self._named.update((article_symbol(symbol), self.entries[symbol]) for symbol in asked)
+
+    def forget(self, symbols: Iterable[str]) -> None:
+        """Nobody keeps these up to date any more."""
+        gone = tuple(symbols)
+        super().forget(gone)
+        for symbol in gone:
+            self._named.pop(article_symbol(symbol), None)
+
+    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
+        """Pass articles on, in order."""
+        for value, element in zip(values, encoded, strict=True):
+            if not isinstance(value, News):
+                continue
+            entries = [self._named[symbol] for symbol in value.symbols if symbol in self._named]
+            for sink in dict.fromkeys(sink for entry in entries for sink in entry.sinks):
+                sink.add_notice((value, element, receipt))
+
+
 def is_notice(value: Value) -> bool:
     """Whether a value stands for itself alone: no newer one takes its place."""
-    return isinstance(value, TradeCorrection | TradeCancel)
+    return isinstance(value, TradeCorrection | TradeCancel | News)

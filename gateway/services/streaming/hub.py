@@ -43,6 +43,8 @@ STRAY_NAMED_MAX: Final = 10
 """Symbols that such a text names."""
 PROMPT_CHANNELS: Final = frozenset({Channel.QUOTES, Channel.TRADES})
 """Their values come as they happen: much is to be expected of them, and their times tell whether a feed is late."""
+SELDOM_CHANNELS: Final = frozenset({Channel.TRADING_STATUS, Channel.LULD, Channel.NEWS})
+"""Their next value may be hours away: a break is over for them when the venue has acknowledged them again."""
 _SYMBOL_LIMIT_CODE: Final = 405
 _PERMISSION_CODES: Final = frozenset({402, 409, 411})
 
@@ -272,6 +274,7 @@ class FeedHub:
         if self.health.is_live:
             if before.state.flows and not before.state.vouches:
                 self._owe_unvouched()
+            self._tell_gap({stream for stream in self._broken if stream.terms.channel in SELDOM_CHANNELS}, self._wall())
             self._refresh_soon()
 
     def _publish(self, channel: Channel, values: Sequence[V], encode: Callable[[Sequence[V]], list[bytes]]) -> None:
@@ -442,7 +445,10 @@ class FeedHub:
         """The first value after a break: say how long there was none."""
         if not self._broken or not self.health.is_live:
             return
-        broken, self._broken = self._broken, set()
+        self._tell_gap(self._broken, to_time_ns)
+
+    def _tell_gap(self, broken: set[MarketDataStream], to_time_ns: int) -> None:
+        self._broken = self._broken - broken
         for stream in broken:
             stream.tell_gap(Gap(self._feed.value, self._gap_from_ns, to_time_ns, stream.listed))
 

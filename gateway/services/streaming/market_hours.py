@@ -49,9 +49,9 @@ class MarketHours:
         self._ask_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
-    def is_open(self, asset_class: AssetClass) -> bool:
-        """Whether something is to be expected of a feed now; must be called on the event loop."""
-        if asset_class is AssetClass.CRYPTO:
+    def is_open(self, asset_class: AssetClass | None) -> bool:
+        """Whether something is to be expected of a feed now; must be called on the event loop. None: of news."""
+        if asset_class in (AssetClass.CRYPTO, None):
             return True
         now = self._monotonic()
         if now < self._known_until:

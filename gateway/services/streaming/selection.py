@@ -24,9 +24,9 @@ FOREIGN_CHANNELS: Final[Mapping[AssetClass, frozenset[Channel]]] = MappingProxyT
 
 @dataclass(frozen=True, slots=True)
 class FeedChoice:
-    """The feed that a request is answered from."""
+    """The feed that a request is answered from. News has no `asset_class`: its symbols are of several."""
 
-    asset_class: AssetClass
+    asset_class: AssetClass | None
     feed: DataFeed
 
 
@@ -63,6 +63,21 @@ def choose_feed(selection: Selection, stock_feed: DataFeed, option_feed: DataFee
     return FeedChoice(asset_class, feed)
 
 
+def choose_news(selection: Selection) -> FeedChoice:
+    """The one feed of articles; which symbols they may be about is told symbol by symbol.
+
+    Raises:
+        FieldInvalid: No symbols, or a feed or an asset class, of which news has none.
+    """
+    if not selection.symbols:
+        raise _invalid("symbols", "is required")
+    if selection.feed is not None:
+        raise _invalid("feed", "is not chosen for news, which has one")
+    if selection.asset_class is not None:
+        raise _invalid("asset_class", "is not chosen for news, which is about all of them")
+    return FeedChoice(None, DataFeed.NEWS)
+
+
 def refuse_options(choice: FeedChoice, description: str) -> None:
     """Refuse what the venue does not have of options, as `have no past quotes`.
 
@@ -81,7 +96,7 @@ def check_channel(choice: FeedChoice, channel: Channel) -> None:
     """
     if channel not in OPTION_CHANNELS:
         refuse_options(choice, "have live quotes and trades alone")
-    if channel in FOREIGN_CHANNELS.get(choice.asset_class, ()):
+    if choice.asset_class and channel in FOREIGN_CHANNELS.get(choice.asset_class, ()):
         raise _invalid("channel", "is not one of this asset class")
 
 

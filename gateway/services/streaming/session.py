@@ -48,7 +48,7 @@ class StreamTerms:
     """
 
     channel: Channel
-    asset_class: AssetClass
+    asset_class: AssetClass | None
     feed: DataFeed
     conflation: ConflationPolicy
     skip_snapshot: bool

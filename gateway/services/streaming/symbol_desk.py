@@ -9,8 +9,8 @@ from typing import Final, Protocol
 from gateway.domain.errors import GatewayError, SymbolUnknown, TooManyStreams
 from gateway.domain.models.market_data import Selection
 from gateway.domain.models.reference import Asset
-from gateway.domain.types import CallContext, Channel, DataFeed, is_quoted_symbol
-from gateway.services.streaming.selection import FeedChoice, check_channel, choose_feed
+from gateway.domain.types import AssetClass, CallContext, Channel, DataFeed, is_quoted_symbol
+from gateway.services.streaming.selection import FeedChoice, check_channel, choose_feed, choose_news
 
 ASSETS_DEADLINE_S: Final = 10.0
 
@@ -58,6 +58,8 @@ class SymbolDesk:
             TooManyStreams: Too many symbols.
         """
         self.check_count(selection)
+        if channel is Channel.NEWS:
+            return choose_news(selection)
         choice = choose_feed(selection, self._stock_feed, self._option_feed)
         check_channel(choice, channel)
         return choice
@@ -92,4 +94,8 @@ class SymbolDesk:
 
     @staticmethod
     def _fits(symbol: str, asset: Asset | None, choice: FeedChoice) -> bool:
-        return asset is not None and is_quoted_symbol(symbol) and asset.asset_class is choice.asset_class
+        if asset is None or not is_quoted_symbol(symbol):
+            return False
+        if choice.feed is DataFeed.NEWS:  # articles name underlyings, no contracts
+            return asset.asset_class is not AssetClass.US_OPTION
+        return asset.asset_class is choice.asset_class

@@ -12,7 +12,7 @@ import traceback
 import pytest
 
 from gateway.domain.errors import GatewayError, OutcomeUnknown, VenueUnreachable
-from gateway.domain.types import AssetClass, DataFeed, Venue
+from gateway.domain.types import DataFeed, Venue
 from gateway.infrastructure.alpaca.clients import ClientConfig, ClientFactory
 from gateway.infrastructure.alpaca.secret import Secret
 from gateway.infrastructure.alpaca.trading_adapter import TradingAdapter
@@ -46,6 +46,7 @@ def test_the_emulator_is_one_address() -> None:
         DataFeed.CRYPTO_US: "ws://127.0.0.1:8700/v1beta3/crypto/us",
         DataFeed.OPRA: "ws://127.0.0.1:8700/v1beta1/opra",
         DataFeed.INDICATIVE: "ws://127.0.0.1:8700/v1beta1/indicative",
+        DataFeed.NEWS: "ws://127.0.0.1:8700/v1beta1/news",
     }
 
 
@@ -163,8 +164,8 @@ def test_pandas_is_imported_when_alpaca_really_needs_it() -> None:
 async def test_clients_are_made_once() -> None:
     factory = ClientFactory(ClientConfig.emulator("http://127.0.0.1:1", LIMITS), Gate())
     assert factory.trading() is factory.trading()
-    classes = (AssetClass.US_EQUITY, AssetClass.CRYPTO, AssetClass.US_OPTION)
-    assert len({id(factory.trading()), *(id(factory.market_data(one)) for one in classes)}) == 4
+    feeds = set(DataFeed) - {DataFeed.NEWS}
+    assert len({id(factory.trading()), *(id(factory.market_data(feed)) for feed in feeds)}) == 4
     await factory.close()
 
 

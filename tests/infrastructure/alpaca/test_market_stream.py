@@ -9,10 +9,24 @@ import pytest
 from hypothesis import given, strategies as st
 from websockets.asyncio.server import ServerConnection
 
-from gateway.domain.models.market_data import Bar, Luld, OrderBook, Trade, TradeCancel, TradeCorrection, TradingStatus
+from gateway.domain.models.market_data import (
+    Bar,
+    Luld,
+    News,
+    OrderBook,
+    Trade,
+    TradeCancel,
+    TradeCorrection,
+    TradingStatus,
+)
 from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.infrastructure.alpaca.converters.fields import Unreadable
-from gateway.infrastructure.alpaca.converters.market_stream import KINDS
+from gateway.infrastructure.alpaca.converters.market_stream import (
+    ARTICLE_SYMBOLS_MAX,
+    HEADLINE_LENGTH_MAX,
+    KINDS,
+    SUMMARY_LENGTH_MAX,
+)
 from tests.infrastructure.alpaca.feeds import NOW_NS, T_NS, feed_at, quote, serving, wanted
 from tests.infrastructure.alpaca.listeners import MarketNotes
 from tests.infrastructure.alpaca.scripted import ScriptedSocket, acknowledge, greet, until
@@ -37,6 +51,11 @@ MESSAGES: dict[str, dict[str, Any]] = {
         "rm": "Trading Halted; For information requested by NASDAQ", "z": "C",
     },
     "l": {"T": "l", "S": "IONM", "u": 3.24, "d": 2.65, "i": "B", "z": "C"},
+    "n": {
+        "T": "n", "id": 24_918_784, "headline": "A headline", "summary": "", "author": "Benzinga Newsdesk",
+        "created_at": T_NS, "updated_at": "2023-11-14T22:13:21.5Z", "url": "https://www.benzinga.com/m-a/24918784",
+        "content": "<p>All of it</p>", "symbols": ["CRSR", "BTCUSD", "CRSR"], "source": "benzinga",
+    },
 }  # fmt: skip
 
 
@@ -83,9 +102,33 @@ def test_a_status_and_a_band_are_verbatim() -> None:
     assert read("l") == Luld("IONM", T_NS, 3.24, 2.65, DataFeed.SIP, 5, "B", "C")
 
 
+def test_an_article_is_about_several_symbols_and_says_when_it_was_changed() -> None:
+    article = read("n")
+    assert article == News(
+        24_918_784, "A headline", ("CRSR", "BTCUSD"), T_NS, 1_700_000_001_500_000_000, DataFeed.SIP, 5, "",
+        "Benzinga Newsdesk", "benzinga", "https://www.benzinga.com/m-a/24918784",
+    )  # fmt: skip
+    assert article.time_ns == 1_700_000_001_500_000_000
+    assert read("n", updated_at="0001-01-01T00:00:00Z").time_ns == T_NS
+    assert read("n", updated_at=None, created_at=7).time_ns == 5, "when it was read"
+
+
+def test_an_articles_texts_are_bounded_and_a_cut_is_seen() -> None:
+    article = read("n", headline="h" * 5_000, summary="s" * SUMMARY_LENGTH_MAX, url=None, author={}, source="\ud800")
+    assert article.headline == "h" * (HEADLINE_LENGTH_MAX - 1) + "…"
+    assert article.summary == "s" * SUMMARY_LENGTH_MAX
+    assert (article.url, article.author, article.source) == ("", "", "?")
+    assert (
+        len(read("n", symbols=[f"S{number}" for number in range(ARTICLE_SYMBOLS_MAX)]).symbols) == ARTICLE_SYMBOLS_MAX
+    )
+
+
 @pytest.mark.parametrize(
     ("kind", "changes"),
     [
+        ("n", {"id": None}), ("n", {"id": "x"}), ("n", {"symbols": None}), ("n", {"symbols": []}),
+        ("n", {"symbols": "AAPL"}), ("n", {"symbols": ["AAPL", 7]}), ("n", {"symbols": [""]}),
+        ("n", {"symbols": ["A"] * (ARTICLE_SYMBOLS_MAX + 1)}),
         ("c", {"oi": None}), ("c", {"ci": "x"}), ("c", {"op": -1}), ("c", {"cs": float("nan")}), ("c", {"t": None}),
         ("x", {"i": None}), ("x", {"p": "1"}), ("x", {"s": float("inf")}), ("x", {"S": ""}),
         ("u", {"o": None}), ("d", {"v": -1}), ("d", {"S": 7}),
@@ -113,7 +156,7 @@ def test_every_converter_is_total(kind: str, data: st.DataObject) -> None:
     for name in data.draw(st.lists(st.sampled_from(sorted(raw)), max_size=3)):
         raw[name] = data.draw(anything)
     try:
-        value = KINDS[kind][1](raw["S"], raw, DataFeed.SIP, 5)
+        value = KINDS[kind][1](raw.get("S"), raw, DataFeed.SIP, 5)
     except Unreadable:
         return
     assert value.symbol
@@ -128,6 +171,7 @@ async def test_a_frame_of_everything_is_one_call_for_each_channel_in_order() -> 
     notes = MarketNotes()
     at = msgpack.Timestamp(*divmod(T_NS, 10**9))
     everything = [message | {"t": at} for message in (*MESSAGES.values(), MESSAGES["t"])]
+    everything[-2] |= {"created_at": at, "updated_at": at}
     async with ScriptedSocket(serving([quote(), *everything])) as venue, feed_at(venue, notes) as feed:
         await feed.set_subscriptions(wanted(quotes="AAPL", trades="AAPL", luld="AAPL"))
         await until(lambda: notes.values)
@@ -147,6 +191,38 @@ async def test_one_unreadable_message_takes_no_other_with_it() -> None:
     assert [type(value) for value in notes.values[Channel.TRADES]] == [TradeCorrection]
     told = [(state, detail) for state, detail, _ in notes.states if detail.startswith("unreadable")]
     assert told == [(FeedState.LIVE, "unreadable: 2 of a frame, the first because i is no id")]
+
+
+async def test_pairs_of_articles_are_spelled_as_articles_do() -> None:
+    notes = MarketNotes()
+    asked: list[dict[str, Any]] = []
+
+    async def talk(connection: ServerConnection) -> None:
+        await greet(connection)
+        have: dict[str, set[str]] = {}
+        while True:
+            asked.append(await acknowledge(connection, have))
+
+    async with ScriptedSocket(talk) as venue, feed_at(venue, notes, feed=DataFeed.NEWS) as feed:
+        await feed.set_subscriptions(wanted(news="AAPL BTC/USD"))
+        await until(lambda: notes.sets)
+        await feed.set_subscriptions(wanted(news="BTC/USD"))
+        await until(lambda: len(notes.sets) == 2)
+        with pytest.raises(ValueError, match="news"):
+            await feed.set_subscriptions(wanted(news="AAPL260116C00200000"))
+    assert asked == [{"action": "subscribe", "news": ["AAPL", "BTCUSD"]}, {"action": "unsubscribe", "news": ["AAPL"]}]
+    assert [told.symbols[Channel.NEWS] for told in notes.sets] == [{"AAPL", "BTC/USD"}, {"BTC/USD"}]
+
+
+async def test_a_feed_of_articles_brings_articles_alone() -> None:
+    notes = MarketNotes()
+    at = msgpack.Timestamp(*divmod(T_NS, 10**9))
+    frame = [quote(), MESSAGES["n"] | {"created_at": at}, MESSAGES["b"] | {"t": at}]
+    async with ScriptedSocket(serving([quote()], frame)) as venue, feed_at(venue, notes, feed=DataFeed.NEWS) as feed:
+        await feed.set_subscriptions(wanted(news="CRSR"))
+        await until(lambda: notes.values)
+    assert (notes.frames, set(notes.values), len(notes.values[Channel.NEWS])) == ([], {Channel.NEWS}, 1)
+    assert [detail for _, detail, _ in notes.states if detail] == ["unreadable: no article"] * 2
 
 
 async def test_channels_are_asked_for_in_alpacas_words() -> None:

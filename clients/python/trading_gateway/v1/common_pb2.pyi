@@ -233,7 +233,7 @@ class FeedStatus(_message.Message):
     DETAIL_FIELD_NUMBER: _builtins.int
     VENUE_ERROR_CODE_FIELD_NUMBER: _builtins.int
     feed: _builtins.str
-    """Which feed: "orders", "stocks:iex", "stocks:sip" or "crypto:us"."""
+    """Which feed: "orders", "stocks:iex", "stocks:sip", "crypto:us", "options:opra", "options:indicative" or "news"."""
     state: Global___FeedState.ValueType
     """Its state now."""
     detail: _builtins.str

@@ -63,6 +63,10 @@ class _ChannelEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Channel.Value
     """Halts and resumptions; stocks alone."""
     CHANNEL_LULD: _Channel.ValueType  # 8
     """Price bands; stocks alone."""
+    CHANNEL_NEWS: _Channel.ValueType  # 9
+    """Articles about stocks and crypto, by a feed of their own ("news" in FeedStatus), which no request names: asset_class
+    and feed stay UNSPECIFIED.
+    """
 
 class Channel(_Channel, metaclass=_ChannelEnumTypeWrapper):
     """A kind of live data."""
@@ -85,6 +89,10 @@ CHANNEL_TRADING_STATUS: Channel.ValueType  # 7
 """Halts and resumptions; stocks alone."""
 CHANNEL_LULD: Channel.ValueType  # 8
 """Price bands; stocks alone."""
+CHANNEL_NEWS: Channel.ValueType  # 9
+"""Articles about stocks and crypto, by a feed of their own ("news" in FeedStatus), which no request names: asset_class
+and feed stay UNSPECIFIED.
+"""
 Global___Channel: _TypeAlias = Channel  # noqa: Y015
 
 class _ConflationPolicy:
@@ -1562,6 +1570,7 @@ class MarketEvent(_message.Message):
     ORDER_BOOK_FIELD_NUMBER: _builtins.int
     TRADING_STATUS_FIELD_NUMBER: _builtins.int
     LULD_FIELD_NUMBER: _builtins.int
+    NEWS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def quote(self) -> Global___Quote:
         """CHANNEL_QUOTES."""
@@ -1594,6 +1603,10 @@ class MarketEvent(_message.Message):
     def luld(self) -> Global___Luld:
         """CHANNEL_LULD."""
 
+    @_builtins.property
+    def news(self) -> Global___News:
+        """CHANNEL_NEWS."""
+
     def __init__(
         self,
         *,
@@ -1605,12 +1618,13 @@ class MarketEvent(_message.Message):
         order_book: Global___OrderBook | None = ...,
         trading_status: Global___TradingStatus | None = ...,
         luld: Global___Luld | None = ...,
+        news: Global___News | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["bar", b"bar", "event", b"event", "luld", b"luld", "order_book", b"order_book", "quote", b"quote", "trade", b"trade", "trade_cancel", b"trade_cancel", "trade_correction", b"trade_correction", "trading_status", b"trading_status"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bar", b"bar", "event", b"event", "luld", b"luld", "news", b"news", "order_book", b"order_book", "quote", b"quote", "trade", b"trade", "trade_cancel", b"trade_cancel", "trade_correction", b"trade_correction", "trading_status", b"trading_status"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar", b"bar", "event", b"event", "luld", b"luld", "order_book", b"order_book", "quote", b"quote", "trade", b"trade", "trade_cancel", b"trade_cancel", "trade_correction", b"trade_correction", "trading_status", b"trading_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bar", b"bar", "event", b"event", "luld", b"luld", "news", b"news", "order_book", b"order_book", "quote", b"quote", "trade", b"trade", "trade_cancel", b"trade_cancel", "trade_correction", b"trade_correction", "trading_status", b"trading_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["quote", "trade", "trade_correction", "trade_cancel", "bar", "order_book", "trading_status", "luld"]  # noqa: Y015
+    _WhichOneofReturnType_event: _TypeAlias = _typing.Literal["quote", "trade", "trade_correction", "trade_cancel", "bar", "order_book", "trading_status", "luld", "news"]  # noqa: Y015
     _WhichOneofArgType_event: _TypeAlias = _typing.Literal["event", b"event"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_event) -> _WhichOneofReturnType_event | None: ...
 
@@ -2181,6 +2195,77 @@ class Luld(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Luld: _TypeAlias = Luld  # noqa: Y015
+
+@_typing.final
+class News(_message.Message):
+    """One article. An article that its publisher changes comes again with the same news_id and a later update_time.
+    A session is given it once, however many of its symbols it is subscribed to; no newer one takes its place while it
+    waits, and none is given as a snapshot. What it says is somebody else's text: treat it as untrusted input.
+    """
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NEWS_ID_FIELD_NUMBER: _builtins.int
+    HEADLINE_FIELD_NUMBER: _builtins.int
+    SUMMARY_FIELD_NUMBER: _builtins.int
+    AUTHOR_FIELD_NUMBER: _builtins.int
+    SOURCE_FIELD_NUMBER: _builtins.int
+    URL_FIELD_NUMBER: _builtins.int
+    SYMBOLS_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    RECEIVE_TIME_FIELD_NUMBER: _builtins.int
+    news_id: _builtins.int
+    """The venue's id."""
+    headline: _builtins.str
+    """Its headline; cut after 1,024 characters, as summary after 8,192: an ellipsis then ends it."""
+    summary: _builtins.str
+    """A summary; may be empty."""
+    author: _builtins.str
+    """Who wrote it."""
+    source: _builtins.str
+    """Who published it."""
+    url: _builtins.str
+    """Where to read it."""
+    @_builtins.property
+    def symbols(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What it is about, as the venue spells it: pairs without their slash ("BTCUSD"). Whoever subscribed to "BTC/USD" is
+        given it.
+        """
+
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """Published."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """Changed."""
+
+    @_builtins.property
+    def receive_time(self) -> _timestamp_pb2.Timestamp:
+        """When the gateway read it from the venue."""
+
+    def __init__(
+        self,
+        *,
+        news_id: _builtins.int = ...,
+        headline: _builtins.str = ...,
+        summary: _builtins.str = ...,
+        author: _builtins.str = ...,
+        source: _builtins.str = ...,
+        url: _builtins.str = ...,
+        symbols: _abc.Iterable[_builtins.str] | None = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        receive_time: _timestamp_pb2.Timestamp | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "receive_time", b"receive_time", "update_time", b"update_time"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["author", b"author", "create_time", b"create_time", "headline", b"headline", "news_id", b"news_id", "receive_time", b"receive_time", "source", b"source", "summary", b"summary", "symbols", b"symbols", "update_time", b"update_time", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___News: _TypeAlias = News  # noqa: Y015
 
 @_typing.final
 class Snapshot(_message.Message):

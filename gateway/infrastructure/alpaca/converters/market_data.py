@@ -41,9 +41,10 @@ CHANNEL: Final = TwoWay(
         Channel.ORDER_BOOKS: "orderbooks",
         Channel.TRADING_STATUS: "statuses",
         Channel.LULD: "lulds",
+        Channel.NEWS: "news",
     }
 )
-UNSUPPORTED_CHANNELS: Final = frozenset({"news", "corrections", "cancelErrors", "imbalances"})
+UNSUPPORTED_CHANNELS: Final = frozenset({"corrections", "cancelErrors", "imbalances"})
 """Channels of Alpaca's that this build does not subscribe to; corrections and cancels come with trades unasked."""
 
 STOCK_FEED: Final = TwoWay({DataFeed.IEX: "iex", DataFeed.SIP: "sip"})
@@ -328,8 +329,14 @@ def _finite(value: object) -> float:
 
 def instant_of(raw: JsonObject) -> int:
     """The venue's time, nanoseconds, as a number or as text."""
-    value = raw.get("t")
-    time_ns = parse_time_ns(value) if type(value) is str else value
-    if type(time_ns) is not int or not _PLAUSIBLE_NS_MIN <= time_ns < TIME_NS_MAX:
+    time_ns = instant_or_none(raw, "t")
+    if time_ns is None:
         raise Unreadable("t is no time")
     return time_ns
+
+
+def instant_or_none(raw: JsonObject, name: str) -> int | None:
+    """A time that a message may go without; None where it is none, or none of a market."""
+    value = raw.get(name)
+    time_ns = parse_time_ns(value) if type(value) is str else value
+    return time_ns if type(time_ns) is int and _PLAUSIBLE_NS_MIN <= time_ns < TIME_NS_MAX else None

@@ -1,9 +1,9 @@
-"""What only the websocket says: corrections and cancels of trades, order books, trading statuses, price bands.
+"""What only the websocket says: corrections and cancels of trades, order books, statuses, price bands, articles.
 
 Also the table of every kind of message (`T`) that carries market data: its channel and its converter. Promises as
 `market_data` does: numbers bit for bit, and `Unreadable` for what is no finite number of 0 or more.
 
-Source: Alpaca's pages on real-time stock and crypto data, its Go SDK's entities.go.
+Source: Alpaca's pages on real-time stock data, crypto data and news, its Go SDK's entities.go.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from gateway.domain.models.market_data import (
     BookLevel,
     LiveValue,
     Luld,
+    News,
     OrderBook,
     Trade,
     TradeCancel,
@@ -33,15 +34,24 @@ from gateway.infrastructure.alpaca.converters.fields import (
     text_or_empty,
     texts,
     whole_or_none,
+    whole_text,
 )
 from gateway.infrastructure.alpaca.converters.market_data import (
     bar_from_alpaca,
     instant_of,
+    instant_or_none,
     measure_of,
     quote_from_alpaca,
     symbol_of,
     trade_from_alpaca,
 )
+
+HEADLINE_LENGTH_MAX: Final = 1_024
+SUMMARY_LENGTH_MAX: Final = 8_192
+URL_LENGTH_MAX: Final = 2_048
+"""Characters of an article's texts; what is longer is cut, and ends in an ellipsis."""
+ARTICLE_SYMBOLS_MAX: Final = 2_048
+"""An article about more is about none in particular."""
 
 Converter = Callable[[object, object, DataFeed, int], LiveValue]
 
@@ -143,6 +153,30 @@ def luld_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_n
     )
 
 
+def news_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_ns: int) -> News:  # noqa: ARG001 - a converter's shape
+    """An article; without its id it cannot be told from the next, and without symbols it is nobody's."""
+    article = as_object(raw, "article")
+    news_id = whole_or_none(article, "id")
+    if news_id is None:
+        raise Unreadable("id is no id")
+    symbols = as_list(article.get("symbols"), "symbols")
+    if not 0 < len(symbols) <= ARTICLE_SYMBOLS_MAX:
+        raise Unreadable("no symbols, or more than an article has")
+    return News(
+        news_id=news_id,
+        headline=_long_text(article, "headline", HEADLINE_LENGTH_MAX),
+        symbols=tuple(dict.fromkeys(symbol_of(name) for name in symbols)),
+        create_time_ns=instant_or_none(article, "created_at"),
+        update_time_ns=instant_or_none(article, "updated_at"),
+        feed=feed,
+        receive_time_ns=receive_time_ns,
+        summary=_long_text(article, "summary", SUMMARY_LENGTH_MAX),
+        author=text_or_empty(article, "author"),
+        source=text_or_empty(article, "source"),
+        url=_long_text(article, "url", URL_LENGTH_MAX),
+    )
+
+
 KINDS: Final[dict[str, tuple[Channel, Converter]]] = {
     "q": (Channel.QUOTES, quote_from_alpaca),
     "t": (Channel.TRADES, trade_from_alpaca),
@@ -154,8 +188,17 @@ KINDS: Final[dict[str, tuple[Channel, Converter]]] = {
     "o": (Channel.ORDER_BOOKS, order_book_from_alpaca),
     "s": (Channel.TRADING_STATUS, status_from_alpaca),
     "l": (Channel.LULD, luld_from_alpaca),
+    "n": (Channel.NEWS, news_from_alpaca),
 }
 """The letter of a message, the channel that it comes by, and who reads it."""
+
+
+def _long_text(raw: JsonObject, name: str, length_max: int) -> str:
+    """A text; empty when it is absent, null or something else."""
+    value = raw.get(name)
+    if type(value) is not str:
+        return ""
+    return whole_text(value if len(value) <= length_max else value[: length_max - 1] + "…")
 
 
 def _trade_id(raw: JsonObject, name: str) -> int:
