@@ -78,6 +78,9 @@ class _Borders:
     def add_notice(self, stamped: Stamped) -> None:
         """A correction or a cancel ends no hole."""
 
+    def supersede(self, stamped: Stamped) -> None:
+        """A value that was read is not live."""
+
     def misses(self, value: Value) -> bool:
         """Whether a value was neither received before the break nor after it."""
         time_ns = time_of(value)

@@ -96,6 +96,12 @@ class BookValues(LastValues):
         self._begun -= gone
         super().forget(gone)
 
+    def disown(self, symbols: Iterable[str]) -> frozenset[str]:
+        """As ever; what the feed brings of these next begins with a whole book again."""
+        lost = frozenset(symbols)
+        self._begun -= lost
+        return super().disown(lost)
+
     def break_off(self) -> None:
         """What the feed brings next begins with a whole book again."""
         self._begun.clear()

@@ -100,6 +100,12 @@ class Group:
         self._has_notices = True
         self.add(stamped)
 
+    def supersede(self, stamped: Stamped) -> None:
+        """A newer value was read and goes its own way: what is pending goes before it, what is held back never."""
+        self.flush()
+        if self._thinning is not None:
+            self._thinning.supersede(stamped)
+
     def flush(self) -> None:
         """Hand out what is pending, now."""
         if self._flush_at is not None:

@@ -9,13 +9,12 @@ listener's methods neither block nor raise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
-from gateway.domain.errors import GatewayError, TooManyStreams, VenueAuthentication, VenueUnreachable
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import Gap, LiveValue, Quote, SubscriptionSet
 from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed, FeedState
@@ -31,6 +30,7 @@ from gateway.services.streaming.hand_out import hand_out, wants_every_value
 from gateway.services.streaming.last_values import Stamped, V, Value, time_of
 from gateway.services.streaming.mailbox import Batch
 from gateway.services.streaming.newest import NewestValues
+from gateway.services.streaming.refusals import refusal_of
 from gateway.services.streaming.session import MarketDataStream
 from gateway.services.streaming.silence import SilenceWatch
 from gateway.services.streaming.subscriptions import SubscriptionEvents, UpstreamSubscriptions
@@ -45,8 +45,6 @@ PROMPT_CHANNELS: Final = frozenset({Channel.QUOTES, Channel.TRADES})
 """Their values come as they happen: much is to be expected of them, and their times tell whether a feed is late."""
 SELDOM_CHANNELS: Final = frozenset({Channel.TRADING_STATUS, Channel.LULD, Channel.NEWS})
 """Their next value may be hours away: a break is over for them when the venue has acknowledged them again."""
-_SYMBOL_LIMIT_CODE: Final = 405
-_PERMISSION_CODES: Final = frozenset({402, 409, 411})
 
 _log = structlog.get_logger(__name__)
 
@@ -107,6 +105,7 @@ class FeedHub:
         self._kept: set[str] = set()
         self._gap_from_ns: int | None = None
         self._received_ns: int | None = None
+        self._flows_from_ns = 0
         self._refresh_handle: asyncio.Handle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
         self._subscriptions = UpstreamSubscriptions(
@@ -136,7 +135,7 @@ class FeedHub:
             held=self._vouched,
             read=self._newest.read,
             on_mute=lambda: self._reconnect(FeedState.MUTE, MUTE),
-            on_stray=lambda silent: self._reconnect(FeedState.STALE, STRAY + ", ".join(silent[:STRAY_NAMED_MAX])),
+            on_stray=self._on_stray,
             is_open=is_open,
             patience_s=times.silence_s,
             wall=wall,
@@ -171,10 +170,7 @@ class FeedHub:
         self._groups.enter(stream)
         stream.unacknowledged -= gone
         stream.told_stale -= gone
-        if stream.awaiting & gone:
-            stream.awaiting -= gone
-            if not stream.awaiting:
-                stream.end_snapshot()
+        stream.await_no_more(gone)
         self._subscriptions.release(stream.terms.channel, gone)
 
     def flush(self, stream: MarketDataStream) -> None:
@@ -237,7 +233,11 @@ class FeedHub:
 
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:
         """The venue's whole set."""
-        self._subscriptions.note_acknowledged(acknowledged)
+        for channel, lost in self._subscriptions.note_acknowledged(acknowledged).items():
+            self._newest.doubt(channel, lost)
+            turned = self._values[channel].disown(lost)
+            for stream in self._streams[channel]:
+                stream.tell_stale(turned)
         for channel, streams in self._streams.items():
             now_acknowledged = acknowledged.symbols.get(channel, frozenset())
             for stream in streams:
@@ -261,6 +261,8 @@ class FeedHub:
         breaks = before.state.flows and not state.flows
         if breaks:
             self._note_break()
+        elif state.flows and not before.state.flows:
+            self._flows_from_ns = self._wall()
         for channel, streams in self._streams.items():
             turned = self._values[channel].received_in(ended) if ended != NO_EPOCH else frozenset()
             if state is FeedState.DISCONNECTED:
@@ -343,7 +345,8 @@ class FeedHub:
             owed &= self._subscriptions.acknowledged(channel)
             brought = frozenset(symbol for symbol in owed if self._values[channel].is_vouched(symbol))
             for stream in streams:
-                _settle(stream, brought)
+                stream.told_stale -= brought
+                stream.await_no_more(brought)
             self._newest.fetch(channel, owed - brought, self.health.epoch)
 
     def _refresh_unvouched(self, stream: MarketDataStream) -> None:
@@ -369,22 +372,15 @@ class FeedHub:
             if owed:
                 held = (values.newest(symbol) for symbol in stream.listed if symbol in owed)
                 self._give_snapshot(stream, [newest for newest in held if newest is not None])
-            if stream.awaiting & symbols:
-                stream.awaiting -= symbols
-                if not stream.awaiting:
-                    stream.end_snapshot()
+            stream.await_no_more(symbols)
         if epoch != self.health.epoch:
             self._refresh_soon()
 
     def _postpone(self, channel: Channel, symbols: frozenset[str]) -> None:
         """Newest values cannot be had now: let streams go on without, and try again later."""
         for stream in self._streams[channel]:
-            missed = stream.awaiting & symbols
-            if missed:
-                stream.told_stale |= missed
-                stream.awaiting -= missed
-                if not stream.awaiting:
-                    stream.end_snapshot()
+            stream.told_stale |= stream.awaiting & symbols
+            stream.await_no_more(symbols)
         if self._retry_timer is None:
             self._retry_timer = self._loop.call_later(REFRESH_RETRY_S, self._retry)
 
@@ -400,6 +396,13 @@ class FeedHub:
         found = ((symbol, values.newest(symbol)) for symbol in self._subscriptions.acknowledged(channel))
         return {symbol: time_of(held[0]) for symbol, held in found if held and self.health.vouches(held[2])}
 
+    def _on_stray(self, silent: Mapping[Channel, Sequence[str]]) -> None:
+        """Some symbols alone are not brought: what is missing of them began with their last values."""
+        held = [self.held(channel, symbol) for channel, symbols in silent.items() for symbol in symbols]
+        self._received_ns = min((value.receive_time_ns for value in held if value), default=self._received_ns)
+        named = sorted({symbol for symbols in silent.values() for symbol in symbols})
+        self._reconnect(FeedState.STALE, STRAY + ", ".join(named[:STRAY_NAMED_MAX]))
+
     def _reconnect(self, state: FeedState, why: str) -> None:
         """Nothing it brought is vouched for any more, and it is connected anew."""
         self._why_reconnecting = why
@@ -409,8 +412,8 @@ class FeedHub:
 
     def _note_break(self) -> None:
         """Nothing comes any more; what the break before swallowed, and was not made up for, is owed with this one."""
-        if not self._backfill.is_running:
-            self._gap_from_ns = self._received_ns
+        if not self._broken:
+            self._gap_from_ns = max(self._received_ns or 0, self._flows_from_ns)
         self._backfill.cancel()
 
     def _owe_unvouched(self) -> None:
@@ -455,19 +458,10 @@ class FeedHub:
     # --- subscriptions
 
     def _on_refused(self, channel: Channel, symbols: frozenset[str]) -> None:
-        refusal = self._refusal()
+        refusal = refusal_of(self.health.status.venue_error_code)
         for stream in self._streams[channel]:
             stream.unacknowledged |= symbols & stream.symbols
             stream.tell_acks(sorted(symbols & stream.symbols), refusal)
-
-    def _refusal(self) -> GatewayError:
-        code = self.health.status.venue_error_code
-        metadata = {"venue_code": str(code)} if code else {}
-        if code == _SYMBOL_LIMIT_CODE:
-            return TooManyStreams("The venue's limit of subscribed symbols is reached.", metadata=metadata)
-        if code in _PERMISSION_CODES:
-            return VenueAuthentication("The account's data subscription does not include this.", metadata=metadata)
-        return VenueUnreachable("The venue did not acknowledge the subscription.", metadata=metadata)
 
     def _on_forgotten(self, channel: Channel, symbols: frozenset[str]) -> None:
         self._values[channel].forget(symbols)
@@ -477,15 +471,6 @@ class FeedHub:
 
     def _encode_one(self, value: Value) -> list[bytes]:
         return self._encoder.quotes([value]) if isinstance(value, Quote) else self._encoder.values([value])
-
-
-def _settle(stream: MarketDataStream, brought: frozenset[str]) -> None:
-    """The live feed brought what the stream was owed."""
-    stream.told_stale -= brought
-    if stream.awaiting & brought:
-        stream.awaiting -= brought
-        if not stream.awaiting:
-            stream.end_snapshot()
 
 
 def _try_encode(encode: Callable[[Value], list[bytes]], value: Value) -> list[bytes]:

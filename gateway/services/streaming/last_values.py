@@ -12,7 +12,7 @@ from typing import Final, Protocol, TypeVar
 
 from gateway.domain.models.market_data import Bar, LiveValue
 from gateway.domain.types import NANOS_PER_SECOND, Channel
-from gateway.services.streaming.feed_health import FeedHealth, Receipt
+from gateway.services.streaming.feed_health import NO_EPOCH, FeedHealth, Receipt
 
 Value = LiveValue
 Stamped = tuple[Value, bytes, Receipt]
@@ -42,6 +42,10 @@ class Sink(Protocol):
 
     def add_notice(self, stamped: Stamped) -> None:
         """A live value that no other replaces."""
+        ...
+
+    def supersede(self, stamped: Stamped) -> None:
+        """A newer value was read: what came before it must not follow it."""
         ...
 
 
@@ -86,6 +90,16 @@ class LastValues:
         """Nobody keeps these up to date any more."""
         for symbol in symbols:
             self.entries.pop(symbol, None)
+
+    def disown(self, symbols: Iterable[str]) -> frozenset[str]:
+        """The venue brings these no more: nobody can vouch for their values. Those for which somebody could."""
+        turned = frozenset(symbol for symbol in symbols if self.is_vouched(symbol))
+        for symbol in turned:
+            entry = self.entries[symbol]
+            if entry.newest is not None:
+                value, element, receipt = entry.newest
+                entry.newest = (value, element, Receipt(receipt.received_at, NO_EPOCH))
+        return turned
 
     def break_off(self) -> None:
         """The connection ended: what comes next does not follow what came before."""
@@ -139,8 +153,10 @@ class LastValues:
             held = entry.newest
             if held is not None and self._stands(held, value):
                 continue
-            entry.newest = (value, element, receipt)
+            entry.newest = stamped = (value, element, receipt)
             taken.add(value.symbol)
+            for sink in entry.sinks:
+                sink.supersede(stamped)
         return frozenset(taken)
 
     def _stands(self, held: Stamped, value: Value) -> bool:

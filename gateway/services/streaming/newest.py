@@ -16,6 +16,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.types import CallContext, Caller, Channel, DataFeed
 from gateway.services.recovery import ErrorService
+from gateway.services.streaming.feed_health import NO_EPOCH
 from gateway.services.streaming.last_values import Value
 
 FETCH_SYMBOLS_MAX: Final = 200
@@ -56,6 +57,7 @@ class NewestValues:
         self._on_fetched = on_fetched
         self._monotonic = monotonic
         self._asked: dict[Channel, set[str]] = {channel: set() for channel in Channel}
+        self._doubted: dict[Channel, set[str]] = {channel: set() for channel in Channel}
         self._tasks: set[asyncio.Task[None]] = set()
 
     def fetch(self, channel: Channel, symbols: Iterable[str], epoch: int) -> None:
@@ -73,6 +75,10 @@ class NewestValues:
             task = asyncio.get_running_loop().create_task(self._run(channel, part, epoch))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def doubt(self, channel: Channel, symbols: Iterable[str]) -> None:
+        """The feed does not bring these now: what is being asked for may be old before it does again."""
+        self._doubted[channel] |= self._asked[channel].intersection(symbols)
 
     async def read(self, channel: Channel, symbols: Sequence[str]) -> Sequence[Value]:
         """The newest values as the venue has them now; none of a channel without such a question. Raises as it does."""
@@ -97,4 +103,6 @@ class NewestValues:
             _log.warning("newest_values_unread", feed=self._feed.value, channel=channel.value, error=str(error))
         finally:
             self._asked[channel] -= symbols
-        self._on_fetched(channel, symbols, values, epoch)
+        doubted = not symbols.isdisjoint(self._doubted[channel])
+        self._doubted[channel] -= symbols
+        self._on_fetched(channel, symbols, values, NO_EPOCH if doubted else epoch)

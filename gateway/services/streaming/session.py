@@ -173,6 +173,13 @@ class MarketDataStream:
         """The feed brought nothing for a while."""
         self.outlet.tell_gap(gap)
 
+    def await_no_more(self, symbols: frozenset[str]) -> None:
+        """Their newest values came, or will not: with the last of them the snapshot is over."""
+        if self.awaiting & symbols:
+            self.awaiting -= symbols
+            if not self.awaiting:
+                self.end_snapshot()
+
     def end_snapshot(self) -> None:
         """Every newest value that is to be had has been put in."""
         self.outlet.end_snapshot()

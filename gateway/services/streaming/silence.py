@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import chain
 from typing import Final
 
 import structlog
@@ -63,7 +64,7 @@ class SilenceWatch:
         held: Callable[[Channel], Held],
         read: Callable[[Channel, Sequence[str]], Awaitable[Sequence[Value]]],
         on_mute: Callable[[], None],
-        on_stray: Callable[[Sequence[str]], None],
+        on_stray: Callable[[Mapping[Channel, Sequence[str]]], None],
         is_open: Callable[[], bool],
         patience_s: float,
         wall: Callable[[], int],
@@ -115,14 +116,15 @@ class SilenceWatch:
         while True:
             await asyncio.sleep(stray_symbols.LOOK_INTERVAL_S)
             try:
-                silent = [symbol for channel in STRAY_CHANNELS for symbol in await self._strayed(channel)]
+                strayed = {channel: await self._strayed(channel) for channel in STRAY_CHANNELS}
+                silent = {channel: symbols for channel, symbols in strayed.items() if symbols}
             except GatewayError:
-                silent = []
+                silent = {}
             except Exception:  # as above
                 _log.exception("silence_unread", feed=self._feed.value)
-                silent = []
+                silent = {}
             if silent:
-                _log.warning("feed_symbols_silent", feed=self._feed.value, symbols=silent)
+                _log.warning("feed_symbols_silent", feed=self._feed.value, symbols=[*chain(*silent.values())])
                 self._on_stray(silent)
 
     async def _is_mute(self, channel: Channel) -> bool:

@@ -114,11 +114,17 @@ class UpstreamSubscriptions:
         """What the venue has acknowledged on the present connection."""
         return self._acknowledged[channel]
 
-    def note_acknowledged(self, acknowledged: SubscriptionSet) -> None:
-        """The venue's whole set."""
+    def note_acknowledged(self, acknowledged: SubscriptionSet) -> dict[Channel, frozenset[str]]:
+        """The venue's whole set. Returns the symbols that are held, were in it, and are not any more."""
+        lost = {}
         for channel in Channel:
-            self._acknowledged[channel] = acknowledged.symbols.get(channel, frozenset())
+            now_acknowledged = acknowledged.symbols.get(channel, frozenset())
+            gone = (self._acknowledged[channel] - now_acknowledged) & self._holders[channel].keys()
+            if gone:
+                lost[channel] = frozenset(gone)
+            self._acknowledged[channel] = now_acknowledged
         self._expect_acknowledgements()
+        return lost
 
     def note_live(self, *, is_live: bool) -> None:
         """The feed's state changed; what was acknowledged does not outlive a connection."""

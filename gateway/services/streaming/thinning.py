@@ -29,6 +29,11 @@ class Thinning:
         """Whether something that was held back may go."""
         return self.due_at is not None and self.due_at <= now
 
+    def supersede(self, stamped: Stamped) -> None:
+        """A newer value takes the place of the one that is held back, if there is one."""
+        if stamped[0].symbol in self._held:
+            self._held[stamped[0].symbol] = stamped
+
     def admit(self, values: Sequence[Stamped], now: float) -> list[Stamped]:
         """What may go now, one value a symbol; the rest is held until it may."""
         for stamped in values:
