@@ -37,6 +37,9 @@ from trading_gateway.v1 import (
     trading_pb2_grpc,
 )
 
+REQUEST_WINDOW_BYTES: Final = 32_768
+"""Of one call, read ahead of who serves it: what a stream of commands sends faster than they are done. gRPC would let
+it grow to megabytes with the speed of the client."""
 RAW_METHODS: Final = "RAW_METHODS"
 """A servicer class's set of method names whose answers are bytes already."""
 
@@ -112,6 +115,8 @@ class ServerOptions:
             ("grpc.keepalive_timeout_ms", self.keepalive_timeout_ms),
             ("grpc.http2.min_ping_interval_without_data_ms", self.ping_interval_min_ms),
             ("grpc.http2.max_ping_strikes", 2),
+            ("grpc.http2.bdp_probe", 0),
+            ("grpc.http2.lookahead_bytes", REQUEST_WINDOW_BYTES),
             ("grpc.server_handshake_timeout_ms", self.handshake_max_ms),
             ("grpc.max_connection_idle_ms", self.idle_max_ms),
             ("grpc.max_connection_age_ms", self.connection_age_max_ms),

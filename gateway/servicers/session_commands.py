@@ -25,7 +25,7 @@ OPEN_WAIT_S: Final = 10.0
 """How long the first command may take."""
 COMMANDS_WAITING_MAX: Final = 64
 """Read, and not done yet; more are not read."""
-SYMBOLS_WAITING_MAX: Final = 2_000
+SYMBOLS_WAITING_MAX: Final = 1_000
 """In all commands that wait: with so many, too, no more are read."""
 STUCK_LOOK_S: Final = 1.0
 """While commands are not read, how often it is looked whether they ever will be."""

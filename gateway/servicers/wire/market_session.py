@@ -32,7 +32,7 @@ from trading_gateway.v1 import market_data_pb2 as pb
 
 COMMAND_ID_LENGTH_MAX: Final = 64
 CREDITS_MAX: Final = 1_024
-SYMBOL_CHARACTERS_MAX: Final = 64
+SYMBOL_CHARACTERS_MAX: Final = 32
 """Of what cannot be a symbol so much is kept, to answer: acks wait for their reader."""
 
 
