@@ -6,7 +6,7 @@ of it was read and put in; the rest is named in a notice of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from gateway.domain.models.market_data import Gap
@@ -26,7 +26,7 @@ def wants_every_value(stream: MarketDataStream) -> bool:
 
 def hand_out(
     filled: Filled,
-    owed: Iterable[MarketDataStream],
+    owed: Mapping[MarketDataStream, frozenset[str]],
     values: LastValues,
     encoder: Encoder,
     encode: Callable[[Value], list[bytes]],
@@ -37,7 +37,7 @@ def hand_out(
 
     Args:
         filled: What came of the channel.
-        owed: The streams.
+        owed: The streams, with the symbols that each had then: what it has asked for since, it did not miss.
         values: The channel's newest values: the last missed one may be such.
         encoder: Flags what was read.
         encode: One value's element, or nothing when it cannot be written.
@@ -50,23 +50,25 @@ def hand_out(
         (value, encoder.flagged(filled.channel, element, backfill=True), receipt) for value, element in readable
     ]
     chosen: dict[frozenset[str], list[Stamped]] = {}
-    for stream in owed:
-        mine = chosen.get(stream.symbols)
+    for stream, held in owed.items():
+        symbols = held & stream.symbols
+        mine = chosen.get(symbols)
         if mine is None:
-            mine = chosen[stream.symbols] = [entry for entry in stamped if entry[0].symbol in stream.symbols]
+            mine = chosen[symbols] = [entry for entry in stamped if entry[0].symbol in symbols]
         room = stream.terms.unread_values_max // 2
         for start in range(0, min(len(mine), room), BATCH_VALUES_MAX):
             stream.deliver(Batch(mine[start : min(start + BATCH_VALUES_MAX, room)], ConflationPolicy.NONE))
-        for gap in _notices(filled, stream, hole, mine, room):
+        listed = tuple(symbol for symbol in stream.listed if symbol in symbols)
+        for gap in _notices(filled, listed, hole, mine, room):
             stream.tell_gap(gap)
 
 
-def _notices(filled: Filled, stream: MarketDataStream, hole: Gap, mine: list[Stamped], room: int) -> Iterable[Gap]:
+def _notices(filled: Filled, listed: tuple[str, ...], hole: Gap, mine: list[Stamped], room: int) -> Iterable[Gap]:
     """What was made up for, and what was not: symbols that could not be read, and time too long ago."""
     cut_off = {value.symbol for value, _, _ in mine[room:]}
-    whole = tuple(symbol for symbol in stream.listed if symbol in filled.complete and symbol not in cut_off)
-    lost = tuple(symbol for symbol in stream.listed if symbol not in whole)
-    counted = dict.fromkeys(stream.listed, 0)
+    whole = tuple(symbol for symbol in listed if symbol in filled.complete and symbol not in cut_off)
+    lost = tuple(symbol for symbol in listed if symbol not in whole)
+    counted = dict.fromkeys(listed, 0)
     for value, _, _ in mine[:room]:
         counted[value.symbol] = counted.get(value.symbol, 0) + 1
     begins_ns = hole.from_time_ns or 0

@@ -9,17 +9,18 @@ listener's methods neither block nor raise.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
-from gateway.domain.models.market_data import Gap, LiveValue, Quote, SubscriptionSet
+from gateway.domain.models.market_data import LiveValue, Quote, SubscriptionSet
 from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.backfill import BACKFILL_CHANNELS, BackFill, Filled
+from gateway.services.streaming.breaks import Hole
 from gateway.services.streaming.channel_values import last_values_of
 from gateway.services.streaming.encoder import Encoder
 from gateway.services.streaming.fan_out import Pacing
@@ -30,6 +31,7 @@ from gateway.services.streaming.hand_out import hand_out, wants_every_value
 from gateway.services.streaming.last_values import Stamped, V, Value, time_of
 from gateway.services.streaming.mailbox import Batch
 from gateway.services.streaming.newest import NewestValues
+from gateway.services.streaming.question import Question
 from gateway.services.streaming.refusals import refusal_of
 from gateway.services.streaming.session import MarketDataStream
 from gateway.services.streaming.silence import SilenceWatch
@@ -101,9 +103,8 @@ class FeedHub:
         self._values = {channel: last_values_of(channel, self.health, encoder) for channel in Channel}
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
         self._groups = Groups(self._values, pacing, monotonic)
-        self._broken: set[MarketDataStream] = set()
+        self._hole = Hole(feed)
         self._kept: set[str] = set()
-        self._gap_from_ns: int | None = None
         self._received_ns: int | None = None
         self._flows_from_ns = 0
         self._refresh_handle: asyncio.Handle | None = None
@@ -133,6 +134,8 @@ class FeedHub:
             feed,
             heard=lambda: self._received_ns,
             held=self._vouched,
+            ask=lambda channel, held: Question(channel, held, self._values[channel], lambda: self.health.epoch),
+            hole=self._begin_hole,
             read=self._newest.read,
             on_mute=lambda: self._reconnect(FeedState.MUTE, MUTE),
             on_stray=self._on_stray,
@@ -165,6 +168,7 @@ class FeedHub:
     def part(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
         """Take symbols that it has from a stream, which keeps others."""
         gone = frozenset(symbols)
+        self._hole.part(stream, gone)
         self._groups.leave(stream)
         stream.symbols, stream.listed = stream.symbols - gone, tuple(s for s in stream.listed if s not in gone)
         self._groups.enter(stream)
@@ -183,7 +187,7 @@ class FeedHub:
         if stream not in self._streams[channel]:
             return
         self._streams[channel].discard(stream)
-        self._broken.discard(stream)
+        self._hole.discard(stream)
         self._groups.leave(stream)
         self._subscriptions.release(channel, stream.symbols)
 
@@ -272,11 +276,11 @@ class FeedHub:
                     stream.tell_feed(self.health.status)
                 stream.tell_stale(turned)
                 if breaks:
-                    self._broken.add(stream)
+                    self._hole.add(stream)
         if self.health.is_live:
             if before.state.flows and not before.state.vouches:
                 self._owe_unvouched()
-            self._tell_gap({stream for stream in self._broken if stream.terms.channel in SELDOM_CHANNELS}, self._wall())
+            self._hole.tell(self._wall(), SELDOM_CHANNELS)
             self._refresh_soon()
 
     def _publish(self, channel: Channel, values: Sequence[V], encode: Callable[[Sequence[V]], list[bytes]]) -> None:
@@ -412,8 +416,8 @@ class FeedHub:
 
     def _note_break(self) -> None:
         """Nothing comes any more; what the break before swallowed, and was not made up for, is owed with this one."""
-        if not self._broken:
-            self._gap_from_ns = max(self._received_ns or 0, self._flows_from_ns)
+        if not self._hole:
+            self._hole.from_ns = max(self._received_ns or 0, self._flows_from_ns)
         self._backfill.cancel()
 
     def _owe_unvouched(self) -> None:
@@ -426,34 +430,36 @@ class FeedHub:
 
     def _begin_backfill(self) -> bool:
         """The feed is up again: begin to make up for what was missed; False when there is nothing that could be."""
-        if self._gap_from_ns is None:
+        if self._hole.from_ns is None:
             return False
         wanted: dict[Channel, set[str]] = {}
-        for stream in self._broken:
+        for stream, symbols in self._hole.held().items():
             if stream.terms.channel in BACKFILL_CHANNELS and wants_every_value(stream):
-                wanted.setdefault(stream.terms.channel, set()).update(stream.symbols)
-        return self._backfill.begin(self._gap_from_ns, wanted, self._values)
+                wanted.setdefault(stream.terms.channel, set()).update(symbols)
+        return self._backfill.begin(self._hole.from_ns, wanted, self._values)
 
     def _on_backfilled(self, filled: Sequence[Filled]) -> None:
         """Live again; who was there when the feed broke gets what it missed."""
         self._watch.reconciled()
         receipt = Receipt(self._monotonic(), self.health.epoch)
         for one in filled:
-            owed = {stream for stream in self._broken & self._streams[one.channel] if wants_every_value(stream)}
-            hole = Gap(self._feed.value, self._gap_from_ns, self._wall())
-            hand_out(one, owed, self._values[one.channel], self._encoder, self._element_of, receipt, hole)
-            self._broken -= owed
+            held, streams = self._hole.held(), self._streams[one.channel]
+            owed = {stream: symbols for stream, symbols in held.items() if stream in streams}
+            owed = {stream: symbols for stream, symbols in owed.items() if wants_every_value(stream)}
+            gap = self._hole.gap(self._wall())
+            hand_out(one, owed, self._values[one.channel], self._encoder, self._element_of, receipt, gap)
+            for stream in owed:
+                self._hole.discard(stream)
 
     def _end_gap(self, to_time_ns: int) -> None:
         """The first value after a break: say how long there was none."""
-        if not self._broken or not self.health.is_live:
-            return
-        self._tell_gap(self._broken, to_time_ns)
+        if self._hole and self.health.is_live:
+            self._hole.tell(to_time_ns)
 
-    def _tell_gap(self, broken: set[MarketDataStream], to_time_ns: int) -> None:
-        self._broken = self._broken - broken
-        for stream in broken:
-            stream.tell_gap(Gap(self._feed.value, self._gap_from_ns, to_time_ns, stream.listed))
+    def _begin_hole(self, from_ns: int | None, channels: Container[Channel], symbol: str) -> Hole:
+        """A hole that no break explains, for all who are there now."""
+        streams = [stream for channel in Channel if channel in channels for stream in self._streams[channel]]
+        return Hole(self._feed, from_ns, streams, frozenset((symbol,)) if symbol else None)
 
     # --- subscriptions
 

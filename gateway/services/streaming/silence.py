@@ -4,12 +4,19 @@ Promises that such a feed is not vouched for long: when nothing was received for
 by request, and if the venue has newer ones that the feed does not bring either within a moment, it is told to be mute.
 So is a symbol that fell silent on a feed that flows. A quiet market costs a request now and then, ever more rarely; a
 closed one is asked about rarely from the first. What is done about it is the hub's.
+
+A silence that ends by itself before that proof is told as a hole if the feed swallowed something: if its first word of
+a symbol is newer than what the venue had when it was asked, or if it goes on without a word of that symbol. If it
+brings what the venue had, or older values first, it was late, and nothing is told; nor is it of a feed of which the
+venue had nothing newer. Not seen is what a feed swallows behind the last question that found nothing, or within its
+patience: nothing that the venue can be asked about newest values would tell.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from contextlib import ExitStack
 from itertools import chain
 from typing import Final
 
@@ -19,8 +26,10 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.models.market_data import Bar
 from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed
 from gateway.services.streaming import stray_symbols
+from gateway.services.streaming.breaks import ALL_CHANNELS, Hole
 from gateway.services.streaming.feed_health import WAIT_MAX_S
 from gateway.services.streaming.last_values import Value, time_of
+from gateway.services.streaming.question import Held, Question
 from gateway.services.streaming.stray_symbols import StraySymbols
 
 SILENCE_MAX_S: Final = 60.0
@@ -35,9 +44,8 @@ BAR_DUE_NS: Final = 90 * NANOS_PER_SECOND
 WATCHED_CHANNELS: Final = (Channel.QUOTES, Channel.TRADES, Channel.BARS)
 """Those whose newest values can be read by request."""
 STRAY_CHANNELS: Final = (Channel.QUOTES, Channel.TRADES)
-
-Held = Mapping[str, int]
-"""Symbol → time of the newest value, of those that are vouched for now."""
+BeginHole = Callable[[int | None, Container[Channel], str], Hole]
+"""From the last value before it, of these channels, of one symbol or, where it is empty, of all."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,8 +54,10 @@ class SilenceWatch:
     """Watches one feed.
 
     Args:
-        heard: Changes whenever the feed brings something.
+        heard: When the feed brought something last, by the wall clock.
         held: What is vouched for on a channel; empty while the feed is not live.
+        ask: Begins a question about symbols of a channel.
+        hole: Begins a hole for those who are there now.
         read: The newest values by request.
         on_mute: The feed does not bring what the venue has.
         on_stray: The same of some symbols alone.
@@ -60,8 +70,10 @@ class SilenceWatch:
         self,
         feed: DataFeed,
         *,
-        heard: Callable[[], object],
+        heard: Callable[[], int | None],
         held: Callable[[Channel], Held],
+        ask: Callable[[Channel, Held], Question],
+        hole: BeginHole,
         read: Callable[[Channel, Sequence[str]], Awaitable[Sequence[Value]]],
         on_mute: Callable[[], None],
         on_stray: Callable[[Mapping[Channel, Sequence[str]]], None],
@@ -72,6 +84,8 @@ class SilenceWatch:
         self._feed = feed
         self._heard = heard
         self._held = held
+        self._begin_question = ask
+        self._begin_hole = hole
         self._read = read
         self._on_mute = on_mute
         self._on_stray = on_stray
@@ -100,9 +114,7 @@ class SilenceWatch:
                 patience_s = max(SILENCE_MAX_S, self._patience_s)
                 continue
             try:
-                is_mute = any([await self._is_mute(channel) for channel in WATCHED_CHANNELS])
-            except GatewayError:
-                is_mute = False  # a question that fails is no evidence
+                is_mute = await self._is_mute()
             except Exception:  # whatever it is: nobody else would notice that a feed is mute
                 _log.exception("silence_unread", feed=self._feed.value)
                 is_mute = False
@@ -118,8 +130,6 @@ class SilenceWatch:
             try:
                 strayed = {channel: await self._strayed(channel) for channel in STRAY_CHANNELS}
                 silent = {channel: symbols for channel, symbols in strayed.items() if symbols}
-            except GatewayError:
-                silent = {}
             except Exception:  # as above
                 _log.exception("silence_unread", feed=self._feed.value)
                 silent = {}
@@ -127,35 +137,77 @@ class SilenceWatch:
                 _log.warning("feed_symbols_silent", feed=self._feed.value, symbols=[*chain(*silent.values())])
                 self._on_stray(silent)
 
-    async def _is_mute(self, channel: Channel) -> bool:
-        """Whether the venue has a newer value than the feed brought, and the feed does not bring it now."""
-        held = self._held(channel)
+    async def _is_mute(self) -> bool:
+        """Whether the venue has newer values than the feed brought, and the feed brings nothing now.
+
+        If it speaks again instead, what it swallowed is told.
+        """
         heard = self._heard()
-        symbols = sorted(held, key=lambda symbol: held[symbol], reverse=True)[:SYMBOLS_ASKED_MAX]
-        if not await self._newer(channel, symbols, held):
-            return False
-        await asyncio.sleep(PROOF_S)
-        return self._heard() == heard and self._held(channel) == held
+        hole = self._begin_hole(heard, ALL_CHANNELS, "")
+        questions = [self._begin_question(channel, self._most_recent(channel)) for channel in WATCHED_CHANNELS]
+        with ExitStack() as listening:
+            for question in questions:
+                listening.enter_context(question.listening())
+            for question in questions:
+                await self._mark(question)
+            if not any(question.marked for question in questions):
+                return False
+            await asyncio.sleep(PROOF_S)
+            if self._heard() == heard:
+                return all(self._stands(question) for question in questions)
+            await asyncio.sleep(PROOF_S)  # it has begun to speak: all that was on its way comes now
+        self._tell(hole, questions)
+        return False
 
     async def _strayed(self, channel: Channel) -> list[str]:
         """Symbols that are silent against their habit, and of which the venue has newer values."""
         held = self._held(channel)
         suspected = self._strays[channel].look(held)[:SYMBOLS_ASKED_MAX]
-        newer = await self._newer(channel, suspected, held)
-        if not newer:
-            return []
-        await asyncio.sleep(PROOF_S)
+        question = self._begin_question(channel, {symbol: held[symbol] for symbol in suspected})
+        holes = {symbol: self._begin_hole(question.received_ns(symbol), (channel,), symbol) for symbol in suspected}
+        with question.listening():
+            await self._mark(question)
+            if not question.marked:
+                return []
+            await asyncio.sleep(PROOF_S)
         now_held = self._held(channel)
-        return [symbol for symbol in newer if now_held.get(symbol) == held[symbol]]
+        for symbol in question.swallowed():
+            if symbol in question.first:
+                holes[symbol].tell(question.first[symbol].receive_time_ns)
+        return [symbol for symbol in question.marked if now_held.get(symbol) == held[symbol]]
 
-    async def _newer(self, channel: Channel, symbols: Sequence[str], held: Held) -> list[str]:
-        """Those of which the venue has a newer value that is due."""
-        if not symbols:
-            return []
-        read = await self._read(channel, symbols)
+    def _most_recent(self, channel: Channel) -> Held:
+        held = self._held(channel)
+        symbols = sorted(held, key=lambda symbol: held[symbol], reverse=True)[:SYMBOLS_ASKED_MAX]
+        return {symbol: held[symbol] for symbol in symbols}
+
+    def _stands(self, question: Question) -> bool:
+        """Whether what was held when it was asked is so still, and still vouched for."""
+        now_held = self._held(question.channel)
+        return all(now_held.get(symbol) == time_ns for symbol, time_ns in question.held.items())
+
+    def _tell(self, hole: Hole, questions: Sequence[Question]) -> None:
+        """The feed spoke again by itself: say from when to when it did not, if it swallowed something."""
+        swallowed = [symbol for question in questions for symbol in question.swallowed()]
+        if not swallowed:
+            return
+        firsts = [value.receive_time_ns for question in questions for value in question.first.values()]
+        _log.warning("feed_swallowed", feed=self._feed.value, symbols=swallowed)
+        hole.tell(min(firsts, default=self._wall()))
+
+    async def _mark(self, question: Question) -> None:
+        """Mark what the venue has newer, and due. A question that fails is no evidence."""
+        if not question.held:
+            return
+        try:
+            read = await self._read(question.channel, tuple(question.held))
+        except GatewayError:
+            return
         due_ns = self._wall() - BAR_DUE_NS
-        return [
-            value.symbol
+        question.mark(
+            value
             for value in read
-            if time_of(value) > held[value.symbol] and (not isinstance(value, Bar) or time_of(value) <= due_ns)
-        ]
+            if value.symbol in question.held
+            and time_of(value) > question.held[value.symbol]
+            and (not isinstance(value, Bar) or time_of(value) <= due_ns)
+        )
