@@ -161,9 +161,15 @@ class FeedHub:
         self._groups.enter(stream)
         acknowledged = self._subscriptions.acknowledged(channel)
         stream.unacknowledged |= set(symbols) - acknowledged
+        stream.unanswered.update(symbols)
         stream.tell_acks(symbol for symbol in symbols if symbol in acknowledged)
         if not stream.terms.skip_snapshot:
             self._begin_snapshot(stream, symbols)
+
+    def ask_again(self, channel: Channel, symbols: Sequence[str]) -> None:
+        """Another try of what the venue did not acknowledge; they are held already."""
+        self._subscriptions.hold(channel, symbols)
+        self._subscriptions.release(channel, symbols)
 
     def part(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
         """Take symbols that it has from a stream, which keeps others."""

@@ -136,10 +136,11 @@ class MarketDataSession:
         crowded = TooManyStreams("More symbols than one client may follow.", metadata=_QUOTA)
         stream = self._streams.get((channel, choice.feed))
         added: list[str] = []
+        held: list[str] = []
         acks: list[SubscriptionAck] = []
         for position, symbol in enumerate(dict.fromkeys(selection.symbols)):
             if stream is not None and symbol in stream.symbols:
-                acks.append(_ack(command_id, channel, symbol, choice, None))
+                held.append(symbol)
                 continue
             refusal = await self._place.desk.refusal(symbol, choice, self._call, f"subscribe.symbols[{position}]")
             if refusal is None and not self._room.take():
@@ -156,10 +157,22 @@ class MarketDataSession:
             self._room.give_back(len(added))
             return
         self._outlet.tell_acks(acks)
+        if stream is not None and held:
+            self._ask_again(command_id, stream, held)
         if added:
             stream = stream or self._open(channel, choice)
             stream.commands.update(dict.fromkeys(added, command_id))
             self._place.hub_of(choice.feed).join(stream, added)
+
+    def _ask_again(self, command_id: str, stream: MarketDataStream, held: list[str]) -> None:
+        """What the venue acknowledged is had; of the rest this command is told what becomes of it, and no other."""
+        waiting = [symbol for symbol in held if symbol in stream.unacknowledged]
+        stream.answer_early(waiting, "The venue had not acknowledged it when a later command asked for it again.")
+        stream.commands.update(dict.fromkeys(held, command_id))
+        stream.tell_acks(symbol for symbol in held if symbol not in stream.unacknowledged)
+        if waiting:
+            stream.unanswered.update(waiting)
+            self._place.hub_of(stream.terms.feed).ask_again(stream.terms.channel, waiting)
 
     def _open(self, channel: Channel, choice: FeedChoice) -> MarketDataStream:
         options, place = self._options, self._place
@@ -199,6 +212,7 @@ class MarketDataSession:
                     )
                 )
         for key, symbols in gone.items():
+            self._streams[key].answer_early(symbols, "It was unsubscribed before the venue acknowledged it.")
             self._part(key, symbols)
         self._outlet.tell_acks(acks)
 

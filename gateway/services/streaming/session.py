@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
-from gateway.domain.errors import GatewayError, SlowConsumer
+from gateway.domain.errors import GatewayError, SlowConsumer, VenueUnreachable
 from gateway.domain.models.market_data import FeedStatus, Gap, SubscriptionAck
 from gateway.domain.types import AssetClass, Channel, ConflationPolicy, DataFeed
 from gateway.services.streaming.encoder import Encoder
@@ -69,6 +69,8 @@ class MarketDataStream:
         symbols, listed: Those that are subscribed for this stream; `listed` has the order of the request.
         awaiting: Symbols whose newest value is being fetched for this stream.
         told_stale: Symbols whose value this stream was told to be stale: a vouched one is owed.
+        unacknowledged: Symbols that the venue has not acknowledged, or not any more.
+        unanswered: Symbols whose command has had no ack.
         commands: The command that each symbol came with, where there are such.
     """
 
@@ -87,6 +89,7 @@ class MarketDataStream:
         self.awaiting: set[str] = set()
         self.told_stale: set[str] = set()
         self.unacknowledged: set[str] = set()
+        self.unanswered: set[str] = set()
         self.commands: dict[str, str] = {}
         self._health = health
         self._encoder = encoder
@@ -153,6 +156,8 @@ class MarketDataStream:
     def tell_acks(self, symbols: Iterable[str], refusal: GatewayError | None = None) -> None:
         """What became of symbols that were asked for."""
         terms, command_of = self.terms, self.commands.get
+        symbols = tuple(symbols)
+        self.unanswered.difference_update(symbols)
         self.outlet.tell_acks(
             [
                 SubscriptionAck(
@@ -161,6 +166,10 @@ class MarketDataStream:
                 for symbol in symbols
             ]
         )
+
+    def answer_early(self, symbols: Iterable[str], why: str) -> None:
+        """Answer the commands of symbols that still wait for the venue: they will not be heard of again."""
+        self.tell_acks(sorted(self.unanswered.intersection(symbols)), VenueUnreachable(why))
 
     def tell_stale(self, symbols: frozenset[str]) -> None:
         """Values that this stream was given cannot be vouched for any more."""

@@ -43,8 +43,8 @@ class Client:
         async for message in self.session.messages():
             self.messages.append(pb.MarketDataSessionResponse.FromString(message))
 
-    async def subscribe(self, channel: Channel, *symbols: str) -> None:
-        await self.session.obey(SessionCommand("on", Subscribe(channel, Selection(symbols))))
+    async def subscribe(self, channel: Channel, *symbols: str, command_id: str = "on") -> None:
+        await self.session.obey(SessionCommand(command_id, Subscribe(channel, Selection(symbols))))
 
     async def unsubscribe(self, channel: Channel, *symbols: str) -> None:
         await self.session.obey(SessionCommand("off", Unsubscribe(channel, Selection(symbols))))
@@ -120,3 +120,38 @@ async def test_who_takes_the_newest_of_several_channels_and_stalls_loses_the_old
         assert told.events[-1].WhichOneof("event") in ("quote", "trade")
         assert len(told.events) + told.status.dropped_total == 2 * 3_000
         assert {event.quote.bid_price for event in told.events} >= {100 + 2_999 / 100}
+
+
+def answers(client: Client, command_id: str) -> list[tuple[str, int]]:
+    """What the acks of one command say."""
+    return [(ack.symbol, ack.status.code) for ack in client.acks if ack.command_id == command_id]
+
+
+async def test_asking_again_for_what_the_venue_refused_is_another_try_and_no_lie(corridor: Corridor) -> None:
+    corridor.venue.refuses = frozenset({"MSFT"})
+    async with session(corridor) as client:
+        await client.subscribe(Channel.QUOTES, "AAPL", "MSFT", command_id="first")
+        await eventually(lambda: len(client.acks) == 2)
+        assert answers(client, "first") == [("AAPL", 0), ("MSFT", 14)]
+        await client.subscribe(Channel.QUOTES, "AAPL", "MSFT", command_id="second")
+        await eventually(lambda: len(client.acks) == 4)
+        assert answers(client, "second") == [("AAPL", 0), ("MSFT", 14)]
+        corridor.clocks.ahead_s += 1.0
+        corridor.venue.refuses = frozenset()
+        await client.subscribe(Channel.QUOTES, "MSFT", command_id="third")
+        await eventually(lambda: answers(client, "third"))
+        assert answers(client, "third") == [("MSFT", 0)]
+
+
+async def test_every_command_is_answered_though_the_venue_never_is_heard(corridor: Corridor) -> None:
+    corridor.venue.is_mute = True
+    async with session(corridor) as client:
+        await client.subscribe(Channel.QUOTES, "AAPL", "MSFT", command_id="first")
+        await client.subscribe(Channel.QUOTES, "AAPL", command_id="second")
+        await client.unsubscribe(Channel.QUOTES, "AAPL")
+        await eventually(lambda: len(client.acks) == 3)
+        told = [(ack.command_id, ack.symbol, ack.unsubscribed, ack.status.code) for ack in client.acks]
+        assert told == [("first", "AAPL", False, 14), ("second", "AAPL", False, 14), ("off", "AAPL", True, 0)]
+        await client.unsubscribe(Channel.QUOTES, "MSFT")
+        await eventually(lambda: len(client.acks) == 5)
+        assert answers(client, "first") == [("AAPL", 14), ("MSFT", 14)]
