@@ -9,6 +9,7 @@ no limits, as one process plays all of them here; and a stream that is blocked i
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import signal
 import sys
@@ -24,12 +25,15 @@ from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.container import Clocks
 from gateway.domain.interfaces import OrderJournal
+from gateway.servicers import trading
 from gateway.servicers.wire import orders as order_messages
+from gateway.servicers.wire.order_updates import StepWriter
 from gateway.telemetry import configure_logging
 from tests.gateway_host import NO_CLIENT_LIMITS
 
 ORDERS_MAX: Final = 100
 EVENTS_MAX: Final = 1_000
+ENCODED_BYTES_MAX: Final = 256 * 1024
 BLOCKED_MS: Final = 5_000
 
 
@@ -66,6 +70,7 @@ async def main(venue_url: str, data_dir: Path) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(tasks()), flush=True))
     order_messages.ORDER_MESSAGES_MAX = ORDERS_MAX  # type: ignore[misc] - answers kept; 8,192 as shipped
+    trading.StepWriter = functools.partial(StepWriter, ENCODED_BYTES_MAX)  # type: ignore[assignment,misc] - 16 MiB as shipped
     gateway = Gateway(settings, FewEvents())
     address = await gateway.start()
     settle_collector()
