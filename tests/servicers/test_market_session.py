@@ -10,7 +10,8 @@ import grpc
 import pytest
 
 from gateway.domain.types import Channel
-from gateway.servicers.session_commands import COMMANDS_WAITING_MAX
+from gateway.servicers.server import REQUEST_WINDOW_BYTES
+from gateway.servicers.session_commands import COMMANDS_WAITING_MAX, SYMBOLS_WAITING_MAX
 from gateway.servicers.wire.market_session import SYMBOL_CHARACTERS_MAX
 from gateway.services.client_limits import ClientBounds
 from gateway.services.streaming import HubTimes, StreamLimits
@@ -327,6 +328,21 @@ async def test_what_cannot_be_a_symbol_is_not_kept_whole(market: Market) -> None
         ("A" * SYMBOL_CHARACTERS_MAX, True),
         ("AAPL", False),
     ]
+
+
+async def test_what_is_sent_faster_than_it_is_done_stays_with_its_sender(market: Market) -> None:  # noqa: F811
+    session = await Session(market, max_unacknowledged_batches=1, skip_snapshot=True).open()
+    wanted = pb.Subscription(channel=QUOTES, symbols=[str(number).ljust(500, "x") for number in range(100)])
+    sent = 0
+    async with asyncio.timeout(WAIT_MAX_S):
+        while True:
+            try:
+                await session.send("large", subscribe=wanted)
+            except grpc.aio.AioRpcError:
+                break
+            sent += 1
+    bound = SYMBOLS_WAITING_MAX // len(wanted.symbols) + REQUEST_WINDOW_BYTES // wanted.ByteSize()
+    assert bound <= sent <= bound + 5, "one is being done, one waits for room, few are on their way"
 
 
 async def test_an_unsubscription_is_no_longer_than_a_subscription(market: Market) -> None:  # noqa: F811
