@@ -3,7 +3,8 @@
 Promises: connected and silent is QUIET where silence is to be expected (the market is closed, or nothing but sparse
 channels is subscribed) and LIVE where it is not, until `silence` has proof that it is MUTE; DELAYED is told when for
 ten seconds nothing came that was not late. All this is looked at four times a second, so that nothing is told
-later than that. Whether a value is stale does not depend on this clock: that is decided when it is written.
+later than that. Whether a value is stale does not depend on this clock: that is decided when it is written. But a look
+that comes seconds late proves that the loop stood still, and that newer values may wait in the socket.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Final
 import structlog
 
 from gateway.domain.types import MS_PER_SECOND, NANOS_PER_SECOND, DataFeed, FeedState
+from gateway.services.streaming.feed_health import WAIT_MAX_S
 
 LOOK_INTERVAL_S: Final = 0.25
 """Between two looks."""
@@ -78,6 +80,8 @@ class FeedWatch:
         self._prompt = 0
         self._late = 0
         self._late_since: float | None = None
+        self._looked_at = monotonic()
+        self._was_behind = False
         self._task = asyncio.get_running_loop().create_task(self._watch())
 
     async def close(self) -> None:
@@ -98,6 +102,11 @@ class FeedWatch:
             self._begin()
             self._state = FeedState.RECONCILING if reconcile() else state
         return self._state
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the loop stood still for so long that the feed's newest word may not have been read yet."""
+        return self._was_behind or self._monotonic() - self._looked_at > WAIT_MAX_S
 
     def broken(self, state: FeedState) -> None:
         """It was proven to be MUTE or STALE: so it stays until it is connected anew."""
@@ -130,6 +139,10 @@ class FeedWatch:
 
     def _look(self) -> None:
         now, heard = self._monotonic(), self._heard()
+        self._was_behind = now - self._looked_at > WAIT_MAX_S  # until the next look, what waits is read first
+        if self._was_behind:
+            _log.warning("event_loop_behind", feed=self._feed.value, seconds=round(now - self._looked_at, 1))
+        self._looked_at = now
         if heard != self._last_heard:
             self._last_heard, self._heard_at = heard, now
         is_delayed = self._is_delayed(now)

@@ -211,7 +211,7 @@ class FeedHub:
 
     def newest(self, channel: Channel, symbol: str) -> Value | None:
         """The newest value, if the gateway can vouch for it."""
-        held = self._values[channel].newest(symbol)
+        held = None if self._watch.is_behind else self._values[channel].newest(symbol)
         return held[0] if held is not None and self.health.vouches(held[2]) else None
 
     def held(self, channel: Channel, symbol: str) -> Value | None:

@@ -109,6 +109,19 @@ class TestWatch:
         assert told == [FeedState.DELAYED, FeedState.LIVE]
         await watch.close()
 
+    async def test_a_loop_that_stood_still_has_read_nothing_meanwhile(self) -> None:
+        watch, _, now = self.watch()
+        await self.looks()
+        now[0] += 1.9
+        assert not watch.is_behind
+        now[0] += 0.2
+        assert watch.is_behind, "told by the clock, by no timer that stands still itself"
+        watch._look()
+        assert watch.is_behind, "what waits in the socket has not had its turn"
+        watch._look()
+        assert not watch.is_behind
+        await watch.close()
+
     async def test_a_late_value_among_others_proves_nothing(self) -> None:
         watch, told, now = self.watch()
         for _ in range(5):

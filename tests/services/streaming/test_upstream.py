@@ -138,7 +138,8 @@ async def test_age_alone_makes_nothing_stale(corridor: Corridor) -> None:
     corridor.publish(quote("AAPL", 1))
     await reader.until(lambda r: r.values)
     corridor.clocks.ahead_s += 600
-    assert corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL") is not None
+    assert corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL") is None, "the loop has not turned since"
+    await eventually(lambda: corridor.service.newest(Channel.QUOTES, DataFeed.IEX, "AAPL"))
     late = await corridor.live("AAPL")
     assert [(value.snapshot, value.stale) for value in late.values] == [(True, False)]
 
