@@ -177,6 +177,7 @@ class ServicesModule(Module):
             streaming,
             reads,
             stock_feed=settings.stock_feed,
+            option_feed=settings.option_feed,
             monotonic=clocks.monotonic,
             price_wait_ms=settings.reference_price_wait_ms,
         )

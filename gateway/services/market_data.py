@@ -12,9 +12,11 @@ import structlog
 from gateway.domain.errors import FieldInvalid, FieldViolation, GatewayError
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Bar, Latest, OrderBook, Quote, Selection, Snapshot, Trade
-from gateway.domain.types import MS_PER_SECOND, AssetClass, CallContext, Channel, DataFeed, asset_class_of
+from gateway.domain.types import MS_PER_SECOND, AssetClass, CallContext, Channel, DataFeed
 from gateway.services.latest_reads import LatestReads
 from gateway.services.streaming import StreamingService
+from gateway.services.streaming.feed_watch import DELAYED_BY_NATURE
+from gateway.services.streaming.selection import choose_feed
 
 REFERENCE_PRICE_STALENESS_MAX_MS: Final = 250
 """A quote read for one order serves the next one in the same quarter of a second."""
@@ -26,7 +28,7 @@ class QuoteService:
     """The newest quotes; also the PriceSource of risk checks.
 
     Args:
-        stock_feed: What "the best that the account has" means for stocks.
+        stock_feed, option_feed: What "the best that the account has" means for stocks and for options.
         monotonic: Seconds, as `CallContext.deadline`.
         price_wait_ms: How long an order waits for its price.
     """
@@ -38,6 +40,7 @@ class QuoteService:
         reads: LatestReads,
         *,
         stock_feed: DataFeed,
+        option_feed: DataFeed = DataFeed.INDICATIVE,
         monotonic: Callable[[], float],
         price_wait_ms: int,
     ) -> None:
@@ -45,6 +48,7 @@ class QuoteService:
         self._streaming = streaming
         self._reads = reads
         self._stock_feed = stock_feed
+        self._option_feed = option_feed
         self._monotonic = monotonic
         self._price_wait_s = price_wait_ms / MS_PER_SECOND
 
@@ -76,8 +80,13 @@ class QuoteService:
         return await self._reads.latest(Channel.ORDER_BOOKS, question, selection, max_staleness_ms, call)
 
     async def reference_price(self, symbol: str, call: CallContext) -> Quote | None:
-        """The live feed's quote if it can be vouched for, else one read in time. Never raises."""
-        feed = DataFeed.CRYPTO_US if asset_class_of(symbol) is AssetClass.CRYPTO else self._stock_feed
+        """The live feed's quote if it can be vouched for, else one read in time. Never raises.
+
+        None of an option whose feed is sold late: a quarter of an hour ago is no price to check an order against.
+        """
+        feed = choose_feed(Selection((symbol,)), self._stock_feed, self._option_feed).feed
+        if feed in DELAYED_BY_NATURE:
+            return None
         self._streaming.keep_price(feed, symbol)
         live = self._streaming.newest(Channel.QUOTES, feed, symbol)
         if isinstance(live, Quote):

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 
 from gateway.domain.errors import FieldInvalid, SymbolUnknown, VenueRateLimited, VenueUnreachable
-from gateway.domain.models.market_data import Selection, Snapshot
-from gateway.domain.types import AssetClass, Channel, DataFeed
+from gateway.domain.models.market_data import Quote, Selection, Snapshot
+from gateway.domain.types import AssetClass, CallContext, Channel, DataFeed
 from gateway.services.cache import CacheService
 from gateway.services.latest_reads import LatestReads, _is_whole
 from gateway.services.market_data import PriceService, QuoteService
@@ -26,6 +27,7 @@ class Services:
     corridor: Corridor
     quotes: QuoteService
     prices: PriceService
+    reads: LatestReads
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def services(corridor: Corridor) -> Services:  # noqa: F811 - the fixture above
     quotes = QuoteService(
         venue, streaming, reads, stock_feed=DataFeed.IEX, monotonic=clocks.monotonic, price_wait_ms=50
     )
-    return Services(corridor, quotes, PriceService(venue, streaming, reads))
+    return Services(corridor, quotes, PriceService(venue, streaming, reads), reads)
 
 
 def choose(*symbols: str, **options: Any) -> Selection:
@@ -206,6 +208,32 @@ async def test_reference_price_comes_from_the_stream_or_within_250_ms(services: 
     assert live is not None
     assert live.bid_price == 100.02
     assert len(venue.requests) == 1
+
+
+async def test_an_option_is_priced_by_its_own_feed_and_by_none_that_is_late(
+    services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    option, venue, feeds = "AAPL250620C00100000", services.corridor.venue, list[DataFeed]()
+
+    async def latest(_call: CallContext, feed: DataFeed, symbols: Sequence[str]) -> list[Quote]:
+        feeds.append(feed)
+        return [quote(symbol, 1) for symbol in symbols]
+
+    monkeypatch.setattr(venue, "get_latest_quotes", latest)
+    assert await services.quotes.reference_price(option, call_context()) is None, "indicative quotes are sold late"
+    assert feeds == []
+    prompt = QuoteService(
+        venue,
+        services.corridor.service,
+        services.reads,
+        stock_feed=DataFeed.IEX,
+        option_feed=DataFeed.OPRA,
+        monotonic=services.corridor.clocks.monotonic,
+        price_wait_ms=50,
+    )
+    read = await prompt.reference_price(option, call_context())
+    assert read is not None
+    assert (read.symbol, feeds) == (option, [DataFeed.OPRA])
 
 
 async def test_no_reference_price_is_no_error(services: Services) -> None:
