@@ -22,6 +22,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketExce
 
 HANDSHAKE_TIMEOUT_S: Final = 10.0
 """From the first packet to authenticated; alpaca-py would wait for ever."""
+RETRY_AFTER_MAX_S: Final = 60.0
+"""What a refused handshake may say is honoured so far."""
 _DOUBLINGS_MAX: Final = 16  # enough for any longest pause
 
 REFUSED_CODES: Final = frozenset({401, 402, 403, 409, 411})
@@ -167,7 +169,7 @@ async def keep_connected(
     if crowding.wait_s > 0:
         await sleep(crowding.wait_s)  # type: ignore[misc]  # asyncio.sleep, or a test's
     while True:
-        began = monotonic()
+        began, told_s = monotonic(), 0.0
         upstream.on_attempt()
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
@@ -178,13 +180,30 @@ async def keep_connected(
         except Exception as error:  # nothing that a venue sends may end this loop
             detail, code = _describe(error)
             code = code or upstream.last_code
+            told_s = _told_to_wait_s(error)
         finally:
-            await upstream.shut()
+            await _shut(upstream)
         failures += 1
         crowding.note(code, began)
         upstream.on_lost(detail, code)
         delay_s = back_off.delay_s(failures, code, monotonic() - began, rng.random())
-        await sleep(max(delay_s, crowding.wait_s))  # type: ignore[misc]  # asyncio.sleep, or a test's
+        await sleep(max(delay_s, crowding.wait_s, told_s))  # type: ignore[misc]  # asyncio.sleep, or a test's
+
+
+async def _shut(upstream: Upstream) -> None:
+    """Ended by an error of closing, this loop would leave a feed that is said to be live and never comes again."""
+    try:
+        await upstream.shut()
+    except Exception:  # whatever it is: the next attempt needs this one to be over
+        _log.exception("upstream_not_shut")
+
+
+def _told_to_wait_s(error: Exception) -> float:
+    """What a refused handshake says in Retry-After, in seconds; of an outage nobody foresees more than a minute."""
+    if not isinstance(error, InvalidStatus):
+        return 0.0
+    told = error.response.headers.get("Retry-After", "")
+    return min(float(told), RETRY_AFTER_MAX_S) if told.isascii() and told.isdigit() else 0.0
 
 
 def _describe(error: Exception) -> tuple[str, int]:

@@ -53,6 +53,7 @@ class Scripted:
         self._done = done
         self.log: list[str] = []
         self.last_code = 0
+        self.shut_error: Exception | None = None
 
     async def open(self) -> None:
         if not self._ends:
@@ -67,6 +68,8 @@ class Scripted:
 
     async def shut(self) -> None:
         self.log.append("shut")
+        if self.shut_error is not None:
+            raise self.shut_error
 
     def on_attempt(self) -> None:
         self.log.append("attempt")
@@ -75,10 +78,11 @@ class Scripted:
         self.log.append(f"lost {code} {detail}")
 
 
-async def run(*ends: tuple[str, Exception]) -> tuple[list[str], list[float]]:
+async def run(*ends: tuple[str, Exception], shut_error: Exception | None = None) -> tuple[list[str], list[float]]:
     waits: list[float] = []
     done = asyncio.Event()
     upstream = Scripted(*ends, done=done.set)
+    upstream.shut_error = shut_error
 
     async def sleep(delay_s: float) -> None:
         waits.append(round(delay_s, 3))
@@ -125,6 +129,11 @@ async def test_what_the_venue_said_is_told_and_slows_the_next_attempt() -> None:
     ]
     assert waits[0] >= 30.0
     assert waits[1] >= 1.0
+
+
+async def test_what_goes_wrong_while_it_is_shut_ends_nothing() -> None:
+    log, _ = await run(("serve", OSError()), ("serve", OSError()), shut_error=RuntimeError("a bug"))
+    assert log.count("lost 0 OSError") == 2, "told that it is not live, and tried again"
 
 
 class TurnedClock:
