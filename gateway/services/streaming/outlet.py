@@ -62,6 +62,10 @@ class Source(Protocol):
         """What is to be written now, as elements of the response."""
         ...
 
+    def shed(self) -> None:
+        """Keep little for a reader who has stalled."""
+        ...
+
     def leave(self) -> None:
         """Nothing more is to come."""
         ...
@@ -354,8 +358,10 @@ class Outlet:
     def _on_timer(self) -> None:
         """Has nothing been sent for the agreed time, or has a counter changed meanwhile?
 
-        A write that is stuck is the doors' to end.
+        A write that is stuck is the doors' to end. What came before the reader had stalled is too much once it has.
         """
+        for source in tuple(self.sources):
+            source.shed()
         interval_s, now = self._heartbeat_interval_s, self._monotonic()
         due_at = self._written_at + interval_s
         if self._is_writing:

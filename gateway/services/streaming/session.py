@@ -107,14 +107,19 @@ class MarketDataStream:
         """Take a batch; when there is no room for it the stream ends."""
         if self.outlet.has_failed or self.outlet.is_closed:
             return
-        mailbox = self._mailbox
-        if not mailbox.put(batch, is_private=is_private):
+        if not self._mailbox.put(batch, is_private=is_private):
             self._overflow("unread_values_max", self.terms.unread_values_max)
-        elif mailbox.unread_bytes > (share := STALLED_BYTES_MAX // len(self.outlet.sources)) and (
+        else:
+            self.shed()
+        self._wake()
+
+    def shed(self) -> None:
+        """Keep little for a reader who has stalled; when none may be let go, the stream ends."""
+        mailbox = self._mailbox
+        if mailbox.unread_bytes > (share := STALLED_BYTES_MAX // len(self.outlet.sources)) and (
             self.outlet.is_stalled() and not mailbox.shed(share)
         ):
             self._overflow("unread_bytes_max", STALLED_BYTES_MAX)
-        self._wake()
 
     def take(self, now: float) -> bytes:
         """What is to be written now, as elements of the response."""

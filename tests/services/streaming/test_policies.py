@@ -132,6 +132,19 @@ async def test_a_reader_who_takes_nothing_holds_little_and_is_ended(corridor: Co
         await anext(messages)
 
 
+async def test_a_burst_is_not_kept_for_a_reader_who_then_takes_nothing(corridor: Corridor) -> None:
+    messages = await begun(corridor, conflation=NONE, heartbeat_interval_ms=50)
+    for start in range(0, 4_000, 500):
+        corridor.publish(*(quote("AAPL", number) for number in range(start, start + 500)))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.1)  # two looks, at which it is only busy
+    assert not any(outlet.has_failed for outlet in corridor.service._outlets)
+    corridor.clocks.ahead_s += STALL_S + 0.1
+    await eventually(lambda: all(outlet.has_failed for outlet in corridor.service._outlets))
+    with pytest.raises(SlowConsumer):
+        await anext(messages)
+
+
 async def test_a_burst_for_a_busy_reader_is_not_a_stall(corridor: Corridor) -> None:
     messages = await begun(corridor, conflation=NONE)
     for start in range(0, 10_000, 500):
