@@ -17,7 +17,9 @@ from gateway.domain.models.reference import MarketClock
 from gateway.domain.types import NANOS_PER_SECOND, AssetClass, CallContext, Caller
 
 HOURS_KNOWN_S: Final = 600.0
-"""So long an answer of the venue's clock is used, unless the session changes before."""
+"""After so long the venue's clock is read again, unless the session changes before."""
+HOURS_TRUSTED_S: Final = 1_200.0
+"""So long the last answer is used while it is: a closed market must not look open whenever it is asked about."""
 HOURS_RETRY_S: Final = 30.0
 """Between two questions at least, answered or not."""
 HOURS_DEADLINE_S: Final = 5.0
@@ -45,7 +47,7 @@ class MarketHours:
         self._calendar = calendar
         self._monotonic = monotonic
         self._is_open = True
-        self._known_until = float("-inf")
+        self._known_until = self._trusted_until = float("-inf")
         self._ask_at = float("-inf")
         self._asking: asyncio.Task[None] | None = None
 
@@ -59,7 +61,7 @@ class MarketHours:
         if self._asking is None and now >= self._ask_at:
             self._ask_at = now + HOURS_RETRY_S
             self._asking = asyncio.get_running_loop().create_task(self._ask())
-        return True
+        return self._is_open or now >= self._trusted_until
 
     async def close(self) -> None:
         """End the question under way."""
@@ -73,7 +75,11 @@ class MarketHours:
             changes_ns = clock.next_close_time_ns if clock.is_open else clock.next_open_time_ns
             left_s = max(0.0, (changes_ns - clock.time_ns) / NANOS_PER_SECOND)
             self._is_open = clock.is_open
-            self._known_until = self._monotonic() + min(HOURS_KNOWN_S, left_s)
+            now = self._monotonic()
+            self._known_until, self._trusted_until = (
+                now + min(HOURS_KNOWN_S, left_s),
+                now + min(HOURS_TRUSTED_S, left_s),
+            )
         except GatewayError as error:
             _log.info("market_hours_unread", error=str(error))
         except Exception:  # whatever it is: without hours every silence is suspicious, and nothing worse

@@ -183,8 +183,8 @@ class UpstreamSubscriptions:
         if self._connection is None:
             self._connection = await self._repository.open_market_data(self._feed, self._listener)
         if self._must_reconnect:
-            self._must_reconnect = False
             await self._connection.set_subscriptions(SubscriptionSet())  # which closes the socket
+            self._must_reconnect = False
         self._tell_forgotten()
         wanted, before = self._wanted(), self._sent
         self._sent = wanted

@@ -16,7 +16,7 @@ from gateway.domain.types import AssetClass, CallContext, Channel, ConflationPol
 from gateway.services.streaming import HubTimes, StreamLimits, WatchTimes, backfill, feed_watch, silence, stray_symbols
 from gateway.services.streaming.feed_watch import FeedWatch
 from gateway.services.streaming.kept_prices import PRICE_LINGER_S, KeptPrices
-from gateway.services.streaming.market_hours import HOURS_KNOWN_S, HOURS_RETRY_S, MarketHours
+from gateway.services.streaming.market_hours import HOURS_KNOWN_S, HOURS_RETRY_S, HOURS_TRUSTED_S, MarketHours
 from gateway.services.streaming.stray_symbols import BUSY_LOOKS_MIN, SILENT_LOOKS_MIN, StraySymbols
 from tests.services.streaming.conftest import Corridor, Reader, eventually
 from tests.services.streaming.venue import SECOND_NS, T0_NS, Clocks, bar, quote, trade
@@ -184,6 +184,23 @@ class TestHours:
         clocks.ahead_s += HOURS_KNOWN_S - 5
         assert hours.is_open(AssetClass.US_EQUITY)
         assert calendar.asked == 2
+        await hours.close()
+
+    async def test_a_closed_market_does_not_look_open_while_it_is_asked_about(self) -> None:
+        clocks = Clocks()
+        calendar = self.Calendar(clocks)
+        calendar.changes_in_s = 40_000
+        hours = MarketHours(calendar, clocks.monotonic)
+        await eventually(lambda: not hours.is_open(AssetClass.US_EQUITY))
+        clocks.ahead_s += HOURS_KNOWN_S + 1
+        assert not hours.is_open(AssetClass.US_EQUITY)
+        await eventually(lambda: calendar.asked == 2)
+        calendar.error = VenueUnreachable("down")
+        clocks.ahead_s += HOURS_KNOWN_S + 1
+        assert not hours.is_open(AssetClass.US_EQUITY)
+        await eventually(lambda: calendar.asked == 3)
+        clocks.ahead_s += HOURS_TRUSTED_S - HOURS_KNOWN_S
+        assert hours.is_open(AssetClass.US_EQUITY), "not known for too long"
         await hours.close()
 
     @pytest.mark.parametrize("error", [VenueUnreachable("down"), RuntimeError("a bug")])

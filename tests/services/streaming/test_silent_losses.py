@@ -8,11 +8,12 @@ from dataclasses import replace
 
 import pytest
 
-from gateway.domain.models.market_data import Page
-from gateway.domain.types import Channel, DataFeed
+from gateway.domain.models.market_data import Page, SubscriptionSet
+from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.services.streaming import HubTimes, StreamLimits, silence, stray_symbols
 from tests.services.streaming.conftest import Corridor, eventually
 from tests.services.streaming.venue import SECOND_NS, bar, quote, trade
+from trading_gateway.v1 import common_pb2
 
 MINUTE_NS = 60 * SECOND_NS
 
@@ -129,3 +130,23 @@ async def test_no_hole_reaches_back_behind_the_connection_that_broke(corridor: C
     await second.until(lambda r: r.of("gaps"))
     [gap] = second.of("gaps")
     assert before_ns <= gap.from_time.ToNanoseconds() <= gap.to_time.ToNanoseconds()
+
+
+async def test_a_feed_that_is_to_be_connected_anew_is_though_the_first_try_fails(
+    corridor: Corridor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.services.streaming.subscriptions.CHANGE_RETRY_S", 0.01)
+    reader = await corridor.live("AAPL")
+    connection, failures = corridor.venue.connection, [OSError()]
+    accept = connection.set_subscriptions
+
+    async def set_subscriptions(wanted: SubscriptionSet) -> None:
+        if failures:
+            raise failures.pop()
+        await accept(wanted)
+
+    monkeypatch.setattr(connection, "set_subscriptions", set_subscriptions)
+    [hub] = corridor.service._hubs.values()
+    hub._reconnect(FeedState.MUTE, "mute")
+    await reader.until(lambda r: r.statuses[-1].feeds and r.statuses[-1].feeds[-1].state == common_pb2.FEED_STATE_LIVE)
+    assert not failures
