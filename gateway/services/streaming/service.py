@@ -15,7 +15,15 @@ from gateway.domain.errors import Draining, InvalidRequest, NotFound
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import StreamRequest
 from gateway.domain.models.market_session import SessionOptions
-from gateway.domain.types import MS_PER_SECOND, CallContext, Channel, ConflationPolicy, DataFeed
+from gateway.domain.types import (
+    MS_PER_SECOND,
+    CallContext,
+    Channel,
+    ConflationPolicy,
+    DataFeed,
+    asset_class_of,
+    is_quoted_symbol,
+)
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.arrivals import Arrivals
 from gateway.services.streaming.encoder import Encoder
@@ -165,8 +173,13 @@ class StreamingService:
         return None if hub is None else hub.held(channel, symbol)
 
     def keep_price(self, feed: DataFeed, symbol: str) -> None:
-        """An order needs this symbol's price: keep its quotes coming for a while, so that the next has a live one."""
+        """An order needs this symbol's price: keep its quotes coming for a while, so that the next has a live one.
+
+        Does nothing for what no feed can be asked for, as the rest of a company that is gone: `014ESC016`.
+        """
         if self._is_draining or not self._limits.price_symbols_max:
+            return
+        if not is_quoted_symbol(symbol) or asset_class_of(symbol) is not feed.asset_class:
             return
         prices = self._prices.get(feed)
         if prices is None:

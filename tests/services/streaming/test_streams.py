@@ -10,9 +10,11 @@ import pytest
 
 from gateway.domain.errors import Draining, FieldInvalid, SlowConsumer, TooManyStreams, VenueUnreachable
 from gateway.domain.types import AssetClass, Channel, ConflationPolicy, DataFeed
-from gateway.services.streaming import StreamLimits
-from tests.services.streaming.conftest import Corridor
-from tests.services.streaming.venue import SECOND_NS, T0_NS, bar, quote, trade
+from gateway.servicers.frames import FrameEncoder
+from gateway.services.recovery import ErrorService
+from gateway.services.streaming import StreamingService, StreamLimits
+from tests.services.streaming.conftest import Corridor, eventually
+from tests.services.streaming.venue import SECOND_NS, T0_NS, AssetTable, Clocks, ScriptedVenue, bar, quote, trade
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 
 
@@ -144,6 +146,28 @@ async def test_an_asset_that_no_feed_can_spell_is_refused_and_harms_nobody(corri
     corridor.assets.odd = {"1INCH/USD"}
     reader = await corridor.live("BTC/USD", "1INCH/USD")
     assert {ack.symbol: ack.status.code for ack in reader.of("acks")} == {"BTC/USD": 0, "1INCH/USD": 5}
+
+
+async def test_an_order_of_what_no_feed_can_spell_subscribes_nothing(limits: StreamLimits) -> None:
+    """One such symbol among the wanted would be refused with all others, each time that anything changes."""
+    clocks = Clocks()
+    venue = ScriptedVenue(clocks)
+    service = StreamingService(
+        venue,
+        venue,
+        AssetTable(),
+        ErrorService(clocks.wall, clocks.monotonic, asyncio.sleep),
+        FrameEncoder(),
+        stock_feed=DataFeed.IEX,
+        wall=clocks.wall,
+        monotonic=clocks.monotonic,
+        limits=replace(limits, price_symbols_max=5),
+    )
+    for symbol in ("014ESC016", "ABC.WS.A", "BTC/USD", "AAPL"):
+        service.keep_price(DataFeed.IEX, symbol)
+    await eventually(lambda: venue.connections and venue.connection.is_connected)
+    assert venue.connection.wanted.symbols == {Channel.QUOTES: frozenset({"AAPL"})}
+    await service.close()
 
 
 async def test_duplicates_are_one(corridor: Corridor) -> None:
