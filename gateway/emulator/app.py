@@ -70,6 +70,7 @@ def make_app(
     desk = FaultDesk(faults, floor, hub, sockets, events, later)
     data.on_joined = orders.on_joined = sockets.joined
     data.is_crowded = orders.is_crowded = sockets.is_crowded
+    data.refuses = orders.refuses = sockets.refuses
     floor.witness = OrderWitness(record, floor.exchange).look
     floor.listen(hub)
     floor.listen(orders)

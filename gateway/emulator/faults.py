@@ -64,8 +64,9 @@ EVENT_KINDS: Final = frozenset(
 )
 SOCKET_KINDS: Final = frozenset({FaultKind.FEED_MUTE, FaultKind.FEED_DISCONNECTED, FaultKind.SLOW_CLIENT})
 CONNECT_KINDS: Final = frozenset({FaultKind.CONNECTION_LIMIT})
+HANDSHAKE_KINDS: Final = frozenset({FaultKind.HANDSHAKE_429})
 NOTHING: Final[Mapping[str, str]] = MappingProxyType({})
-_WINDOWED: Final = frozenset({FaultKind.CONNECTION_LIMIT, FaultKind.LOOKUP_ABSENT})
+_WINDOWED: Final = frozenset({FaultKind.CONNECTION_LIMIT, FaultKind.HANDSHAKE_429, FaultKind.LOOKUP_ABSENT})
 _REQUEST_ROUTE: Final = re.compile(r"(\*|[A-Z]{3,7}) [/*][^\s]*", re.ASCII)
 _JSON_FIELDS: Final = {"fault": str, "route": str, "symbol": str, "skip": int, "count": int, "delay_ms": int}
 
@@ -277,7 +278,7 @@ def _check(order: FaultOrder) -> None:
         if not order.symbol or order.route or order.skip or order.count != 1:
             raise ValueError("symbol_halted takes a symbol and a delay, and begins at once: no route, skip or count")
         return
-    if order.symbol and order.fault in SOCKET_KINDS | CONNECT_KINDS:
+    if order.symbol and order.fault in SOCKET_KINDS | CONNECT_KINDS | HANDSHAKE_KINDS:
         raise ValueError(f"{order.fault} strikes a whole feed: it takes no symbol")
     if order.route:
         _check_route(order)

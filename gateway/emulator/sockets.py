@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import Final
 
 from gateway.domain.models.simulation import FaultKind
-from gateway.domain.types import ORDER_FEED, DataFeed
-from gateway.emulator.faults import CONNECT_KINDS, SOCKET_KINDS, Fault, Faults
+from gateway.domain.types import MS_PER_SECOND, ORDER_FEED, DataFeed
+from gateway.emulator.faults import CONNECT_KINDS, HANDSHAKE_KINDS, SOCKET_KINDS, Fault, Faults
 from gateway.emulator.later import Later
 from gateway.emulator.streams.hub import DataHub, DataSession
 from gateway.emulator.streams.orders import ORDERS_PATH, OrderEndpoint, OrderSession
@@ -61,6 +61,13 @@ class Sockets:
     def is_crowded(self, path: str) -> bool:
         """Whether a fault refuses a connection to this endpoint."""
         return not self._faults.is_empty and self._faults.take(CONNECT_KINDS, _FEED_OF_PATH[path]) is not None
+
+    def refuses(self, path: str) -> int | None:
+        """Whether a fault refuses a handshake at this endpoint: seconds to wait before the next, 0 untold; or None."""
+        if self._faults.is_empty:
+            return None
+        fault = self._faults.take(HANDSHAKE_KINDS, _FEED_OF_PATH[path])
+        return None if fault is None else -(-fault.delay_ms // MS_PER_SECOND)
 
     def strike(self) -> None:
         """A fault was ordered: strike what is open."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from functools import partial
 
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import ConnectionClosedError
+from websockets.exceptions import ConnectionClosedError, InvalidStatus
 
 from gateway.emulator.faults import UNKNOWN_WORD
 from gateway.emulator.streams.data import StreamSettings
@@ -120,6 +121,23 @@ async def test_a_market_data_feed_refuses_a_connection(emulator: RunningEmulator
         assert (await rest_of(socket))[-1]["code"] == 406
     async with data_client(emulator):
         pass
+
+
+@pytest.mark.parametrize(("feed", "path"), [("orders", "/stream"), ("stocks:iex", "/v2/iex")])
+async def test_a_handshake_that_comes_too_often_is_answered_with_429(
+    emulator: RunningEmulator, feed: str, path: str
+) -> None:
+    for delay_ms, told in ((0, None), (1_500, "2")):
+        fault = emulator.fault("handshake_429", feed, delay_ms=delay_ms)
+        with pytest.raises(InvalidStatus) as refused:
+            async with connect(emulator.ws_url + path):
+                pass
+        response = refused.value.response
+        assert (response.status_code, response.headers.get("Retry-After"), fault.fired) == (429, told, 1)
+        assert json.loads(response.body or b"") == {"code": 42910000, "message": "rate limit exceeded"}
+        emulator.call(partial(emulator.faults.remove, fault.fault_id))
+        async with connect(emulator.ws_url + path):
+            pass
 
 
 @pytest.mark.parametrize("feed", ["orders", "stocks:iex"])

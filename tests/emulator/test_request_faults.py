@@ -13,7 +13,17 @@ import requests
 from gateway.domain.models.simulation import UNTIL_CLEARED, FaultKind, FaultOrder
 from gateway.domain.types import NANOS_PER_SECOND
 from gateway.emulator import faults as faults_module
-from gateway.emulator.faults import EVENT_KINDS, FAULTS_MAX, REQUEST_KINDS, UNKNOWN_WORD, Fault, Faults
+from gateway.emulator.faults import (
+    CONNECT_KINDS,
+    EVENT_KINDS,
+    FAULTS_MAX,
+    HANDSHAKE_KINDS,
+    REQUEST_KINDS,
+    SOCKET_KINDS,
+    UNKNOWN_WORD,
+    Fault,
+    Faults,
+)
 from gateway.emulator.record import Record
 from tests.emulator.host import EmulatorHost, ManualClock, RunningEmulator
 from tests.emulator.rest_client import RestClient
@@ -303,7 +313,7 @@ def test_the_oldest_fitting_fault_fires_first_and_bounds_hold() -> None:
 
 
 def test_every_fault_strikes_somewhere() -> None:
-    feeds = {FaultKind.FEED_MUTE, FaultKind.FEED_DISCONNECTED, FaultKind.CONNECTION_LIMIT, FaultKind.SLOW_CLIENT}
+    feeds = SOCKET_KINDS | CONNECT_KINDS | HANDSHAKE_KINDS
     assert REQUEST_KINDS | EVENT_KINDS | feeds | {FaultKind.SYMBOL_HALTED} == set(FaultKind)
 
 

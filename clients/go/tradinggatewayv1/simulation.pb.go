@@ -85,6 +85,9 @@ const (
 	Fault_FAULT_EVENT_UNKNOWN Fault = 25
 	// An event's frame breaks off in the middle.
 	Fault_FAULT_FRAME_TRUNCATED Fault = 26
+	// The feed answers a connection's handshake with 429; with a delay, every one for so long from the first on, and
+	// Retry-After says until when.
+	Fault_FAULT_HANDSHAKE_429 Fault = 27
 )
 
 // Enum value maps for Fault.
@@ -117,6 +120,7 @@ var (
 		24: "FAULT_EVENT_EMPTY",
 		25: "FAULT_EVENT_UNKNOWN",
 		26: "FAULT_FRAME_TRUNCATED",
+		27: "FAULT_HANDSHAKE_429",
 	}
 	Fault_value = map[string]int32{
 		"FAULT_UNSPECIFIED":           0,
@@ -146,6 +150,7 @@ var (
 		"FAULT_EVENT_EMPTY":           24,
 		"FAULT_EVENT_UNKNOWN":         25,
 		"FAULT_FRAME_TRUNCATED":       26,
+		"FAULT_HANDSHAKE_429":         27,
 	}
 )
 
@@ -1257,7 +1262,7 @@ const file_trading_gateway_v1_simulation_proto_rawDesc = "" +
 	"\n" +
 	"KIND_FAULT\x10\x06B\v\n" +
 	"\t_quantityB\b\n" +
-	"\x06_price*\xac\x05\n" +
+	"\x06_price*\xc5\x05\n" +
 	"\x05Fault\x12\x15\n" +
 	"\x11FAULT_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11FAULT_ANSWER_LOST\x10\x01\x12\x16\n" +
@@ -1286,7 +1291,8 @@ const file_trading_gateway_v1_simulation_proto_rawDesc = "" +
 	"\x13FAULT_LOOKUP_ABSENT\x10\x17\x12\x15\n" +
 	"\x11FAULT_EVENT_EMPTY\x10\x18\x12\x17\n" +
 	"\x13FAULT_EVENT_UNKNOWN\x10\x19\x12\x19\n" +
-	"\x15FAULT_FRAME_TRUNCATED\x10\x1a2\xf3\x03\n" +
+	"\x15FAULT_FRAME_TRUNCATED\x10\x1a\x12\x17\n" +
+	"\x13FAULT_HANDSHAKE_429\x10\x1b2\xf3\x03\n" +
 	"\x11SimulationService\x12d\n" +
 	"\rGetSimulation\x12(.trading_gateway.v1.GetSimulationRequest\x1a).trading_gateway.v1.GetSimulationResponse\x12^\n" +
 	"\vInjectFault\x12&.trading_gateway.v1.InjectFaultRequest\x1a'.trading_gateway.v1.InjectFaultResponse\x12[\n" +

@@ -41,6 +41,7 @@ class FaultKind(StrEnum):
     EVENT_EMPTY = "event_empty"
     EVENT_UNKNOWN = "event_unknown"
     FRAME_TRUNCATED = "frame_truncated"
+    HANDSHAKE_429 = "handshake_429"
 
 
 UNTIL_CLEARED = -1

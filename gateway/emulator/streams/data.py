@@ -25,6 +25,7 @@ from typing import Any, Final
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE
+from gateway.emulator.streams.denial import deny
 from gateway.emulator.streams.hub import (
     CRYPTO,
     EVERYTHING,
@@ -106,6 +107,7 @@ class DataEndpoint:
     Attributes:
         on_joined: Called with a session that has authenticated.
         is_crowded: Asked with the endpoint whether a client with good credentials is refused with 406 all the same.
+        refuses: Asked with the endpoint whether a handshake is answered with 429: seconds of its Retry-After, or None.
     """
 
     def __init__(
@@ -121,10 +123,14 @@ class DataEndpoint:
         self._on_subscribed = on_subscribed
         self.on_joined: Callable[[DataSession], None] | None = None
         self.is_crowded: Callable[[str], bool] = lambda _path: False
+        self.refuses: Callable[[str], int | None] = lambda _path: None
         self._next_id = 1
 
     async def serve(self, socket: WebSocket) -> None:
         """One connection, from accept to the end."""
+        if (retry_after_s := self.refuses(socket.url.path)) is not None:
+            await deny(socket, retry_after_s)
+            return
         await socket.accept()
         codec = MSGPACK if socket.headers.get("content-type") == MSGPACK_CONTENT_TYPE else JSON
         outbox = Outbox(socket, binary=codec.binary, bytes_max=self._settings.outgoing_bytes_max)

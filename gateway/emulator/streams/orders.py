@@ -20,6 +20,7 @@ from gateway.emulator.exchange import TradeUpdate
 from gateway.emulator.market import Event
 from gateway.emulator.streams.codec import JSON, MSGPACK, MSGPACK_CONTENT_TYPE, Codec
 from gateway.emulator.streams.data import StreamSettings
+from gateway.emulator.streams.denial import deny
 from gateway.emulator.streams.hub import CONNECTION_LIMIT, POLICY_VIOLATION, SLOW_CLIENT
 from gateway.emulator.streams.inbox import read_message
 from gateway.emulator.streams.order_faults import OrderEvents
@@ -69,6 +70,7 @@ class OrderEndpoint:
     Attributes:
         on_joined: Called with a session that has authenticated.
         is_crowded: Asked with the endpoint whether a client with good credentials is refused with 406 all the same.
+        refuses: Asked with the endpoint whether a handshake is answered with 429: seconds of its Retry-After, or None.
     """
 
     def __init__(
@@ -83,6 +85,7 @@ class OrderEndpoint:
         events.deliver = self._deliver
         self.on_joined: Callable[[OrderSession], None] | None = None
         self.is_crowded: Callable[[str], bool] = lambda _path: False
+        self.refuses: Callable[[str], int | None] = lambda _path: None
         self._next_id = 1
         self.sessions: dict[int, OrderSession] = {}
         self.delivered = 0
@@ -105,6 +108,9 @@ class OrderEndpoint:
 
     async def serve(self, socket: WebSocket) -> None:
         """One connection, from accept to the end."""
+        if (retry_after_s := self.refuses(socket.url.path)) is not None:
+            await deny(socket, retry_after_s)
+            return
         await socket.accept()
         codec = MSGPACK if socket.headers.get("content-type") == MSGPACK_CONTENT_TYPE else JSON
         outbox = Outbox(socket, binary=True, bytes_max=self._settings.outgoing_bytes_max)

@@ -102,18 +102,25 @@ class Crowding:
         self._window_s = back_off.crowded_window_s
         self._monotonic = monotonic
         self._refused_at: deque[float] = deque(maxlen=back_off.crowded_max)
+        self._not_before = float("-inf")
 
     def note(self, code: int, began: float) -> None:
         """An attempt ended with this code."""
         if code in CROWDED_CODES:
             self._refused_at.append(began)
 
+    def heed(self, retry_after_s: float) -> None:
+        """The venue said how long to wait."""
+        if retry_after_s > 0:
+            self._not_before = self._monotonic() + retry_after_s
+
     @property
     def wait_s(self) -> float:
         """Until the next attempt may begin."""
-        if len(self._refused_at) < (self._refused_at.maxlen or 0):
-            return 0.0
-        return max(0.0, self._refused_at[0] + self._window_s - self._monotonic())
+        not_before = self._not_before
+        if len(self._refused_at) == self._refused_at.maxlen:
+            not_before = max(not_before, self._refused_at[0] + self._window_s)
+        return max(0.0, not_before - self._monotonic())
 
 
 class Upstream(Protocol):
@@ -169,7 +176,7 @@ async def keep_connected(
     if crowding.wait_s > 0:
         await sleep(crowding.wait_s)  # type: ignore[misc]  # asyncio.sleep, or a test's
     while True:
-        began, told_s = monotonic(), 0.0
+        began = monotonic()
         upstream.on_attempt()
         try:
             async with asyncio.timeout(HANDSHAKE_TIMEOUT_S):
@@ -180,14 +187,14 @@ async def keep_connected(
         except Exception as error:  # nothing that a venue sends may end this loop
             detail, code = _describe(error)
             code = code or upstream.last_code
-            told_s = _told_to_wait_s(error)
+            crowding.heed(_told_to_wait_s(error))
         finally:
             await _shut(upstream)
         failures += 1
         crowding.note(code, began)
         upstream.on_lost(detail, code)
         delay_s = back_off.delay_s(failures, code, monotonic() - began, rng.random())
-        await sleep(max(delay_s, crowding.wait_s, told_s))  # type: ignore[misc]  # asyncio.sleep, or a test's
+        await sleep(max(delay_s, crowding.wait_s))  # type: ignore[misc]  # asyncio.sleep, or a test's
 
 
 async def _shut(upstream: Upstream) -> None:

@@ -53,6 +53,7 @@ FAULT: Final = TwoWay(
         FaultKind.EVENT_EMPTY: pb.FAULT_EVENT_EMPTY,
         FaultKind.EVENT_UNKNOWN: pb.FAULT_EVENT_UNKNOWN,
         FaultKind.FRAME_TRUNCATED: pb.FAULT_FRAME_TRUNCATED,
+        FaultKind.HANDSHAKE_429: pb.FAULT_HANDSHAKE_429,
     }
 )
 LEDGER_KIND: Final = TwoWay(

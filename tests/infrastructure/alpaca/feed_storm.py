@@ -31,7 +31,8 @@ TOLD_MAX_S = 1.0
 """After it was noticed. A cut and a 406 are noticed at once, a mute feed after silence and proof."""
 RECOVERED_MAX_S = 10.0
 VOUCHING = (common_pb2.FEED_STATE_LIVE, common_pb2.FEED_STATE_QUIET)
-KINDS = ("feed_disconnected",) * 5 + ("connection_limit",) * 4 + ("feed_mute",)
+KINDS = ("feed_disconnected",) * 5 + ("connection_limit",) * 3 + ("handshake_429",) * 3 + ("feed_mute",)
+REFUSALS = ("connection_limit", "handshake_429")
 
 
 @dataclass
@@ -137,7 +138,7 @@ async def _one(
 ) -> None:
     began = time.monotonic()
     refused = None
-    if kind == "connection_limit":
+    if kind in REFUSALS:
         refused = await asyncio.to_thread(emulator.fault, kind, "stocks:iex", count=2)
         await asyncio.to_thread(emulator.fault, "feed_disconnected", "stocks:iex")
     else:

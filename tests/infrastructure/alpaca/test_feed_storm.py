@@ -1,4 +1,4 @@
-"""Cuts, mutes and 406s without end: each is told, none is a storm, and every one is recovered from.
+"""Cuts, mutes, 406s and 429s without end: each is told, none is a storm, and every one is recovered from.
 
 FEED_STORM_ROUNDS=1000 makes it the long one (some minutes).
 """
@@ -11,9 +11,9 @@ import pytest
 
 from gateway.services.streaming import silence
 from tests.emulator.host import RunningEmulator
-from tests.infrastructure.alpaca.feed_storm import TIMES, TOLD_MAX_S, storm
+from tests.infrastructure.alpaca.feed_storm import KINDS, TIMES, TOLD_MAX_S, storm
 
-SEED = 406
+SEED = 410
 PROOF_S = 0.2
 SILENCE_S = 1.0
 REST_S = 0.5
@@ -32,6 +32,7 @@ async def test_each_break_is_told_and_recovered_from(
     with capsys.disabled():
         print(f"\nseed {SEED}: {report}")
     assert sum(report.rounds.values()) == rounds
+    assert set(report.rounds) == set(KINDS), "the seed has every kind"
     assert all(told_s <= TOLD_MAX_S + noticed_s.get(kind, 0.0) for kind, told_s in report.told_s.items())
     assert report.attempts <= rounds + report.refusals + 2, "one attempt for each break and each refusal: no storm"
     assert report.unmarked == 0

@@ -8,6 +8,9 @@ from collections.abc import Callable
 
 import pytest
 from hypothesis import given, strategies as st
+from websockets.datastructures import Headers
+from websockets.exceptions import InvalidStatus
+from websockets.http11 import Response
 
 from gateway.infrastructure.alpaca.reconnect import (
     CROWDED_CODES,
@@ -129,6 +132,29 @@ async def test_what_the_venue_said_is_told_and_slows_the_next_attempt() -> None:
     ]
     assert waits[0] >= 30.0
     assert waits[1] >= 1.0
+
+
+@pytest.mark.parametrize(
+    ("told", "least_s", "most_s"),
+    [("7", 7.0, 7.0), ("", 1.0, 2.0), ("soon", 1.0, 2.0), ("-5", 1.0, 2.0), ("9" * 400, 60.0, 60.0)],
+)
+async def test_a_handshake_refused_with_429_waits_as_long_as_it_is_told(
+    told: str, least_s: float, most_s: float
+) -> None:
+    headers = Headers({"Retry-After": told} if told else {})
+    log, [wait_s] = await run(("open", InvalidStatus(Response(429, "Too Many Requests", headers))))
+    assert "lost 429 HTTP 429" in log
+    assert least_s <= wait_s <= most_s
+
+
+def test_what_the_venue_told_outlives_the_loop_that_heard_it() -> None:
+    now = [100.0]
+    crowding = Crowding(BackOff(), lambda: now[0])
+    crowding.heed(7.0)
+    crowding.heed(0.0)
+    assert crowding.wait_s == 7.0
+    now[0] += 8.0
+    assert crowding.wait_s == 0.0
 
 
 async def test_what_goes_wrong_while_it_is_shut_ends_nothing() -> None:

@@ -86,6 +86,10 @@ class _FaultEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Fault.ValueType
     """An event comes with a name that nobody knows."""
     FAULT_FRAME_TRUNCATED: _Fault.ValueType  # 26
     """An event's frame breaks off in the middle."""
+    FAULT_HANDSHAKE_429: _Fault.ValueType  # 27
+    """The feed answers a connection's handshake with 429; with a delay, every one for so long from the first on, and
+    Retry-After says until when.
+    """
 
 class Fault(_Fault, metaclass=_FaultEnumTypeWrapper):
     """What goes wrong."""
@@ -148,6 +152,10 @@ FAULT_EVENT_UNKNOWN: Fault.ValueType  # 25
 """An event comes with a name that nobody knows."""
 FAULT_FRAME_TRUNCATED: Fault.ValueType  # 26
 """An event's frame breaks off in the middle."""
+FAULT_HANDSHAKE_429: Fault.ValueType  # 27
+"""The feed answers a connection's handshake with 429; with a delay, every one for so long from the first on, and
+Retry-After says until when.
+"""
 Global___Fault: _TypeAlias = Fault  # noqa: Y015
 
 @_typing.final
