@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 
 from gateway.domain.types import Channel
 from gateway.servicers.identity import call_context
+from gateway.servicers.read_pace import read_pace
 from gateway.servicers.session_commands import first_command, steered
 from gateway.servicers.symbol_room import symbol_room
 from gateway.servicers.wire import market_data as wire, market_history as history
@@ -88,11 +89,13 @@ class MarketDataServicer(market_data_pb2_grpc.MarketDataServiceServicer):
         self, request: pb.StreamHistoricalBarsRequest, context: Any
     ) -> AsyncIterator[pb.StreamHistoricalBarsResponse]:
         """Past bars of a long range, as fast as they are taken."""
-        wanted, number = history.long_request_from_proto(request), 0
-        async with aclosing(self._history.stream_bars(wanted, call_context())) as batches:
+        wanted, number, pace = history.long_request_from_proto(request), 0, read_pace()
+        async with aclosing(self._history.stream_bars(wanted, call_context(), pace.page)) as batches:
             async for bars in batches:
                 number += 1
-                yield await history.bars_batch_to_proto(bars, number)
+                batch = await history.bars_batch_to_proto(bars, number)
+                yield batch
+                await pace.sent(batch.ByteSize())
 
     async def StreamQuotes(self, request: pb.StreamQuotesRequest, context: Any) -> AsyncIterator[bytes]:  # type: ignore[override]
         """Live quotes."""

@@ -24,6 +24,7 @@ from gateway.domain.errors import (
 )
 from gateway.domain.types import MS_PER_SECOND, Caller
 from gateway.servicers.identity import PUBLIC, peer_address
+from gateway.servicers.read_pace import ReadPace, enter_pace
 from gateway.services.client_limits import BYTES_PER_READ, STREAM_READS, Client, ClientLimits
 
 EARNED: Final = (
@@ -107,6 +108,7 @@ class Turnstile:
             raise too_many_calls("client:reads", wait_s)
         client.reads.owe(self._monotonic(), STREAM_READS - 1)
         client.enter_stream(peer, symbols)
+        enter_pace(ReadPace(client, self._monotonic, self._sleep))
 
     def charge(self, client: Client, answer_bytes: int) -> None:
         """Count a large answer as the reads that it is worth."""

@@ -40,6 +40,10 @@ _BUSY_RETRY_MS: Final = 1_000
 T = TypeVar("T", Quote, Trade, Bar)
 
 
+async def _at_once() -> None:
+    """Nobody is to be waited for."""
+
+
 class HistoryService:
     """Past values.
 
@@ -84,8 +88,15 @@ class HistoryService:
         """One page of past trades; as `list_bars`."""
         return await self._list(self._repository.list_trades, request, call)
 
-    async def stream_bars(self, request: BarsRequest, call: CallContext) -> AsyncGenerator[tuple[Bar, ...]]:
+    async def stream_bars(
+        self, request: BarsRequest, call: CallContext, before_page: Callable[[], Awaitable[None]] = _at_once
+    ) -> AsyncGenerator[tuple[Bar, ...]]:
         """All past bars of a request, in batches of one to BARS_PER_BATCH; its page size and token do not matter.
+
+        Args:
+            request: Whose bars.
+            call: On whose behalf.
+            before_page: Awaited before each page but the first, which the opening of the stream has paid for.
 
         Raises:
             TooManyStreams: As many as there may be are under way.
@@ -106,6 +117,7 @@ class HistoryService:
                 if not page.next_page_token:
                     return
                 cursor = replace(cursor, venue_token=page.next_page_token)
+                await before_page()
 
     async def _list(
         self, question: Callable[..., Awaitable[Page[T]]], request: HistoryRequest, call: CallContext

@@ -20,9 +20,11 @@ from gateway.domain.errors import VenueUnreachable
 from gateway.domain.models.market_data import Adjustment, Page, Snapshot, TimeframeUnit, TradeCancel, TradeCorrection
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed
 from gateway.servicers.market_data import MarketDataServicer
+from gateway.servicers.read_pace import ReadPace
 from gateway.servicers.server import GatewayServer
 from gateway.servicers.wire import market_data as wire, market_history, market_values
 from gateway.services.cache import CacheService
+from gateway.services.client_limits import BYTES_PER_READ
 from gateway.services.history import BARS_PER_BATCH, HistoryService
 from gateway.services.latest_reads import LatestReads
 from gateway.services.market_data import PriceService, QuoteService
@@ -305,6 +307,21 @@ async def test_a_long_stream_of_bars_ends_with_ok(market: Market) -> None:
     assert [len(batch.bars) for batch in batches] == [BARS_PER_BATCH, 1, 1]
     read = [value for batch in batches for value in batch.bars]
     assert read == [market_values.bar_to_proto(one) for one in (*first, last)]
+
+
+async def test_a_long_stream_is_paid_for_by_page_and_by_size(market: Market, monkeypatch: pytest.MonkeyPatch) -> None:
+    spent: list[int] = []
+
+    async def spend(_pace: ReadPace, reads: int) -> None:
+        spent.append(reads)
+
+    monkeypatch.setattr(ReadPace, "_spend", spend)
+    venue = market.corridor.venue
+    first = tuple(bar("AAPL", minute) for minute in range(BARS_PER_BATCH))
+    venue.pages = {"": Page(first, "more"), "more": Page((bar("AAPL", len(first)),))}
+    sizes = [batch.ByteSize() async for batch in market.stub.StreamHistoricalBars(LONG)]
+    assert spent == [sizes[0] // BYTES_PER_READ, 1, 0]
+    assert spent[0] > 1
 
 
 async def test_a_long_stream_that_breaks_says_where(market: Market) -> None:

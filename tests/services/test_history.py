@@ -92,6 +92,18 @@ async def drain(services: Services, request: BarsRequest) -> list[tuple[Bar, ...
     return [batch async for batch in services.history.stream_bars(request, call_context(FOREVER_S))]
 
 
+async def test_each_page_behind_the_first_is_asked_for_when_its_reader_may(services: Services) -> None:
+    venue, waited = services.corridor.venue, list[int]()
+    venue.pages = {"": Page((bar("AAPL", 0),), "b"), "b": Page((), "c"), "c": Page((bar("AAPL", 1),))}
+
+    async def wait() -> None:
+        waited.append(len(venue.pages_asked))
+
+    batches = services.history.stream_bars(long_request(), call_context(FOREVER_S), wait)
+    assert [len(batch) async for batch in batches] == [1, 1]
+    assert waited == [1, 2]
+
+
 def of_quotes(**options: Any) -> HistoryRequest:
     return HistoryRequest(Channel.QUOTES, choose("AAPL"), start_ns=T0_NS, **options)
 
