@@ -43,6 +43,10 @@ class Reader(Protocol):
         """Take a batch; must neither block nor raise."""
         ...
 
+    def leave_out(self, count: int) -> None:
+        """So many values came that are older than what was sent."""
+        ...
+
 
 class Group:
     """Streams of one channel that want the same symbols by the same policy and delay.
@@ -94,6 +98,8 @@ class Group:
             self.add(stamped)
         elif self._thinning is None:
             self._late += 1
+            if self._flush_at is None:
+                self._schedule()
 
     def add_notice(self, stamped: Stamped) -> None:
         """A live value that no other replaces, whatever the policy."""
@@ -111,12 +117,15 @@ class Group:
         if self._flush_at is not None:
             self._flush_at.cancel()
             self._flush_at = None
+        if self._late:
+            late, self._late = self._late, 0
+            for reader in self.readers:
+                reader.leave_out(late)
         pending = self._pending
         if not pending and (self._thinning is None or not self._thinning.is_due(self._monotonic())):
             return
         self._pending = []
         self._flushed_at = self._monotonic()
-        late, self._late = self._late, 0
         has_notices, self._has_notices = self._has_notices, False
         if self._thinning is not None:
             pending = self._thinning.admit(pending, self._flushed_at)
@@ -126,7 +135,7 @@ class Group:
                 return
         size = len(pending) if self._policy is ConflationPolicy.LATEST_PER_SYMBOL else BATCH_VALUES_MAX
         for start in range(0, len(pending), size):
-            batch = Batch(pending[start : start + size], self._policy, late, has_notices=has_notices)
+            batch = Batch(pending[start : start + size], self._policy, has_notices=has_notices)
             for reader in tuple(self.readers):
                 reader.deliver(batch)
 

@@ -21,8 +21,10 @@ MESSAGE_BYTES_MAX: Final = 262_144
 BATCH_VALUES_MAX: Final = 1_024
 """Some 100 KB of quotes."""
 DROP_OLDEST_VALUES_MAX: Final = 1_024
-DROP_OLDEST_BYTES_MAX: Final = 131_072
-"""What waits for a reader under DROP_OLDEST; with what Python keeps beside the bytes, some 256 KiB."""
+VALUE_BYTES: Final = 112
+"""What Python keeps beside the bytes of a value that waits by itself: a pair, and the head of the bytes."""
+DROP_OLDEST_BYTES_MAX: Final = 229_376
+"""What waits for a reader under DROP_OLDEST, with that."""
 STALLED_BYTES_MAX: Final = 98_304
 """What may wait for a reader under NONE who takes nothing at all; the batch that is being written comes on top."""
 
@@ -36,15 +38,12 @@ class Batch:
     Args:
         values: In the order received.
         policy: LATEST_PER_SYMBOL keeps the last of each symbol; the others every value, as bytes alone.
-        late: Values that were left out before, being older than what was sent.
         has_notices: Some of the values are such that no other replaces.
     """
 
     __slots__ = ("_body", "_receipts", "by_symbol", "count", "epoch", "oldest_at", "replaced")
 
-    def __init__(
-        self, values: Sequence[Stamped], policy: ConflationPolicy, late: int = 0, *, has_notices: bool = False
-    ) -> None:
+    def __init__(self, values: Sequence[Stamped], policy: ConflationPolicy, *, has_notices: bool = False) -> None:
         self.by_symbol: dict[str | int, Stamped] = {}
         self._receipts: list[Receipt] = []
         self._body: bytes | None = None
@@ -58,7 +57,7 @@ class Batch:
             self._body = b"".join([stamped[1] for stamped in values])
             self._receipts = [stamped[2] for stamped in values]
             self.count = len(values)
-        self.replaced = len(values) - self.count + late
+        self.replaced = len(values) - self.count
         first, last = values[0][2], values[-1][2]
         self.oldest_at = first.received_at
         self.epoch = first.epoch if first.epoch == last.epoch else NO_EPOCH
@@ -255,8 +254,7 @@ class DropOldest:
             self._batch, self.unread_bytes = batch, batch.size_bytes
             return True
         self._unpack()
-        self._queue.extend(batch.each(self._encoder))
-        self.unread_bytes += batch.size_bytes
+        self._enqueue(batch)
         self._drop(DROP_OLDEST_BYTES_MAX)
         return True
 
@@ -269,12 +267,16 @@ class DropOldest:
 
     def _unpack(self) -> None:
         if self._batch is not None:
-            self._queue.extend(self._batch.each(self._encoder))
-            self._batch = None
+            batch, self._batch, self.unread_bytes = self._batch, None, 0
+            self._enqueue(batch)
+
+    def _enqueue(self, batch: Batch) -> None:
+        self._queue.extend(batch.each(self._encoder))
+        self.unread_bytes += batch.size_bytes + batch.count * VALUE_BYTES
 
     def _drop(self, bytes_max: int) -> None:
         while self._queue and (len(self._queue) > DROP_OLDEST_VALUES_MAX or self.unread_bytes > bytes_max):
-            self.unread_bytes -= len(self._queue.popleft()[0])
+            self.unread_bytes -= len(self._queue.popleft()[0]) + VALUE_BYTES
             self.dropped += 1
 
     def take(self, epoch: int, now: float) -> bytes:

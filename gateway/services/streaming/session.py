@@ -121,6 +121,10 @@ class MarketDataStream:
         ):
             self._overflow("unread_bytes_max", STALLED_BYTES_MAX)
 
+    def leave_out(self, count: int) -> None:
+        """So many values came that are older than what was sent: newer ones had taken their place."""
+        self._mailbox.conflated += count
+
     def take(self, now: float) -> bytes:
         """What is to be written now, as elements of the response."""
         values = self._mailbox.take(self._health.epoch, now)

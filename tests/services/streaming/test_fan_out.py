@@ -155,11 +155,11 @@ def test_the_newest_takes_the_place_of_the_unread() -> None:
     box = LatestPerSymbol(Channel.QUOTES, FrameEncoder(), 1_000)
     newest = ConflationPolicy.LATEST_PER_SYMBOL
     box.put(Batch(stamped(quote("AAPL", 1), quote("AAPL", 2), quote("MSFT", 1)), newest))
-    box.put(Batch(stamped(quote("AAPL", 3)), newest, late=1))
+    box.put(Batch(stamped(quote("AAPL", 3)), newest))
     box.put(Batch(stamped(quote("TSLA", 4)), newest))
     taken = read(box.take(EPOCH, 100.0))
     assert taken == [("AAPL", 100.03, False), ("MSFT", 100.01, False), ("TSLA", 100.04, False)]
-    assert box.conflated == 3, "two of AAPL, and one that came too late"
+    assert box.conflated == 2, "two of AAPL"
     assert box.take(EPOCH, 100.0) == b""
 
 
