@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -61,6 +62,18 @@ def test_drop_oldest_keeps_the_newest_and_counts_the_rest() -> None:
     assert len(kept) <= mailbox.DROP_OLDEST_VALUES_MAX
     assert box.dropped == 3_000 - len(kept) > 0
     assert (box.conflated, box.unread_bytes, box.take(EPOCH, 100.0)) == (0, 0, b"")
+
+
+def test_what_a_stalled_reader_may_keep_is_what_it_costs() -> None:
+    encoder = FrameEncoder()
+    box = mailbox.DropOldest(Channel.QUOTES, encoder)
+    for start in range(0, 2_000, 100):
+        box.put(Batch(stamped(*range(start, start + 100)), DROP))
+    assert box.shed(mailbox.STALLED_BYTES_MAX)
+    assert sum(sys.getsizeof(pair) + sys.getsizeof(pair[0]) for pair in box._queue) <= mailbox.STALLED_BYTES_MAX
+    kept = encoder.split(box.take(EPOCH, 100.0))
+    assert len(kept) + box.dropped == 2_000
+    assert prices(kept[-1]) == expected(1_999)
 
 
 def test_drop_oldest_loses_nothing_of_a_reader_who_keeps_up() -> None:
