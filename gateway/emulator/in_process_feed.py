@@ -35,6 +35,13 @@ _CHANNEL_OF: Final = {
 }
 ARTICLE_CLASSES: Final = frozenset({AssetClass.US_EQUITY, AssetClass.CRYPTO})
 """What articles are about."""
+_OFFERED: Final[dict[AssetClass | None, frozenset[Channel]]] = {
+    AssetClass.US_EQUITY: frozenset(Channel) - {Channel.ORDER_BOOKS, Channel.NEWS},
+    AssetClass.CRYPTO: frozenset(Channel) - {Channel.TRADING_STATUS, Channel.LULD, Channel.NEWS},
+    AssetClass.US_OPTION: frozenset({Channel.QUOTES, Channel.TRADES}),
+    None: frozenset({Channel.NEWS}),
+}
+"""The channels of a feed, by what it brings; a socket refuses the others with 410."""
 
 
 class InProcessFeed:
@@ -53,7 +60,10 @@ class InProcessFeed:
         self.is_closed = False
 
     async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
-        """Hear these symbols from now on; those that are not quoted here are acknowledged and silent."""
+        """Hear these symbols from now on; those that are not quoted here are acknowledged and silent.
+
+        A channel that this feed does not have is not acknowledged, as on a socket.
+        """
         symbols = {channel: frozenset(found) for channel, found in wanted.symbols.items() if found}
         classes = {asset_class_of(symbol) for found in symbols.values() for symbol in found}
         if not classes <= ({self._feed.asset_class} if self._feed.asset_class else ARTICLE_CLASSES):
@@ -67,6 +77,8 @@ class InProcessFeed:
         if not self._is_live:
             self._listener.on_state(FeedState.CONNECTING, "", 0)
         now_ns = self._floor.begin()
+        offered = _OFFERED[self._feed.asset_class]
+        symbols = {channel: found for channel, found in symbols.items() if channel in offered}
         books = symbols.get(Channel.ORDER_BOOKS, frozenset())
         before = self._symbols.get(Channel.ORDER_BOOKS, frozenset()) if self._is_live else frozenset()
         self._symbols = symbols

@@ -17,7 +17,7 @@ from gateway.domain.errors import GatewayError, TooManyStreams, VenueUnreachable
 from gateway.domain.interfaces import MarketDataRepository
 from gateway.domain.models.market_data import Bar, BarsRequest, HistoryRequest, Page, Quote, Trade
 from gateway.domain.types import NANOS_PER_SECOND, CallContext, Channel, DataFeed, asset_class_of
-from gateway.services.history_pages import AnyHistory, HistoryCursor, first_page, read_token, write_token
+from gateway.services.history_pages import AnyHistory, HistoryCursor, cursor_of, write_token
 from gateway.services.latest_reads import LatestReads
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.selection import refuse_options
@@ -140,9 +140,7 @@ class HistoryService:
         return _with_token(request, cursor, page)
 
     async def _begin(self, request: AnyHistory, call: CallContext) -> tuple[DataFeed, HistoryCursor]:
-        cursor = first_page(request, asset_class_of(request.selection.symbols[0]), self._wall())
-        if request.page_token:
-            cursor = read_token(request)
+        cursor = cursor_of(request, asset_class_of(request.selection.symbols[0]), self._wall())
         choice = await self._reads.choose(request.selection, call)
         channel = Channel.BARS if isinstance(request, BarsRequest) else request.channel
         if channel is not Channel.TRADES:

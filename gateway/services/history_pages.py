@@ -34,14 +34,25 @@ class HistoryCursor:
     venue_token: str = ""
 
 
-def first_page(request: AnyHistory, asset_class: AssetClass, now_ns: int) -> HistoryCursor:
-    """The range of a request without a token.
+def cursor_of(request: AnyHistory, asset_class: AssetClass, now_ns: int) -> HistoryCursor:
+    """Where the page begins that is asked for: the default range is told by the first page, not by the hour of a later.
 
     Raises:
         FieldInvalid: The times, the timeframe or the adjustments make no sense.
+        PageTokenMismatch: The token is garbled, or belongs to another request.
     """
-    end_ns = now_ns if request.end_ns is None else request.end_ns
-    start_ns = _start_of_day(asset_class, now_ns) if request.start_ns is None else request.start_ns
+    if request.page_token:
+        cursor = read_token(request)
+    else:
+        start_ns = _start_of_day(asset_class, now_ns) if request.start_ns is None else request.start_ns
+        cursor = HistoryCursor(start_ns, now_ns if request.end_ns is None else request.end_ns)
+    _check(request, cursor, asset_class, now_ns)
+    return cursor
+
+
+def _check(request: AnyHistory, cursor: HistoryCursor, asset_class: AssetClass, now_ns: int) -> None:
+    """Refuse what makes no sense, in a token too: its digest is no secret."""
+    start_ns, end_ns = cursor.start_ns, cursor.end_ns
     violations = [
         FieldViolation(field, "must lie between 1970 and a year from now")
         for field, time_ns in (("start_time", start_ns), ("end_time", end_ns))
@@ -57,7 +68,6 @@ def first_page(request: AnyHistory, asset_class: AssetClass, now_ns: int) -> His
         violations.append(FieldViolation("as_of_date", "crypto pairs are not renamed"))
     if violations:
         raise FieldInvalid.of(violations)
-    return HistoryCursor(start_ns, end_ns)
 
 
 def write_token(request: AnyHistory, cursor: HistoryCursor) -> str:

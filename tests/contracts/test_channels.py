@@ -74,6 +74,26 @@ async def test_stocks_have_every_channel_but_books(emulated: Road) -> None:
     assert {value.feed for values in notes.values.values() for value in values} == {DataFeed.IEX}
 
 
+@pytest.mark.parametrize(
+    ("feed", "symbol", "foreign"),
+    [
+        (DataFeed.IEX, "AAPL", {Channel.ORDER_BOOKS, Channel.NEWS}),
+        (DataFeed.CRYPTO_US, "BTC/USD", {Channel.TRADING_STATUS, Channel.LULD, Channel.NEWS}),
+        (DataFeed.NEWS, "AAPL", set(Channel) - {Channel.NEWS}),
+    ],
+)
+async def test_a_channel_that_a_feed_does_not_have_is_never_acknowledged(
+    emulated: Road, feed: DataFeed, symbol: str, foreign: set[Channel]
+) -> None:
+    notes = MarketNotes()
+    connection = await emulated.streaming.open_market_data(feed, notes)
+    await connection.set_subscriptions(SubscriptionSet({channel: frozenset({symbol}) for channel in Channel}))
+    own = {channel: {symbol} for channel in set(Channel) - foreign}
+    await emulated.until(lambda: notes.sets and _named(notes.sets[-1]) == own)
+    assert not any(set(_named(told)) & foreign for told in notes.sets)
+    await connection.close()
+
+
 async def test_articles_are_brought_once_whatever_they_are_about(emulated: Road) -> None:
     symbols = {"AAPL", "MSFT", "AMZN", "BTC/USD"}
     notes = await heard(emulated, DataFeed.NEWS, [Channel.NEWS], symbols)
@@ -138,6 +158,10 @@ async def test_every_road_brings_the_same(
     assert set(brought[0]) == set(brought[1])
     for channel in brought[0]:
         assert brought[0][channel] == brought[1][channel], channel
+
+
+def _named(told: SubscriptionSet) -> dict[Channel, set[str]]:
+    return {channel: set(symbols) for channel, symbols in told.symbols.items() if symbols}
 
 
 def _unread(value: LiveValue) -> LiveValue:

@@ -40,7 +40,7 @@ from gateway.services.history import (
     PAGE_WAIT_MAX_S,
     HistoryService,
 )
-from gateway.services.history_pages import first_page, read_token
+from gateway.services.history_pages import HistoryCursor, cursor_of, read_token, write_token
 from gateway.services.latest_reads import LatestReads
 from gateway.services.recovery import ErrorService
 from tests.services.streaming.conftest import Corridor, corridor, limits  # noqa: F401 - fixtures
@@ -322,6 +322,25 @@ async def test_a_token_belongs_to_its_request(services: Services, change: dict[s
     assert len(services.corridor.venue.requests) == asked
 
 
+def test_pages_go_on_after_the_midnight_that_ended_their_default_day() -> None:
+    evening_ns = int(datetime(2024, 7, 2, 23, 50, tzinfo=ZoneInfo("America/New_York")).timestamp()) * NANOS_PER_SECOND
+    request = BarsRequest(choose("AAPL"), MINUTE, end_ns=evening_ns)
+    first = cursor_of(request, AssetClass.US_EQUITY, evening_ns)
+    again = replace(request, page_token=write_token(request, replace(first, venue_token="next")))
+    assert cursor_of(again, AssetClass.US_EQUITY, evening_ns + 3_600 * NANOS_PER_SECOND) == replace(
+        first, venue_token="next"
+    )
+
+
+@pytest.mark.parametrize(
+    "cursor", [HistoryCursor(-1, T0_NS), HistoryCursor(0, 2**63 - 1), HistoryCursor(T0_NS, T0_NS - 1)]
+)
+def test_a_range_in_a_token_is_held_to_the_same_rules(cursor: HistoryCursor) -> None:
+    request = BarsRequest(choose("AAPL"), MINUTE)
+    with pytest.raises(FieldInvalid):
+        cursor_of(replace(request, page_token=write_token(request, cursor)), AssetClass.US_EQUITY, T0_NS)
+
+
 @pytest.mark.parametrize("token", ["x", "????", "AAAA", "é", "A" * 100, "ÿ" * 40, "=", "\0"])
 def test_forged_tokens_are_refused(token: str) -> None:
     with pytest.raises(PageTokenMismatch):
@@ -345,22 +364,22 @@ def test_forged_tokens_are_refused(token: str) -> None:
 def test_ranges_that_make_no_sense(change: dict[str, Any], field: str) -> None:
     request = replace(BarsRequest(choose("AAPL"), MINUTE), **change)
     with pytest.raises(FieldInvalid) as refused:
-        first_page(request, AssetClass.US_EQUITY, T0_NS)
+        cursor_of(request, AssetClass.US_EQUITY, T0_NS)
     assert [violation.field for violation in refused.value.violations] == [field]
 
 
 def test_crypto_has_no_corporate_actions() -> None:
     request = BarsRequest(choose("BTC/USD"), MINUTE, adjustments=(Adjustment.SPLIT,), as_of_date=date(2024, 1, 2))
     with pytest.raises(FieldInvalid) as refused:
-        first_page(request, AssetClass.CRYPTO, T0_NS)
+        cursor_of(request, AssetClass.CRYPTO, T0_NS)
     assert [violation.field for violation in refused.value.violations] == ["adjustments", "as_of_date"]
 
 
 def test_the_default_range_is_today_until_now() -> None:
     now = datetime(2024, 7, 3, 2, 30, tzinfo=UTC)  # the evening before in New York
     now_ns = int(now.timestamp()) * NANOS_PER_SECOND
-    stocks = first_page(BarsRequest(choose("AAPL"), MINUTE), AssetClass.US_EQUITY, now_ns)
-    crypto = first_page(BarsRequest(choose("BTC/USD"), MINUTE), AssetClass.CRYPTO, now_ns)
+    stocks = cursor_of(BarsRequest(choose("AAPL"), MINUTE), AssetClass.US_EQUITY, now_ns)
+    crypto = cursor_of(BarsRequest(choose("BTC/USD"), MINUTE), AssetClass.CRYPTO, now_ns)
     new_york = datetime(2024, 7, 2, tzinfo=ZoneInfo("America/New_York"))
     assert stocks.start_ns == int(new_york.timestamp()) * NANOS_PER_SECOND
     assert crypto.start_ns == int(datetime(2024, 7, 3, tzinfo=UTC).timestamp()) * NANOS_PER_SECOND
