@@ -8,6 +8,7 @@ from typing import Any
 import msgpack
 import orjson
 import pytest
+from hypothesis import given, strategies as st
 
 from gateway.domain.models.market_data import (
     Bar,
@@ -23,7 +24,7 @@ from gateway.domain.models.market_data import (
 from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed
 from gateway.emulator.afterthoughts import AFTERTHOUGHT_NS_MAX, AFTERTHOUGHT_NS_MIN, UPDATED_BAR_DELAY_NS
 from gateway.emulator.bars import MINUTE_NS
-from gateway.emulator.books import Books
+from gateway.emulator.books import LEVELS, Books, book_of
 from gateway.emulator.market import SyntheticMarket, day_so_far
 from gateway.emulator.streams.codec import JSON, MSGPACK
 from gateway.emulator.wire_events import channel_of, message_of
@@ -120,18 +121,48 @@ def pair(number: int, bid: float, ask: float, bid_size: float = 1.0) -> Quote:
     return Quote("BTC/USD", number, bid, bid_size, ask, 2.0, CRYPTO, number)
 
 
+def level_of(book: OrderBook, price: float) -> BookLevel:
+    [found] = [level for level in book.bids if level.price == price]
+    return found
+
+
+@pytest.mark.parametrize(("bid", "ask"), [(95_123.4, 95_130.0), (100.0, 100.1), (0.0123, 0.0124), (9_999.5, 10_000.5)])
+def test_behind_the_best_prices_are_levels_in_order(bid: float, ask: float) -> None:
+    book = book_of(pair(1, bid, ask))
+    assert (book.bids[0], book.asks[0]) == (BookLevel(bid, 1.0), BookLevel(ask, 2.0))
+    for side, best_first in ((book.bids, True), (book.asks, False)):
+        prices = [level.price for level in side]
+        assert len(side) == LEVELS
+        assert prices == sorted(set(prices), reverse=best_first)
+        assert all(level.size > 0 for level in side)
+    assert book == book_of(pair(1, bid, ask)), "the same market has the same book"
+    assert not book_of(pair(1, 0.0, ask)).bids
+
+
+@given(st.lists(st.tuples(st.floats(0.01, 200_000), st.floats(1.0001, 1.01)), min_size=1, max_size=12))
+def test_whole_and_changes_make_the_book_that_is_shown(moves: list[tuple[float, float]]) -> None:
+    books, held = Books(), None
+    for number, (bid, factor) in enumerate(moves):
+        told = books.follow(pair(number, bid, bid * factor))
+        if told is not None:
+            held = told if held is None or told.reset else held.changed_by(told)
+        shown = book_of(pair(number, bid, bid * factor))
+        assert held is not None
+        assert (held.bids, held.asks) == (shown.bids, shown.asks)
+
+
 def test_a_book_is_followed_from_whole_to_change() -> None:
     books = Books()
     first = books.stand("BTC/USD", pair(1, 100.0, 101.0))
     assert first is not None
     assert first.reset
-    change = books.follow(pair(2, 100.5, 101.0))
+    change = books.follow(pair(2, 100.05, 101.0))
     assert change is not None
-    assert (change.reset, change.bids, change.asks) == (False, (BookLevel(100.0, 0.0), BookLevel(100.5, 1.0)), ())
-    assert books.follow(pair(3, 100.5, 101.0)) is None, "nothing changed"
-    assert first.changed_by(change) == books.stand("BTC/USD", None).__class__(
-        "BTC/USD", 2, (BookLevel(100.5, 1.0),), (BookLevel(101.0, 2.0),), True, CRYPTO, 2
-    )
+    assert (change.reset, change.asks) == (False, ())
+    assert change.bids == (BookLevel(99.1, 0.0), BookLevel(100.05, 1.0), level_of(change, 100.0)), "one in, one out"
+    assert level_of(change, 100.0) != first.bids[0], "it stands behind the best now"
+    assert books.follow(pair(3, 100.05, 101.0)) is None, "nothing changed"
+    assert first.changed_by(change) == book_of(pair(2, 100.05, 101.0))
     books.forget("BTC/USD")
     again = books.follow(pair(4, 99.0, 101.0))
     assert again is not None
