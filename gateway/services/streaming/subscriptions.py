@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable
+from contextvars import Context
 from dataclasses import dataclass
 from typing import Final
 
@@ -157,7 +158,8 @@ class UpstreamSubscriptions:
     def _change(self) -> None:
         self._changed = True
         if self._changing is None:
-            self._changing = self._loop.create_task(self._send_changes())
+            # The connection outlives the call that it is first wanted for, and is nobody's: not its log, not its span.
+            self._changing = self._loop.create_task(self._send_changes(), context=Context())
 
     async def _send_changes(self) -> None:
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from typing import Any
 
 import pytest
 
@@ -344,3 +346,19 @@ class TestSilence:
         await asyncio.sleep(0.05)
         assert len(corridor.venue.connection.changes) == 1
         assert not reader.of("stale_symbols")
+
+
+async def test_a_connection_is_nobodys(corridor: Corridor, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the log of a feed that breaks hours later would name the call that wanted it first."""
+    caller: ContextVar[str] = ContextVar("caller", default="nobody")
+    opened_by: list[str] = []
+    opening = corridor.venue.open_market_data
+
+    async def noting(feed: DataFeed, listener: Any) -> Any:
+        opened_by.append(caller.get())
+        return await opening(feed, listener)
+
+    monkeypatch.setattr(corridor.venue, "open_market_data", noting)
+    caller.set("somebody")
+    await corridor.live("AAPL")
+    assert opened_by == ["nobody"]
