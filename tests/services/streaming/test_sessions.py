@@ -155,3 +155,42 @@ async def test_every_command_is_answered_though_the_venue_never_is_heard(corrido
         await client.unsubscribe(Channel.QUOTES, "MSFT")
         await eventually(lambda: len(client.acks) == 5)
         assert answers(client, "first") == [("AAPL", 14), ("MSFT", 14)]
+
+
+async def test_a_credit_that_comes_twice_or_late_takes_nothing_back(corridor: Corridor) -> None:
+    async with session(corridor, reads=False, skip_snapshot=True, max_unacknowledged_batches=1) as client:
+        messages, credit = client.session.messages(), client.session._outlet.credit
+
+        async def taken() -> int:
+            message = await asyncio.wait_for(anext(messages), 2)
+            return pb.MarketDataSessionResponse.FromString(message).batch_sequence
+
+        assert await taken() == 1
+        await client.subscribe(Channel.QUOTES, "AAPL")
+        credit(1)
+        assert await taken() == 2
+        for given in (2, 2, 1):
+            credit(given)
+        await corridor.connected()
+        corridor.publish(quote("AAPL", 1))
+        assert await taken() == 3
+        waiting = asyncio.ensure_future(anext(messages))
+        corridor.publish(quote("AAPL", 2))
+        await asyncio.sleep(0.02)
+        assert not waiting.done(), "two credits for one batch are one"
+        credit(3)
+        await asyncio.wait_for(waiting, 2)
+
+
+async def test_who_changes_its_symbols_loses_nothing_that_waited_for_its_time(corridor: Corridor) -> None:
+    options = {"conflation": ConflationPolicy.NONE, "skip_snapshot": True, "max_batch_delay_ms": 500}
+    async with session(corridor, **options) as client:
+        await client.subscribe(Channel.QUOTES, "AAPL", "TSLA")
+        await eventually(lambda: len(client.acks) == 2)
+        for number, change in enumerate((client.subscribe, client.unsubscribe)):
+            corridor.publish(quote("AAPL", 10 * number + 1))
+            await asyncio.sleep(0.01)
+            corridor.publish(quote("AAPL", 10 * number + 2), quote("TSLA", 10 * number + 3))  # these wait
+            await change(Channel.QUOTES, "MSFT")
+        await eventually(lambda: len(client.of("quote")) == 6)
+        assert [event.symbol for event in client.of("quote")] == ["AAPL", "AAPL", "TSLA"] * 2
