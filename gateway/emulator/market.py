@@ -37,6 +37,8 @@ from gateway.emulator.bars import DAY_NS, MINUTE_NS, aggregate, date_of, is_dail
 from gateway.emulator.synthetic import LISTINGS, MinuteSums, symbol_market
 
 HOUR_NS: Final = 60 * MINUTE_NS
+MARKET_BEGAN_NS: Final = 946_684_800 * 10**9
+"""The year 2000. Nothing was quoted or printed before: Alpaca's own history is younger still, and answers nothing."""
 HISTORY_DAYS_MAX: Final = 3650
 """Nothing is known of the market more than this long before the instant of asking."""
 
@@ -238,8 +240,8 @@ class SyntheticMarket:
                 yield hour * 60, sums if over >= 60 else sums.first(over)
 
     def _minutes(self, symbol: str, start_ns: int, end_ns: int, descending: bool) -> Iterator[int]:
-        """The minutes of [start, end] in which the symbol is quoted, an hour at a time."""
-        first, last = start_ns // MINUTE_NS, end_ns // MINUTE_NS
+        """The minutes of [start, end] in which the symbol is quoted, an hour at a time; none before MARKET_BEGAN_NS."""
+        first, last = max(start_ns, MARKET_BEGAN_NS) // MINUTE_NS, end_ns // MINUTE_NS
         hours = range(first // 60, last // 60 + 1)
         for hour in reversed(hours) if descending else hours:
             if self._is_open(symbol, hour):

@@ -100,6 +100,14 @@ def test_without_a_start_history_is_todays(rest: RestClient) -> None:
     assert len(stock) == 12, "the last hour is not over when its first minute is not"
 
 
+@pytest.mark.parametrize("word", ["quotes", "trades"])
+def test_before_the_market_began_there_was_nothing(rest: RestClient, word: str) -> None:
+    page = rest.get(f"/v2/stocks/{word}", symbols="AAPL", start="1990-01-01T00:00:00Z", end="1999-12-31T23:59:59Z")
+    assert (page[word], page["next_page_token"]) == ({}, None)
+    page = rest.get(f"/v2/stocks/{word}", symbols="AAPL", start="1970-01-01T00:00:00Z", limit=1)
+    assert page[word]["AAPL"][0]["t"] >= "2000-01-01"
+
+
 def test_symbols_without_data_are_left_out(rest: RestClient) -> None:
     assert rest.get("/v2/stocks/quotes/latest", symbols="NONE")["quotes"] == {}
     assert rest.get("/v2/stocks/snapshots", symbols="NONE,AAPL").keys() == {"AAPL"}

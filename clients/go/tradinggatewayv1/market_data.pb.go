@@ -1,4 +1,4 @@
-// Quotes, trades and bars: latest, history and live.
+// Quotes, trades, bars, order books, halts, price bands and news: latest, history and live.
 //
 // Prices and sizes are doubles, bit for bit what the venue sent. A price of 0 means that there is none.
 //
@@ -3136,13 +3136,13 @@ type Quote struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// Best bid, US dollars; 0: none.
 	BidPrice float64 `protobuf:"fixed64,3,opt,name=bid_price,json=bidPrice,proto3" json:"bid_price,omitempty"`
-	// Its size in shares or coins.
+	// Its size in shares, coins or contracts.
 	BidSize float64 `protobuf:"fixed64,4,opt,name=bid_size,json=bidSize,proto3" json:"bid_size,omitempty"`
 	// Exchange code. Empty for crypto.
 	BidExchange string `protobuf:"bytes,5,opt,name=bid_exchange,json=bidExchange,proto3" json:"bid_exchange,omitempty"`
 	// Best offer, US dollars; 0: none.
 	AskPrice float64 `protobuf:"fixed64,6,opt,name=ask_price,json=askPrice,proto3" json:"ask_price,omitempty"`
-	// Its size in shares or coins.
+	// Its size in shares, coins or contracts.
 	AskSize float64 `protobuf:"fixed64,7,opt,name=ask_size,json=askSize,proto3" json:"ask_size,omitempty"`
 	// Exchange code. Empty for crypto.
 	AskExchange string `protobuf:"bytes,8,opt,name=ask_exchange,json=askExchange,proto3" json:"ask_exchange,omitempty"`
@@ -3299,7 +3299,7 @@ type Trade struct {
 	Time *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=time,proto3" json:"time,omitempty"`
 	// US dollars.
 	Price float64 `protobuf:"fixed64,3,opt,name=price,proto3" json:"price,omitempty"`
-	// Shares or coins.
+	// Shares, coins or contracts.
 	Size float64 `protobuf:"fixed64,4,opt,name=size,proto3" json:"size,omitempty"`
 	// Exchange code.
 	Exchange string `protobuf:"bytes,5,opt,name=exchange,proto3" json:"exchange,omitempty"`

@@ -1,4 +1,4 @@
-// Quotes, trades and bars: latest, history and live.
+// Quotes, trades, bars, order books, halts, price bands and news: latest, history and live.
 //
 // Prices and sizes are doubles, bit for bit what the venue sent. A price of 0 means that there is none.
 //

@@ -44,6 +44,8 @@ class StormReport:
     recovered_s: float = 0.0
     attempts: int = 0
     refusals: int = 0
+    refusals_missed: int = 0
+    gaps_untold: int = 0
     unmarked: int = 0
 
 
@@ -136,7 +138,7 @@ async def storm(emulator: RunningEmulator, rounds: int, seed: int, noticed_s: di
 async def _one(
     emulator: RunningEmulator, reader: StormReader, kind: str, report: StormReport, noticed_s: dict[str, float]
 ) -> None:
-    began = time.monotonic()
+    began, gaps = time.monotonic(), reader.gaps
     refused = None
     if kind in REFUSALS:
         refused = await asyncio.to_thread(emulator.fault, kind, "stocks:iex", count=2)
@@ -149,5 +151,7 @@ async def _one(
     report.told_s[kind] = max(report.told_s.get(kind, 0.0), told_s)
     await reader.until(lambda: reader.state in VOUCHING and reader.fresh >= set(SYMBOLS), RECOVERED_MAX_S)
     report.recovered_s = max(report.recovered_s, time.monotonic() - began)
+    report.gaps_untold += reader.gaps == gaps
     if refused is not None:
         report.refusals += refused.fired
+        report.refusals_missed += not refused.fired

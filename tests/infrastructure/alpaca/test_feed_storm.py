@@ -35,5 +35,7 @@ async def test_each_break_is_told_and_recovered_from(
     assert set(report.rounds) == set(KINDS), "the seed has every kind"
     assert all(told_s <= TOLD_MAX_S + noticed_s.get(kind, 0.0) for kind, told_s in report.told_s.items())
     assert report.attempts <= rounds + report.refusals + 2, "one attempt for each break and each refusal: no storm"
+    assert report.refusals_missed == 0, "each 406 and 429 was met"
+    assert report.gaps_untold == 0, "each break leaves a gap, and is told with it"
     assert report.unmarked == 0
     assert TIMES.silence_s < SILENCE_S
