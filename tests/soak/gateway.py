@@ -2,9 +2,9 @@
 
     python -m tests.soak.gateway VENUE_URL DATA_DIR      prints its address; SIGUSR1: one line of JSON, tasks by name
 
-Orders, events and answers that are kept are few, so that an hour's worth of them is not taken for a leak (that the shipped
-numbers hold is shown by `tests/application/test_shipped_tables.py`); a client has
-no limits, as one process plays all of them here; and a stream that is blocked is ended after BLOCKED_MS, not 30 s.
+Orders, events and answers that are kept are few, so that an hour's worth of them is not taken for a leak (the shipped
+numbers are filled by `tests/application/test_shipped_tables.py`); a client has no limits, as one process plays all of
+them here; and a stream that is blocked is ended after BLOCKED_MS, not 30 s.
 """
 
 from __future__ import annotations
