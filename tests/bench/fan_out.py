@@ -33,6 +33,8 @@ F1_PUBLISHED_PER_S: Final = 20_000
 F2_PUBLISHED_PER_S: Final = 80_000
 CROWD_PUBLISHED_PER_S: Final = 2_000
 F1_CORES_MAX: Final = 1.0
+PUBLISHED_LEAST: Final = 0.95
+"""Of the half that is asked for: a publisher that falls behind would make the lag of a smaller rate the budget's."""
 LAG_P99_MAX_MS: Final = 10.0
 """From the publisher's frame to the subscriber, at half of the rate."""
 SLOWEST_LEAST: Final = 0.9
@@ -120,6 +122,8 @@ class FanOut:
         ratio.beside += alone + beside
         ratio.bounds.append(("p99 ms at half of it", _median(alone, "lag_p99_ms"), LAG_P99_MAX_MS))
         ratio.floors.append(("delivered at half of it", min(run["delivered"] for run in alone + beside), 1.0))
+        published = min(run["published_per_second"] for run in alone + beside)
+        ratio.floors.append(("published of that half", published / (published_per_s // 2), PUBLISHED_LEAST))
         ratio.notes = [
             _told("the whole rate", *(ours for ours, _ in ratio.pairs)),
             _told("half of it", *alone),
