@@ -50,6 +50,12 @@ TapeLoop = Annotated[bool, typer.Option("--tape-loop", help="Begin again at the 
 Cash = Annotated[str | None, typer.Option(help="US dollars that a new account starts with.")]
 RateLimit = Annotated[int | None, typer.Option(help="REST requests a minute for one key; 0: no limit.")]
 
+Symbols = Annotated[list[str], typer.Argument(help="AAPL, BTC/USD, ...: one asset class.")]
+Start = Annotated[str, typer.Option(help="At or after: 2024-01-02, or 2024-01-02T14:30 (UTC). Default: today.")]
+End = Annotated[str, typer.Option(help="At or before; a time as --start. Default: now.")]
+Newest = Annotated[bool, typer.Option("--newest", help="The last ones of the range, from new to old.")]
+Limit = Annotated[int, typer.Option(min=1, max=10_000, help="Of past values: so many at most.")]
+
 
 class Looser(StrEnum):
     """What trading can go on to."""
@@ -168,15 +174,59 @@ def health(
 @app.command()
 @with_access
 def quotes(
-    symbols: Annotated[list[str], typer.Argument(help="AAPL, BTC/USD, ...: one asset class.")],
+    symbols: Symbols,
     follow: Annotated[bool, typer.Option("--follow", help="A live table until Ctrl-C.")] = False,
+    start: Start = "",
+    end: End = "",
+    newest: Newest = False,
+    limit: Limit = 100,
     target: Target = DEFAULT_TARGET,
     json: Json = False,
 ) -> None:
-    """Show the newest quotes, once or as they come."""
-    from gateway.cli import watch
+    """Show the newest quotes, once or as they come; with --start or --end, past ones."""
+    from gateway.cli import past, watch
 
-    (watch.follow if follow else watch.latest)(target, symbols, json)
+    if not (start or end):
+        (watch.follow if follow else watch.latest)(target, symbols, json)
+    elif follow:
+        fail("--follow begins now: it takes neither --start nor --end", code=2)
+    else:
+        past.quotes(target, symbols, past.Range(start, end, limit, newest), json)
+
+
+@app.command()
+@with_access
+def trades(
+    symbols: Symbols,
+    start: Start = "",
+    end: End = "",
+    newest: Newest = False,
+    limit: Limit = 100,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Show past trades."""
+    from gateway.cli import past
+
+    past.trades(target, symbols, past.Range(start, end, limit, newest), json)
+
+
+@app.command()
+@with_access
+def bars(
+    symbols: Symbols,
+    timeframe: Annotated[str, typer.Option(help="1m, 15m, 1h, 1d, 1w, 1mo.")] = "1m",
+    start: Start = "",
+    end: End = "",
+    newest: Newest = False,
+    limit: Limit = 100,
+    target: Target = DEFAULT_TARGET,
+    json: Json = False,
+) -> None:
+    """Show past bars."""
+    from gateway.cli import past
+
+    past.bars(target, symbols, timeframe, past.Range(start, end, limit, newest), json)
 
 
 @app.command()
