@@ -1,13 +1,15 @@
 """One to many, paced: streams that want the same are served the same bytes at the same time.
 
 A message costs the server some 30 µs whatever is in it, so the messages are what is rationed: with N streams
-open, a group is flushed at most every N × 30 µs / 0.6, or every `max_batch_delay` if that is longer. The first
-value after a pause goes at once, and nothing runs while nothing arrives.
+open, a group is flushed about every N × 30 µs / 0.6, or every `max_batch_delay` if that is longer; and less often where
+timers come late, for then messages cost more. Groups have their turns one after another, so that none waits for all
+the others. The first value after a pause goes at once, and nothing runs while nothing arrives.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Callable
 from typing import Final, Protocol
 
@@ -20,20 +22,42 @@ MESSAGE_COST_S: Final = 30e-6
 """Measured: 22-60 µs for grpc.aio from ten readers on."""
 LOOP_SHARE_MAX: Final = 0.6
 """Beyond it late subscribers starve."""
+LATE_SHARE_MAX: Final = 0.3
+"""Of the interval: a timer that comes later finds a loop that has more to do than there is time for."""
+STRETCH_MAX: Final = 4.0
+"""How much longer intervals become, where messages cost more than was measured."""
+STRETCH_STEP: Final = 1.1
+RELAX_SHARE: Final = 0.2
+"""How fast they become shorter again, of how fast they became longer."""
 PENDING_VALUES_MAX: Final = 8_192
 """A group that has so many does not wait for its time."""
 
 
 class Pacing:
-    """How many streams share the loop."""
+    """How many streams share the loop, and whether it keeps up with them."""
 
     def __init__(self) -> None:
         self.streams = 0
+        self._stretch = 1.0
+        self._latest_s = 0.0
+        self._stretch_at = 0.0
 
     @property
     def interval_s(self) -> float:
         """The least time between two messages to one stream."""
-        return self.streams * MESSAGE_COST_S / LOOP_SHARE_MAX
+        return self.streams * MESSAGE_COST_S / LOOP_SHARE_MAX * self._stretch
+
+    def note_late(self, late_s: float, now: float) -> None:
+        """A timer came so much later than it should: looked at once in each interval, by the latest."""
+        self._latest_s = max(self._latest_s, late_s)
+        if now < self._stretch_at:
+            return
+        if self._latest_s > self.interval_s * LATE_SHARE_MAX:
+            self._stretch = min(self._stretch * STRETCH_STEP, STRETCH_MAX)
+        else:
+            self._stretch = max(self._stretch / STRETCH_STEP**RELAX_SHARE, 1.0)
+        self._latest_s = 0.0
+        self._stretch_at = now + self.interval_s
 
 
 class Reader(Protocol):
@@ -55,6 +79,7 @@ class Group:
         max_batch_delay_s: How long values may wait to travel together.
         monotonic: Seconds, the clock of the event loop.
         min_interval_s: The least time between two values of one symbol; needs LATEST_PER_SYMBOL.
+        phase: Of the interval, 0 to 1: when in it this group has its turn, so that not all have the same.
     """
 
     def __init__(
@@ -64,12 +89,14 @@ class Group:
         pacing: Pacing,
         monotonic: Callable[[], float],
         min_interval_s: float = 0.0,
+        phase: float = 0.0,
     ) -> None:
         self._policy = policy
         self._thinning = Thinning(min_interval_s) if min_interval_s else None
         self._max_batch_delay_s = max_batch_delay_s
         self._pacing = pacing
         self._monotonic = monotonic
+        self._phase = phase
         self._loop = asyncio.get_running_loop()
         self._pending: list[Stamped] = []
         self._late = 0
@@ -161,8 +188,18 @@ class Group:
         self._await_thinned()
 
     def _schedule(self) -> None:
-        wait_s = self._flushed_at + max(self._max_batch_delay_s, self._pacing.interval_s) - self._monotonic()
-        if wait_s <= 0:
+        """At once after a pause; else at the group's next turn, half an interval away at least, and one at most."""
+        now = self._monotonic()
+        interval_s = max(self._max_batch_delay_s, self._pacing.interval_s)
+        if now - self._flushed_at >= interval_s:
             self._flush_at = self._loop.call_soon(self.flush)
         else:
-            self._flush_at = self._loop.call_later(wait_s, self.flush)
+            turn = (math.floor(now / interval_s - self._phase) + 1 + self._phase) * interval_s
+            if turn - self._flushed_at < interval_s / 2:  # the one before was late, or after a pause
+                turn = self._flushed_at + interval_s
+            self._flush_at = self._loop.call_later(turn - now, self._on_turn, turn)
+
+    def _on_turn(self, due_at: float) -> None:
+        now = self._monotonic()
+        self._pacing.note_late(now - due_at, now)
+        self.flush()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import Sequence
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from gateway.domain.models.market_data import Quote
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed, FeedState
 from gateway.servicers.frames import FrameEncoder
-from gateway.services.streaming.fan_out import PENDING_VALUES_MAX, Group, Pacing
+from gateway.services.streaming.fan_out import PENDING_VALUES_MAX, STRETCH_MAX, Group, Pacing
 from gateway.services.streaming.feed_health import NO_EPOCH, FeedHealth, Receipt
+from gateway.services.streaming.groups import COHORT_READERS_MIN, COHORTS_MAX
 from gateway.services.streaming.last_values import LastValues, Stamped
 from gateway.services.streaming.mailbox import BATCH_VALUES_MAX, MESSAGE_BYTES_MAX, Batch, EveryValue, LatestPerSymbol
 from tests.services.streaming.conftest import Corridor
@@ -103,8 +105,48 @@ async def test_a_hundred_streams_are_flushed_every_five_ms() -> None:
         await asyncio.sleep(0.0005)
     group.flush()
     gaps = [later - earlier for earlier, later in zip(member.at, member.at[1:-1], strict=False)]
-    assert min(gaps) >= 0.0045
+    assert min(gaps) >= 0.0022, "half an interval, and timers count whole milliseconds"
+    assert len(member.at) <= 0.1 / 0.005 * 1.5
     assert sum(batch.count for batch in member.batches) == added
+
+
+def test_intervals_grow_while_timers_come_late_and_shrink_again() -> None:
+    pacing = Pacing()
+    pacing.streams = 100
+    measured_s, now = pacing.interval_s, 1_000.0
+    for _ in range(3):  # looked at once in an interval, however many groups tell
+        pacing.note_late(measured_s, now)
+    once_s = pacing.interval_s
+    assert measured_s < once_s < 1.2 * measured_s
+    for _ in range(200):
+        now += pacing.interval_s
+        pacing.note_late(pacing.interval_s, now)
+    assert pacing.interval_s == pytest.approx(STRETCH_MAX * measured_s)
+    for _ in range(2_000):
+        now += pacing.interval_s
+        pacing.note_late(0.0, now)
+    assert pacing.interval_s == measured_s
+
+
+async def test_equal_streams_are_served_in_parts_each_in_its_turn(corridor: Corridor) -> None:
+    readers = [
+        await corridor.live("AAPL", conflation=ConflationPolicy.NONE, skip_snapshot=True)
+        for _ in range(COHORTS_MAX * COHORT_READERS_MIN + 4)
+    ]
+    [hub] = corridor.service._hubs.values()
+    [cohorts] = hub._groups._groups.values()
+    assert sorted(len(group.readers) for group in cohorts) == [COHORT_READERS_MIN + 1] * COHORTS_MAX
+    phases = sorted(group._phase for group in cohorts)
+    assert min(later - sooner for sooner, later in itertools.pairwise(phases)) > 0.1
+    for number in range(50):
+        corridor.publish(quote("AAPL", number))
+    for reader in readers:
+        await reader.until(lambda r: len(r.values) == 50)
+    for reader in readers[1:]:
+        reader.stream.close()
+    assert [len(group.readers) for group in cohorts] == [1]
+    corridor.publish(quote("AAPL", 51))
+    await readers[0].until(lambda r: len(r.values) == 51)
 
 
 async def test_the_first_value_after_a_pause_goes_at_once() -> None:
