@@ -29,6 +29,7 @@ from gateway.services.streaming.service import StreamLimits
 from tests.bench.instant import InstantVenue
 from tests.bench.publisher import SYMBOLS, make_frames
 from tests.bench.ratios import Ratio
+from trading_gateway.v1 import market_data_pb2 as pb
 
 GOAL: Final = 3.5
 QUOTES_PER_FRAME: Final = 100
@@ -38,6 +39,8 @@ OPENING_S: Final = 0.3
 """For the adapter's connection and the subscription."""
 READING_S: Final = 0.03
 """Between two slices, for the subscriber: writing is no part of this budget."""
+READ_S_MAX: Final = 10.0
+"""For the subscriber to take what is left; each quote must come, or the road that was measured led nowhere."""
 
 
 class _Socket:
@@ -140,7 +143,8 @@ async def _d1(slices: int) -> Ratio:
         Channel.QUOTES, Selection(tuple(SYMBOLS)), conflation=ConflationPolicy.NONE, skip_snapshot=True
     )
     reader = await service.open(request, CallContext(Caller(name="bench"), time.monotonic() + 60))
-    reading = asyncio.create_task(_read(reader))
+    came = [0]
+    reading = asyncio.create_task(_read(reader, came))
     await asyncio.sleep(OPENING_S)
     ratio = Ratio("D1 decode", "us a quote, frame to bodies", "msgpack.unpackb, us", GOAL, "us", at_most=True)
     frames, number = make_frames(QUOTES_PER_FRAME), 1
@@ -156,15 +160,21 @@ async def _d1(slices: int) -> Ratio:
         assert isinstance(held, Quote)
         assert held.bid_size == number - 1, "the last value is not the last one"
         await asyncio.sleep(READING_S)
+    async with asyncio.timeout(READ_S_MAX):
+        while came[0] < len(ratio.pairs) * QUOTES_PER_SLICE:  # noqa: ASYNC110 - its own task counts
+            await asyncio.sleep(READING_S)
     reading.cancel()
     await asyncio.gather(reading, return_exceptions=True)
     await service.close()
     return ratio
 
 
-async def _read(stream: MarketDataStream) -> None:
-    async for _ in stream.messages():
-        pass
+async def _read(stream: MarketDataStream, came: list[int]) -> None:
+    """Hold that every quote was routed to the subscriber, once and in order."""
+    async for message in stream.messages():
+        for quote in pb.StreamQuotesResponse.FromString(message).quotes:
+            came[0] += 1
+            assert quote.bid_size == came[0], "a quote is missing, repeated or out of order"
 
 
 def _unpacked(frames: Sequence[bytes]) -> float:
