@@ -61,6 +61,7 @@ async def test_a_feed_that_goes_on_without_a_symbol_has_swallowed_it(corridor: C
     await asked(corridor)
     corridor.publish(quote("MSFT", 2))
     await reader.until(lambda r: r.of("gaps"))
+    assert common_pb2.FEED_STATE_MUTE not in {feed.state for feed in reader.of("feeds")}, "told before it was proven"
 
 
 @pytest.mark.parametrize(
