@@ -126,11 +126,6 @@ class BackFill:
         self._task: asyncio.Task[None] | None = None
         self._pages_left = 0
 
-    @property
-    def is_running(self) -> bool:
-        """Whether something is being made up for."""
-        return self._task is not None
-
     def begin(
         self, gap_from_ns: int, wanted: Mapping[Channel, Iterable[str]], held: Mapping[Channel, LastValues]
     ) -> bool:
