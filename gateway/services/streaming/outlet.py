@@ -106,6 +106,7 @@ class Outlet:
         on_closed: Told once, when nobody reads any more.
         heartbeat_interval_s: The longest silence.
         credits_max: Batches that may be on their way without a credit; 0: any number.
+        stood_s: How long the event loop stood still in all, seconds.
         arrivals: Puts values of several sources in the order of their arrival; None: they come source by source.
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, the clock of the event loop.
@@ -121,6 +122,7 @@ class Outlet:
         *,
         heartbeat_interval_s: float,
         credits_max: int = 0,
+        stood_s: Callable[[], float] = lambda: 0.0,
         arrivals: Arrivals | None = None,
         wall: Callable[[], int],
         monotonic: Callable[[], float],
@@ -132,6 +134,7 @@ class Outlet:
         self._on_closed = on_closed
         self._heartbeat_interval_s = heartbeat_interval_s
         self._credits_max = credits_max
+        self._stood_s = stood_s
         self._arrivals = arrivals
         self._wall = wall
         self._monotonic = monotonic
@@ -147,6 +150,7 @@ class Outlet:
         self._told = (0, 0)
         self._written_at = monotonic()
         self._blocked_at: float | None = None
+        self._stood_before_s = 0.0
         self._is_writing = False
         self._timer: asyncio.TimerHandle = self._loop.call_later(heartbeat_interval_s, self._on_timer)
 
@@ -167,7 +171,7 @@ class Outlet:
                     await self._wake.wait()
                     continue
                 self._is_writing = True
-                self._blocked_at = self._monotonic()
+                self._block()
                 yield message
                 self._is_writing = False
                 self._written_at = now = self._monotonic()
@@ -182,8 +186,10 @@ class Outlet:
         self._wake.set()
 
     def is_stalled(self) -> bool:
-        """Whether the reader has taken nothing for so long that it is not only busy."""
-        return self._blocked_at is not None and self._monotonic() - self._blocked_at > STALL_S
+        """Whether the reader has taken nothing for so long, while the loop ran, that it is not only busy."""
+        if self._blocked_at is None or self._monotonic() - self._blocked_at <= STALL_S:
+            return False
+        return self._monotonic() - self._blocked_at - (self._stood_s() - self._stood_before_s) > STALL_S
 
     def credit(self, batch_sequence: int) -> None:
         """The reader has taken everything up to here.
@@ -286,7 +292,7 @@ class Outlet:
     def _next_message(self) -> bytes | None:
         if self._is_out_of_credits:
             if self._blocked_at is None:
-                self._blocked_at = self._monotonic()
+                self._block()
             return None
         values = self._take(self._monotonic())
         ends_snapshot = self._snapshot_end_is_due and not self._holds_private()
@@ -342,6 +348,10 @@ class Outlet:
             conflated += source.conflated
             dropped += source.dropped
         return conflated, dropped
+
+    def _block(self) -> None:
+        self._blocked_at = self._monotonic()
+        self._stood_before_s = self._stood_s()
 
     def _unblock(self, now: float) -> None:
         """The reader has taken something: if that took long, the next message says what it cost."""

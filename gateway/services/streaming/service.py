@@ -36,6 +36,7 @@ from gateway.services.streaming.market_session import MarketDataSession, Session
 from gateway.services.streaming.outlet import Outlet
 from gateway.services.streaming.selection import FeedChoice
 from gateway.services.streaming.session import MarketDataStream, StreamTerms
+from gateway.services.streaming.standstill import Standstill
 from gateway.services.streaming.symbol_desk import Assets, SymbolDesk
 
 JOIN_WAIT_S: Final = 0.5
@@ -95,6 +96,7 @@ class StreamingService:
         self._limits = limits
         self._pacing = Pacing()
         self._hours = None if calendar is None else MarketHours(calendar, monotonic)
+        self._standstill: Standstill | None = None
         self._prices: dict[DataFeed, KeptPrices] = {}
         self._hubs: dict[DataFeed, FeedHub] = {}
         self._outlets: set[Outlet] = set()
@@ -205,17 +207,21 @@ class StreamingService:
             await hub.close()
         if self._hours is not None:
             await self._hours.close()
+        if self._standstill is not None:
+            self._standstill.close()
 
     def _admit(self) -> None:
         if self._is_draining:
             raise Draining("The gateway is shutting down.")
 
     def _outlet(self, heartbeat_interval_ms: int, *, credits_max: int = 0, arrivals: Arrivals | None = None) -> Outlet:
+        self._standstill = self._standstill or Standstill()
         outlet = Outlet(
             self._encoder,
             self._on_closed,
             heartbeat_interval_s=heartbeat_interval_ms / MS_PER_SECOND,
             credits_max=credits_max,
+            stood_s=self._standstill.seconds,
             arrivals=arrivals,
             wall=self._wall,
             monotonic=self._monotonic,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from collections.abc import AsyncIterator
 from itertools import pairwise
 from typing import Any
@@ -13,12 +14,13 @@ import pytest
 from gateway.domain.errors import SlowConsumer
 from gateway.domain.types import Channel, ConflationPolicy
 from gateway.servicers.frames import FrameEncoder
-from gateway.services.streaming import mailbox
+from gateway.services.streaming import mailbox, outlet as outlet_module
 from gateway.services.streaming.fan_out import Group, Pacing
 from gateway.services.streaming.feed_health import Receipt
 from gateway.services.streaming.last_values import Stamped
-from gateway.services.streaming.mailbox import Batch, DropOldest
+from gateway.services.streaming.mailbox import STALLED_BYTES_MAX, Batch, DropOldest
 from gateway.services.streaming.outlet import LAG_TOLD_S, STALL_S
+from gateway.services.streaming.standstill import LOOK_INTERVAL_S
 from gateway.services.streaming.thinning import Thinning
 from tests.services.streaming.conftest import Corridor, eventually
 from tests.services.streaming.venue import quote
@@ -143,6 +145,25 @@ async def test_a_reader_who_takes_nothing_holds_little_and_is_ended(corridor: Co
     assert most <= 256 * 1024
     with pytest.raises(SlowConsumer):
         await anext(messages)
+
+
+async def test_a_loop_that_stood_still_is_no_reader_who_stalled(
+    corridor: Corridor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outlet_module, "STALL_S", 2 * LOOK_INTERVAL_S)
+    messages = await begun(corridor, conflation=NONE)
+    corridor.publish(quote("AAPL", 1))
+    await asyncio.sleep(0.01)
+    await anext(messages)
+    [outlet] = corridor.service._outlets
+    time.sleep(4 * LOOK_INTERVAL_S)  # noqa: ASYNC251 - the loop stands still, and what came meanwhile is read at once
+    corridor.publish(*(quote("AAPL", number) for number in range(2, 2_000)))
+    mailbox = outlet.sources[0]._mailbox  # type: ignore[attr-defined]
+    await eventually(lambda: mailbox.unread_bytes > STALLED_BYTES_MAX)
+    assert not outlet.has_failed
+    await asyncio.sleep(2 * LOOK_INTERVAL_S + 0.05)  # now it runs, and the reader still takes nothing
+    corridor.publish(quote("AAPL", 2_001))
+    await eventually(lambda: outlet.has_failed)
 
 
 async def test_a_burst_is_not_kept_for_a_reader_who_then_takes_nothing(corridor: Corridor) -> None:
