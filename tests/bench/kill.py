@@ -24,6 +24,7 @@ from gateway.config import Settings
 from gateway.domain.interfaces import TradingStateStore
 from gateway.domain.models.risk import TradingState
 from gateway.domain.models.simulation import FaultKind
+from gateway.infrastructure.kill_file import KILL_FILE
 from gateway.infrastructure.persistence.memory_trading_states import MemoryTradingStates
 from tests.chaos.proxy import TcpProxy
 from tests.emulator.host import EmulatorHost, LoopThread, RunningEmulator
@@ -119,6 +120,10 @@ class KillStage:
     def kill_by_signal(self) -> None:
         """As SIGUSR1 does."""
         self._loop.loop.call_soon_threadsafe(self.gateway.kill, "measured", "signal")
+
+    def kill_by_file(self) -> None:
+        """As an operator with a shell does."""
+        (self.folder / KILL_FILE).touch()
 
     def kill_by_rpc(self) -> risk_pb2.SetTradingStateResponse:
         """As a program does."""
