@@ -26,8 +26,7 @@ from gateway.cli.runtime import run, settle_collector
 from gateway.config import Settings
 from gateway.container import Clocks
 from gateway.domain.interfaces import OrderJournal
-from gateway.servicers import trading
-from gateway.servicers.wire import orders as order_messages
+from gateway.servicers.wire import order_updates, orders as order_messages
 from gateway.servicers.wire.order_updates import StepWriter
 from gateway.telemetry import configure_logging
 from tests.gateway_host import NO_CLIENT_LIMITS
@@ -71,7 +70,7 @@ async def main(venue_url: str, data_dir: Path) -> None:
     loop.add_signal_handler(signal.SIGTERM, stop.set)
     loop.add_signal_handler(signal.SIGUSR1, lambda: print(json.dumps(tasks()), flush=True))
     order_messages.ORDER_MESSAGES_MAX = ORDERS_MAX  # type: ignore[misc] - answers kept; 8,192 as shipped
-    trading.StepWriter = functools.partial(StepWriter, ENCODED_BYTES_MAX)  # type: ignore[assignment,misc] - 16 MiB as shipped
+    order_updates.StepWriter = functools.partial(StepWriter, ENCODED_BYTES_MAX)  # type: ignore[assignment,misc] - 16 MiB as shipped
     gateway = Gateway(settings, FewEvents())
     address = await gateway.start()
     settle_collector()
