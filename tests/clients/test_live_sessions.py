@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from gateway.domain.models.market_data import News
+from gateway.domain.types import DataFeed
 from tests.clients.cutting import CuttableWire
 from trading_gateway import Disconnected
 from trading_gateway.v1 import market_data_pb2 as md
@@ -79,4 +81,21 @@ def test_a_reader_who_sleeps_finds_what_is_newest(gateway: Any, connect: Callabl
                 newest = item
     assert len(old) <= 2 * len(SYMBOLS)  # two batches were on their way
     assert conflated >= 1
+    session.close()
+
+
+def test_articles_come_among_the_quotes(gateway: Any, connect: Callable[..., Any]) -> None:
+    """The venue writes about everything once, so that nobody waits for its newsroom."""
+    session = connect(gateway.target).market_data_session(heartbeat_interval_s=0.5, conflation="latest_per_symbol")
+    session.subscribe("quotes", "AAPL")
+    session.subscribe("news", ["AAPL", "BTC/USD"], command_id="news")
+    acks: set[str] = set()
+    while acks != {"AAPL", "BTC/USD"}:
+        status = until(session, lambda item: isinstance(item, md.StreamStatus) and item.acks)
+        acks |= {ack.symbol for ack in status.acks if ack.command_id == "news" and not ack.status.code}
+    about = News(1, "Both at once", ("AAPL", "BTCUSD", "SPY"), 1, 1, DataFeed.NEWS, 1, "A summary")
+    gateway.emulator.call(lambda: [one.on_events([about]) for one in gateway.emulator.emulator.floor._listeners])
+    article = until(session, lambda item: isinstance(item, md.News) and item.news_id == 1)
+    assert (article.headline, list(article.symbols)) == ("Both at once", ["AAPL", "BTCUSD", "SPY"])
+    assert until(session, is_live)
     session.close()

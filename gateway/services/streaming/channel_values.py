@@ -141,27 +141,31 @@ class NewsValues(LastValues):
 
     def __init__(self, health: FeedHealth, channel: Channel) -> None:
         super().__init__(health, channel)
-        self._named: dict[str, Entry] = {}
+        self._named: dict[str, dict[str, Entry]] = {}  # by the articles' spelling, then by ours
 
     def add(self, symbols: Iterable[str]) -> None:
         """Make room for symbols."""
         asked = tuple(symbols)
         super().add(asked)
-        self._named.update((article_symbol(symbol), self.entries[symbol]) for symbol in asked)
+        for symbol in asked:
+            self._named.setdefault(article_symbol(symbol), {})[symbol] = self.entries[symbol]
 
     def forget(self, symbols: Iterable[str]) -> None:
         """Nobody keeps these up to date any more."""
         gone = tuple(symbols)
         super().forget(gone)
         for symbol in gone:
-            self._named.pop(article_symbol(symbol), None)
+            named = self._named.get(article_symbol(symbol), {})
+            named.pop(symbol, None)
+            if not named:
+                self._named.pop(article_symbol(symbol), None)
 
     def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
         """Pass articles on, in order."""
         for value, element in zip(values, encoded, strict=True):
             if not isinstance(value, News):
                 continue
-            entries = [self._named[symbol] for symbol in value.symbols if symbol in self._named]
+            entries = [entry for symbol in value.symbols for entry in self._named.get(symbol, {}).values()]
             for sink in dict.fromkeys(sink for entry in entries for sink in entry.sinks):
                 sink.add_notice((value, element, receipt))
 

@@ -109,6 +109,7 @@ def test_an_article_is_about_several_symbols_and_says_when_it_was_changed() -> N
         "Benzinga Newsdesk", "benzinga", "https://www.benzinga.com/m-a/24918784",
     )  # fmt: skip
     assert article.time_ns == 1_700_000_001_500_000_000
+    assert read("n", symbols=["AAPL", 7, ""]).symbols == ("AAPL",), "what is no name takes no article from its readers"
     assert read("n", updated_at="0001-01-01T00:00:00Z").time_ns == T_NS
     assert read("n", updated_at=None, created_at=7).time_ns == 5, "when it was read"
 
@@ -127,7 +128,7 @@ def test_an_articles_texts_are_bounded_and_a_cut_is_seen() -> None:
     ("kind", "changes"),
     [
         ("n", {"id": None}), ("n", {"id": "x"}), ("n", {"symbols": None}), ("n", {"symbols": []}),
-        ("n", {"symbols": "AAPL"}), ("n", {"symbols": ["AAPL", 7]}), ("n", {"symbols": [""]}),
+        ("n", {"symbols": "AAPL"}), ("n", {"symbols": [7, None]}), ("n", {"symbols": [""]}),
         ("n", {"symbols": ["A"] * (ARTICLE_SYMBOLS_MAX + 1)}),
         ("c", {"oi": None}), ("c", {"ci": "x"}), ("c", {"op": -1}), ("c", {"cs": float("nan")}), ("c", {"t": None}),
         ("x", {"i": None}), ("x", {"p": "1"}), ("x", {"s": float("inf")}), ("x", {"S": ""}),

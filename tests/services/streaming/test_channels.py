@@ -13,6 +13,7 @@ from gateway.domain.errors import FieldInvalid, SlowConsumer
 from gateway.domain.models.market_data import (
     BookLevel,
     Luld,
+    News,
     OrderBook,
     TradeCancel,
     TradeCorrection,
@@ -20,6 +21,8 @@ from gateway.domain.models.market_data import (
 )
 from gateway.domain.types import Channel, ConflationPolicy, DataFeed
 from gateway.services.streaming import MarketDataStream, StreamLimits
+from gateway.services.streaming.channel_values import NewsValues
+from gateway.services.streaming.feed_health import FeedHealth, Receipt
 from gateway.services.streaming.hub import HubTimes
 from tests.services.streaming.conftest import Corridor, eventually
 from tests.services.streaming.venue import T0_NS, bar, trade
@@ -285,3 +288,31 @@ async def test_a_channel_that_a_class_does_not_have_is_refused(
         await corridor.open(symbol, channel=channel)
     assert [violation.field for violation in refused.value.violations] == ["channel"]
     assert corridor.venue.connections == []
+
+
+def test_an_article_finds_both_spellings_and_goes_on_finding_the_one_that_is_left() -> None:
+    class Reader:
+        def __init__(self) -> None:
+            self.heard: list[int] = []
+
+        def add_notice(self, stamped: Any) -> None:
+            self.heard.append(stamped[0].news_id)
+
+    values = NewsValues(FeedHealth(DataFeed.NEWS, lambda: 7), Channel.NEWS)
+    pair, stock = Reader(), Reader()
+    values.add([PAIR, "BTCUSD", "AAPL"])
+    values.entries[PAIR].sinks = (pair,)  # type: ignore[assignment]
+    values.entries["BTCUSD"].sinks = (stock,)  # type: ignore[assignment]
+    values.entries["AAPL"].sinks = (pair,)  # type: ignore[assignment]
+
+    def publish(news_id: int) -> None:
+        article = News(news_id, "", ("AAPL", "BTCUSD"), 1, 1, DataFeed.NEWS, 1)
+        values.publish([article], [b""], Receipt(0.0, 1))
+
+    publish(1)
+    values.forget([PAIR])
+    publish(2)
+    values.forget(["BTCUSD", "AAPL"])
+    publish(3)
+    assert (pair.heard, stock.heard) == ([1, 2], [1, 2])
+    assert values._named == {}

@@ -159,13 +159,13 @@ def news_from_alpaca(symbol: object, raw: object, feed: DataFeed, receive_time_n
     news_id = whole_or_none(article, "id")
     if news_id is None:
         raise Unreadable("id is no id")
-    symbols = as_list(article.get("symbols"), "symbols")
-    if not 0 < len(symbols) <= ARTICLE_SYMBOLS_MAX:
+    names = [name for name in as_list(article.get("symbols"), "symbols") if type(name) is str and name]
+    if not 0 < len(names) <= ARTICLE_SYMBOLS_MAX:
         raise Unreadable("no symbols, or more than an article has")
     return News(
         news_id=news_id,
         headline=_long_text(article, "headline", HEADLINE_LENGTH_MAX),
-        symbols=tuple(dict.fromkeys(symbol_of(name) for name in symbols)),
+        symbols=tuple(dict.fromkeys(map(whole_text, names))),
         create_time_ns=instant_or_none(article, "created_at"),
         update_time_ns=instant_or_none(article, "updated_at"),
         feed=feed,
