@@ -39,16 +39,17 @@ CASH: Final = Decimal(10**9)
 TICK_S: Final = 0.005
 _NUMBER: Final = 1.0e9 + 0.5  # a float in the packed frame where each quote's own number goes
 _TIME: Final = 2.0e9 + 0.5  # the same for the time
+_VENUE_TIME_NS: Final = 1_700_000_000_123_456_789  # the same for the venue's: a feed of old times is told to be late
 
 
 class Frame:
     """A packed frame of one quote for each symbol; their numbers and times are put into it in one step."""
 
     def __init__(self, symbols: list[str]) -> None:
-        now = msgpack.Timestamp.from_unix_nano(time.time_ns())
+        then = msgpack.Timestamp.from_unix_nano(_VENUE_TIME_NS)
         quotes = [
             {"T": "q", "S": symbol, "bx": "V", "bp": 100.25, "bs": _NUMBER, "ax": "V", "ap": 100.27, "as": _TIME}
-            | {"t": now, "c": ["R"], "z": "C"}
+            | {"t": then, "c": ["R"], "z": "C"}
             for symbol in symbols
         ]
         packed = msgpack.packb(quotes)
@@ -68,11 +69,17 @@ class Frame:
         values[1::4] = range(number, number + self.count)
         values[3::4] = [now] * self.count
         packed: bytes = self._pack(*values)
-        return packed
+        return packed.replace(_packed_time(_VENUE_TIME_NS), _packed_time(round(now * 1e9) | 1))
 
 
 def _packed_double(value: float) -> bytes:
     return struct.pack(">d", value)
+
+
+def _packed_time(time_ns: int) -> bytes:
+    """Always of the same length, as no time is a whole second."""
+    packed: bytes = msgpack.packb(msgpack.Timestamp.from_unix_nano(time_ns))
+    return packed
 
 
 def make_frames(per_frame: int) -> list[Frame]:

@@ -41,12 +41,13 @@ class Batch:
         has_notices: Some of the values are such that no other replaces.
     """
 
-    __slots__ = ("_body", "_receipts", "by_symbol", "count", "epoch", "oldest_at", "replaced")
+    __slots__ = ("_body", "_marked", "_receipts", "by_symbol", "count", "epoch", "oldest_at", "replaced")
 
     def __init__(self, values: Sequence[Stamped], policy: ConflationPolicy, *, has_notices: bool = False) -> None:
         self.by_symbol: dict[str | int, Stamped] = {}
         self._receipts: list[Receipt] = []
         self._body: bytes | None = None
+        self._marked: tuple[list[bool], bytes] | None = None
         if policy is ConflationPolicy.LATEST_PER_SYMBOL:
             if has_notices:
                 self.by_symbol = {_place_of(stamped): stamped for stamped in values}
@@ -68,8 +69,15 @@ class Batch:
             self._body = b"".join([stamped[1] for stamped in self.by_symbol.values()])
         if self.epoch == epoch != NO_EPOCH and now - self.oldest_at <= WAIT_MAX_S:
             return self._body
-        stale = [receipt.is_stale(epoch, now) for receipt in self.receipts()]
-        return encoder.marked_stale(channel, self._body, stale) if any(stale) else self._body
+        if epoch == NO_EPOCH or self.epoch not in (NO_EPOCH, epoch):
+            stale = [True] * self.count
+        else:
+            stale = [receipt.is_stale(epoch, now) for receipt in self.receipts()]
+        if not any(stale):
+            return self._body
+        if self._marked is None or self._marked[0] != stale:  # the next reader's are the same, as a rule
+            self._marked = (stale, encoder.marked_stale(channel, self._body, stale))
+        return self._marked[1]
 
     def receipts(self) -> list[Receipt]:
         """One for each value."""

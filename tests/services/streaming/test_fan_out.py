@@ -149,6 +149,25 @@ async def test_equal_streams_are_served_in_parts_each_in_its_turn(corridor: Corr
     await readers[0].until(lambda r: len(r.values) == 51)
 
 
+@pytest.mark.parametrize("policy", ConflationPolicy)
+def test_what_is_stale_for_all_is_marked_once(policy: ConflationPolicy) -> None:
+    class Marking(FrameEncoder):
+        marked = 0
+
+        def marked_stale(self, channel: Channel, elements: bytes, stale: Sequence[bool]) -> bytes:
+            self.marked += 1
+            return super().marked_stale(channel, elements, stale)
+
+    encoder = Marking()
+    batch = Batch(stamped(quote("A", 1), quote("B", 1), received_at=99.0), policy)
+    bodies = [batch.body(Channel.QUOTES, NO_EPOCH, 100.0, encoder) for _ in range(100)]
+    assert encoder.marked == 1
+    assert {stale for body in bodies for _, _, stale in read(body)} == {True}
+    later = [batch.body(Channel.QUOTES, EPOCH, now, encoder) for now in (100.0, 102.0, 103.0)]
+    assert [[stale for _, _, stale in read(body)] for body in later] == [[False] * 2, [True] * 2, [True] * 2]
+    assert encoder.marked == 1
+
+
 async def test_the_first_value_after_a_pause_goes_at_once() -> None:
     group, member = group_of(ConflationPolicy.NONE, delay_s=5.0)
     group.add(stamped(quote("AAPL", 1))[0])
