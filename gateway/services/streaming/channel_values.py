@@ -17,8 +17,8 @@ import structlog
 from gateway.domain.models.market_data import News, OrderBook, Trade, TradeCancel, TradeCorrection
 from gateway.domain.types import Channel, article_symbol
 from gateway.services.streaming.encoder import Encoder
-from gateway.services.streaming.feed_health import FeedHealth, Receipt
-from gateway.services.streaming.last_values import Entry, LastValues, Stamped, V, Value
+from gateway.services.streaming.feed_health import NO_EPOCH, FeedHealth, Receipt
+from gateway.services.streaming.last_values import NO_SYMBOLS, Entry, LastValues, Stamped, V, Value
 
 _log = structlog.get_logger(__name__)
 
@@ -43,11 +43,10 @@ class TradeValues(LastValues):
         super().__init__(health, Channel.TRADES)
         self._encoder = encoder
 
-    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
+    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> frozenset[str]:
         """Take in what came, in order, and pass it on."""
         if not any(map(is_notice, values)):
-            super().publish(values, encoded, receipt)
-            return
+            return super().publish(values, encoded, receipt)
         for value, element in zip(values, encoded, strict=True):
             if isinstance(value, TradeCorrection | TradeCancel):
                 entry = self.entries.get(value.symbol)
@@ -57,6 +56,7 @@ class TradeValues(LastValues):
                         sink.add_notice((value, element, receipt))
             else:
                 super().publish((value,), (element,), receipt)
+        return NO_SYMBOLS
 
     def _amend(self, entry: Entry, notice: TradeCorrection | TradeCancel) -> None:
         """The trade that is held may be the one that is meant; when it is annulled, the one before it is not known."""
@@ -94,6 +94,7 @@ class BookValues(LastValues):
         """Nobody keeps these up to date any more."""
         gone = frozenset(symbols)
         self._begun -= gone
+        self._without_book -= gone
         super().forget(gone)
 
     def disown(self, symbols: Iterable[str]) -> frozenset[str]:
@@ -107,28 +108,39 @@ class BookValues(LastValues):
         self._begun.clear()
         self._without_book.clear()
 
-    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
-        """Take in books and changes, in the order received: the venue's time does not order them."""
+    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> frozenset[str]:
+        """Take in books and changes, in the order received: the venue's time does not order them.
+
+        A change without a book cannot be worked in: until the feed begins the book anew, nobody knows the newest.
+        """
+        lost = set()
         for value, element in zip(values, encoded, strict=True):
             entry = self.entries.get(value.symbol)
             if entry is None or not isinstance(value, OrderBook):
                 continue
             if value.reset:
                 self._begun.add(value.symbol)
+                self._without_book.discard(value.symbol)
                 entry.newest = (value, element, receipt)
             elif value.symbol in self._begun and entry.newest is not None and isinstance(entry.newest[0], OrderBook):
                 entry.newest = (entry.newest[0].changed_by(value), b"", receipt)
             else:
                 self._note_without_book(value.symbol)
+                lost.add(value.symbol)
                 continue
             for sink in entry.sinks:
                 whole = self.newest(value.symbol) if sink.wants_whole else None
                 sink.add(whole or (value, element, receipt))
+        return self.disown(lost) if lost else NO_SYMBOLS
 
     def merge(self, values: Iterable[V], encoded: Iterable[bytes], receipt: Receipt) -> frozenset[str]:
-        """As ever, but for books that the feed has begun: changes fit those alone."""
-        pairs = [pair for pair in zip(values, encoded, strict=True) if pair[0].symbol not in self._begun]
-        return super().merge([value for value, _ in pairs], [element for _, element in pairs], receipt)
+        """As ever, but for books that the feed has begun, as changes fit those alone, and what nobody can vouch for."""
+        taken: frozenset[str] = NO_SYMBOLS
+        for value, element in zip(values, encoded, strict=True):
+            if value.symbol not in self._begun:
+                epoch = NO_EPOCH if value.symbol in self._without_book else receipt.epoch
+                taken |= super().merge((value,), (element,), Receipt(receipt.received_at, epoch))
+        return taken
 
     def _note_without_book(self, symbol: str) -> None:
         if symbol not in self._without_book:
@@ -160,7 +172,7 @@ class NewsValues(LastValues):
             if not named:
                 self._named.pop(article_symbol(symbol), None)
 
-    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
+    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> frozenset[str]:
         """Pass articles on, in order."""
         for value, element in zip(values, encoded, strict=True):
             if not isinstance(value, News):
@@ -168,6 +180,7 @@ class NewsValues(LastValues):
             entries = [entry for symbol in value.symbols for entry in self._named.get(symbol, {}).values()]
             for sink in dict.fromkeys(sink for entry in entries for sink in entry.sinks):
                 sink.add_notice((value, element, receipt))
+        return NO_SYMBOLS
 
 
 def is_notice(value: Value) -> bool:

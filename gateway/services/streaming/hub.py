@@ -304,7 +304,10 @@ class FeedHub:
             _log.exception("values_not_encoded", feed=self._feed.value, channel=channel.value)
             writable = [(value, body) for value in values for body in _try_encode(self._encode_one, value)]
             values, encoded = [value for value, _ in writable], [body for _, body in writable]
-        self._values[channel].publish(values, encoded, receipt)
+        turned = self._values[channel].publish(values, encoded, receipt)
+        if turned:
+            for stream in self._streams[channel]:
+                stream.tell_stale(turned)
 
     def _receipt(self, receive_time_ns: int) -> Receipt:
         """When it was read from the venue, by the monotonic clock: it may have waited for the event loop."""

@@ -20,6 +20,7 @@ Stamped = tuple[Value, bytes, Receipt]
 
 V = TypeVar("V", bound=Value)
 
+NO_SYMBOLS: Final[frozenset[str]] = frozenset()
 AHEAD_MAX_NS: Final = 5 * NANOS_PER_SECOND
 """A time that lies so far after its own receipt is wrong, and not one that others are too old for."""
 
@@ -122,8 +123,8 @@ class LastValues:
             if entry.newest is not None and entry.newest[2].epoch == epoch
         )
 
-    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> None:
-        """Take live values in, in order, and pass them on."""
+    def publish(self, values: Sequence[V], encoded: Iterable[bytes], receipt: Receipt) -> frozenset[str]:
+        """Take live values in, in order, and pass them on; the symbols that nobody can vouch for because of them."""
         find, time_of = self.entries.get, self._time_of
         for value, element in zip(values, encoded, strict=True):
             entry = find(value.symbol)
@@ -138,6 +139,7 @@ class LastValues:
             entry.newest = stamped
             for sink in entry.sinks:
                 sink.add(stamped)
+        return NO_SYMBOLS
 
     def merge(self, values: Iterable[V], encoded: Iterable[bytes], receipt: Receipt) -> frozenset[str]:
         """Take in values that were read by request; the symbols for which they are now the newest.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -82,6 +83,7 @@ class BookReader:
     """Takes a stream of order books message by message, when it is told to."""
 
     def __init__(self, stream: MarketDataStream) -> None:
+        self.stream = stream
         self._messages = stream.messages()
 
     async def books(self, count: int = 1) -> list[pb.OrderBook]:
@@ -252,6 +254,31 @@ async def test_changes_without_a_book_are_no_book(corridor: Corridor) -> None:
     assert isinstance(held, OrderBook)
     assert [level.price for level in held.bids] == [100.0, 99.0]
     assert corridor.service.newest(Channel.ORDER_BOOKS, DataFeed.CRYPTO_US, PAIR) is None
+
+
+async def test_a_book_that_changed_unseen_is_not_vouched_for(corridor: Corridor) -> None:
+    """It was read by request, and then the feed told a change of it without having begun it."""
+    corridor.venue.newest[Channel.ORDER_BOOKS, PAIR] = book(0, {90.0: 1.0}, {}, reset=True)
+
+    def newest() -> object:
+        return corridor.service.newest(Channel.ORDER_BOOKS, DataFeed.CRYPTO_US, PAIR)
+
+    reader = await opened(corridor)
+    await corridor.connected()
+    [read] = await reader.books()
+    assert not read.stale
+    await eventually(newest)
+    corridor.publish(book(1, {91.0: 1.0}, {}, reset=False))
+    assert newest() is None
+    assert reader.stream.told_stale == {PAIR}
+    again = await opened(corridor)
+    [read] = await again.books()
+    assert (read.stale, sides(read)) == (True, ([(90.0, 1.0)], []))
+    corridor.publish(replace(book(2, {100.0: 1.0}, {}, reset=True), receive_time_ns=time.time_ns()))
+    for one in (reader, again):
+        [begun] = await one.books()
+        assert (begun.stale, sides(begun)) == (False, ([(100.0, 1.0)], []))
+    assert newest() is not None
 
 
 @pytest.mark.parametrize("seed", range(5))
