@@ -16,7 +16,7 @@ from typing import Final
 import grpc
 
 from gateway.domain.errors import FieldInvalid, FieldViolation, SlowConsumer
-from gateway.domain.models.market_session import BatchCredit, SessionCommand, SessionOptions, Subscribe, Unsubscribe
+from gateway.domain.models.market_session import SessionCommand, SessionOptions, Subscribe, Unsubscribe
 from gateway.servicers.wire import market_session as wire
 from gateway.services.streaming import MarketDataSession
 from trading_gateway.v1 import market_data_pb2 as pb
@@ -25,7 +25,7 @@ OPEN_WAIT_S: Final = 10.0
 """How long the first command may take."""
 COMMANDS_WAITING_MAX: Final = 64
 """Read, and not done yet; more are not read."""
-SYMBOLS_WAITING_MAX: Final = 1_000
+SYMBOLS_WAITING_MAX: Final = 500
 """In all commands that wait: with so many, too, no more are read."""
 STUCK_LOOK_S: Final = 1.0
 """While commands are not read, how often it is looked whether they ever will be."""
@@ -109,12 +109,12 @@ async def _read(
     waiting: _Waiting,
 ) -> None:
     async for request in requests:
-        given = wire.command_from_proto(request)
-        if isinstance(given.command, BatchCredit):
-            await session.obey(given)
+        if request.HasField("credit"):
+            await session.obey(wire.command_from_proto(request))
         else:
             await _make_room(session, waiting)
-            waiting.put(session.bounded(given))
+            waiting.put(session.bounded(wire.command_from_proto(request)))
+    session.end_commands()
 
 
 async def _make_room(session: MarketDataSession, waiting: _Waiting) -> None:

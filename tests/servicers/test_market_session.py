@@ -265,6 +265,21 @@ async def test_a_session_keeps_to_its_credits(market: Market) -> None:  # noqa: 
     assert told.conflated_total >= 90, "what the wait cost is told at once"
 
 
+async def test_the_last_credit_of_a_client_that_ended_its_commands_is_the_end(market: Market) -> None:  # noqa: F811
+    session = await Session(market, max_unacknowledged_batches=3, skip_snapshot=True, max_batch_delay=seconds(0)).open()
+    await session.subscribe(QUOTES, "AAPL")
+    await session.credit()
+    held = session.messages[-1].batch_sequence
+    await session.call.done_writing()
+    for number in range(5):
+        market.corridor.publish(quote("AAPL", number))
+        await asyncio.sleep(0.005)
+    ended = await session.ended()
+    assert ended.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert (ended.details() or "").startswith("The credits are used up")
+    assert session.messages[-1].batch_sequence == held + 3
+
+
 async def test_its_symbols_count_against_the_clients_limit(market: Market) -> None:  # noqa: F811
     clients = market.server._doors._turnstile._limits
     clients._bounds = ClientBounds(symbols_max=3)
@@ -286,17 +301,17 @@ async def test_who_does_not_read_is_obeyed_no_further(market: Market) -> None:  
     """Acks are not kept without bound for a client that sends commands and takes no answers."""
     session = await Session(market, max_unacknowledged_batches=1, skip_snapshot=True).open()
     wanted = pb.Subscription(channel=QUOTES, symbols=[f"bad{n}" for n in range(80)])
-    for number in range(12):
+    for number in range(6):
         await session.send(f"c{number}", subscribe=wanted)
     [outlet] = market.corridor.service._outlets
     await eventually(lambda: len(outlet._news.acks) >= ACKS_WAITING_MAX)
     await asyncio.sleep(0.05)
     assert len(outlet._news.acks) <= ACKS_WAITING_MAX + 80
-    while len(session.acks) < 960:
+    while len(session.acks) < 480:
         await session.credit()
         taken = len(session.acks)
         await session.until(lambda s, taken=taken: len(s.acks) > taken)
-    assert {ack.command_id for ack in session.acks} == {f"c{number}" for number in range(12)}
+    assert {ack.command_id for ack in session.acks} == {f"c{number}" for number in range(6)}
 
 
 @pytest.mark.parametrize("credits", [0, 2])

@@ -2709,7 +2709,7 @@ type SubscriptionAck struct {
 	CommandId string `protobuf:"bytes,1,opt,name=command_id,json=commandId,proto3" json:"command_id,omitempty"`
 	// The channel.
 	Channel Channel `protobuf:"varint,2,opt,name=channel,proto3,enum=trading_gateway.v1.Channel" json:"channel,omitempty"`
-	// The symbol, as it was asked for; empty where a whole command is refused.
+	// The symbol, as it was asked for, but not more than its first 32 characters; empty where a whole command is refused.
 	Symbol string `protobuf:"bytes,3,opt,name=symbol,proto3" json:"symbol,omitempty"`
 	// As decided.
 	AssetClass AssetClass `protobuf:"varint,4,opt,name=asset_class,json=assetClass,proto3,enum=trading_gateway.v1.AssetClass" json:"asset_class,omitempty"`

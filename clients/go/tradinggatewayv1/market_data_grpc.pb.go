@@ -84,8 +84,8 @@ type MarketDataServiceClient interface {
 	StreamBars(ctx context.Context, in *StreamBarsRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[StreamBarsResponse], error)
 	// Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
 	// that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
-	// credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
-	// comes at once.
+	// credit for what was not sent) ends the stream. It goes on when the client has no more to say, as far as its credits
+	// reach. The first message comes at once.
 	MarketDataSession(ctx context.Context, opts ...grpc.CallOption) (grpc.BidiStreamingClient[MarketDataSessionRequest, MarketDataSessionResponse], error)
 }
 
@@ -300,8 +300,8 @@ type MarketDataServiceServer interface {
 	StreamBars(*StreamBarsRequest, grpc.ServerStreamingServer[StreamBarsResponse]) error
 	// Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
 	// that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
-	// credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
-	// comes at once.
+	// credit for what was not sent) ends the stream. It goes on when the client has no more to say, as far as its credits
+	// reach. The first message comes at once.
 	MarketDataSession(grpc.BidiStreamingServer[MarketDataSessionRequest, MarketDataSessionResponse]) error
 	mustEmbedUnimplementedMarketDataServiceServer()
 }

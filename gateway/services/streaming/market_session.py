@@ -104,6 +104,10 @@ class MarketDataSession:
                 return replace(given, command=RefusedCommand(given.command.channel, error))
         return given
 
+    def end_commands(self) -> None:
+        """The client has no more to say."""
+        self._outlet.end_credits()
+
     async def obey(self, given: SessionCommand) -> None:
         """Do what the client says.
 

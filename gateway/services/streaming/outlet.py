@@ -25,7 +25,7 @@ STALL_S: Final = 1.0
 LAG_TOLD_S: Final = 2.0
 """A reader who took nothing for so long is told its counters with the next message."""
 
-ACKS_WAITING_MAX: Final = 64
+ACKS_WAITING_MAX: Final = 16
 """With so many untold a session's commands wait, between two symbols if need be."""
 ACKS_MAX: Final = 8_192
 """With more the stream ends: a venue that refuses thousands of symbols tells it again after every break."""
@@ -146,6 +146,7 @@ class Outlet:
         self._taken = asyncio.Event()
         self._batch_sequence = 0
         self._credited = 0
+        self._credits_end = False
         self._gone = (0, 0)
         self._told = (0, 0)
         self._written_at = monotonic()
@@ -205,6 +206,11 @@ class Outlet:
             if not self._is_writing:
                 self._unblock(self._monotonic())
             self._wake.set()
+
+    def end_credits(self) -> None:
+        """The reader gives none any more: with those that it gave the stream ends."""
+        self._credits_end = True
+        self._wake.set()
 
     def greet(self) -> None:
         """Send a first message, though there is nothing to tell."""
@@ -293,6 +299,8 @@ class Outlet:
         if self._is_out_of_credits:
             if self._blocked_at is None:
                 self._block()
+            if self._credits_end:
+                self.fail(SlowConsumer("The credits are used up, and a client that ended its commands gives none."))
             return None
         values = self._take(self._monotonic())
         ends_snapshot = self._snapshot_end_is_due and not self._holds_private()

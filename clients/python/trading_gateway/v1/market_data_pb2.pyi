@@ -1460,7 +1460,7 @@ class SubscriptionAck(_message.Message):
     channel: Global___Channel.ValueType
     """The channel."""
     symbol: _builtins.str
-    """The symbol, as it was asked for; empty where a whole command is refused."""
+    """The symbol, as it was asked for, but not more than its first 32 characters; empty where a whole command is refused."""
     asset_class: _common_pb2.AssetClass.ValueType
     """As decided."""
     feed: _common_pb2.DataFeed.ValueType

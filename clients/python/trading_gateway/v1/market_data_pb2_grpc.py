@@ -195,8 +195,8 @@ class MarketDataServiceServicer(object):
     def MarketDataSession(self, request_iterator, context):
         """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
         that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
-        credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
-        comes at once.
+        credit for what was not sent) ends the stream. It goes on when the client has no more to say, as far as its credits
+        reach. The first message comes at once.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

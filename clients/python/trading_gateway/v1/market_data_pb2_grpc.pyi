@@ -78,8 +78,8 @@ class MarketDataServiceStub:
     MarketDataSession: _grpc.StreamStreamMultiCallable[_market_data_pb2.MarketDataSessionRequest, _market_data_pb2.MarketDataSessionResponse]
     """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
     that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
-    credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
-    comes at once.
+    credit for what was not sent) ends the stream. It goes on when the client has no more to say, as far as its credits
+    reach. The first message comes at once.
     """
 
 @_typing.type_check_only
@@ -117,8 +117,8 @@ class MarketDataServiceAsyncStub(MarketDataServiceStub):
     MarketDataSession: _aio.StreamStreamMultiCallable[_market_data_pb2.MarketDataSessionRequest, _market_data_pb2.MarketDataSessionResponse]  # type: ignore[assignment]
     """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
     that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
-    credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
-    comes at once.
+    credit for what was not sent) ends the stream. It goes on when the client has no more to say, as far as its credits
+    reach. The first message comes at once.
     """
 
 class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -231,8 +231,8 @@ class MarketDataServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_market_data_pb2.MarketDataSessionResponse], _abc.AsyncIterator[_market_data_pb2.MarketDataSessionResponse]]:
         """Every channel in one stream; subscriptions change while it runs, and credits bound what is on its way. A command
         that is wrong is answered in an ack; a broken protocol (no "open" first, or a second one, an empty command, a
-        credit for what was not sent) ends the stream. It goes on when the client has no more to say. The first message
-        comes at once.
+        credit for what was not sent) ends the stream. It goes on when the client has no more to say, as far as its credits
+        reach. The first message comes at once.
         """
 
 def add_MarketDataServiceServicer_to_server(servicer: MarketDataServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
