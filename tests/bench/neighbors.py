@@ -1,7 +1,8 @@
 """What 198 subscribers notice of two more: one that never reads, and one that floods the gateway with calls.
 
 Each is a token with the limits as shipped. The flooding one asks without a pause for newest quotes and opens streams of
-all symbols that it leaves after the first message, ten times as many at once as it may.
+all symbols that it leaves after the first message, ten times as many at once as it may. What is counted as Internal is
+Go's own word for a second message where it was promised one alone.
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@
 waits for readers, `groups` who is given the same, `session` is one channel of one reader, `outlet` its one writer,
 `market_session` many channels and commands, `symbol_desk` which symbols there are, `thinning` how often they come,
 `arrivals` their order, `subscriptions` what the venue is asked for, `refusals` why it does not bring it, `newest` what
-is read by request, `feed_health` whether a value can be vouched for, `feed_watch` what state a feed is in, by
-`market_hours` too, `silence` and `stray_symbols` whether a silent feed or symbol is mute, `question` what the venue is
-asked then, `breaks` who is told of a hole, `backfill` what a break swallowed, `hand_out` who gets it, `kept_prices`
-what orders keep subscribed.
+is read by request, `owed_values` for whom, `feed_health` whether a value can be vouched for, `feed_watch` what state a
+feed is in, by `market_hours` too, `silence` and `stray_symbols` whether a silent feed or symbol is mute, `question`
+what the venue is asked then, `breaks` who is told of a hole, `backfill` what a break swallowed, `hand_out` who gets
+it, `kept_prices` what orders keep subscribed.
 """
 
 from gateway.services.streaming.feed_watch import WatchTimes

@@ -8,8 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import structlog
+
 from gateway.domain.models.market_data import LiveValue, Quote, StreamStatus
 from gateway.domain.types import Channel
+from gateway.services.streaming.last_values import V
+
+_log = structlog.get_logger(__name__)
 
 
 class Encoder(Protocol):
@@ -44,3 +49,16 @@ class Encoder(Protocol):
     def envelope(self, batch_sequence: int, send_time_ns: int, status: StreamStatus | None) -> bytes:
         """What a response has beside its values."""
         ...
+
+
+def writable(encoder: Encoder, values: Sequence[V]) -> list[tuple[V, bytes]]:
+    """Those values that can be written, each with its element; one that cannot takes none of the others with it."""
+    pairs: list[tuple[V, bytes]] = []
+    for value in values:
+        try:
+            [element] = encoder.quotes([value]) if isinstance(value, Quote) else encoder.values([value])
+        except Exception:  # whatever it is: it is about this value alone
+            _log.exception("value_not_encoded", symbol=value.symbol)
+        else:
+            pairs.append((value, element))
+    return pairs

@@ -6,15 +6,15 @@ of it was read and put in; the rest is named in a notice of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from gateway.domain.models.market_data import Gap
 from gateway.domain.types import ConflationPolicy
 from gateway.services.streaming.backfill import Filled
-from gateway.services.streaming.encoder import Encoder
+from gateway.services.streaming.encoder import Encoder, writable
 from gateway.services.streaming.feed_health import Receipt
-from gateway.services.streaming.last_values import LastValues, Stamped, Value
+from gateway.services.streaming.last_values import LastValues, Stamped
 from gateway.services.streaming.mailbox import BATCH_VALUES_MAX, Batch
 from gateway.services.streaming.session import MarketDataStream
 
@@ -29,7 +29,6 @@ def hand_out(
     owed: Mapping[MarketDataStream, frozenset[str]],
     values: LastValues,
     encoder: Encoder,
-    encode: Callable[[Value], list[bytes]],
     receipt: Receipt,
     hole: Gap,
 ) -> None:
@@ -39,12 +38,11 @@ def hand_out(
         filled: What came of the channel.
         owed: The streams, with the symbols that each had then: what it has asked for since, it did not miss.
         values: The channel's newest values: the last missed one may be such.
-        encoder: Flags what was read.
-        encode: One value's element, or nothing when it cannot be written.
+        encoder: Writes and flags what was read.
         receipt: When the values were read.
         hole: From when to when the feed was down.
     """
-    readable = [(value, element) for value in filled.values for element in encode(value)]
+    readable = writable(encoder, filled.values)
     values.merge([value for value, _ in readable], [element for _, element in readable], receipt)
     stamped: list[Stamped] = [
         (value, encoder.flagged(filled.channel, element, backfill=True), receipt) for value, element in readable

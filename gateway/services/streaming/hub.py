@@ -8,8 +8,7 @@ listener's methods neither block nor raise.
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -22,23 +21,20 @@ from gateway.services.recovery import ErrorService
 from gateway.services.streaming.backfill import BACKFILL_CHANNELS, BackFill, Filled
 from gateway.services.streaming.breaks import Hole
 from gateway.services.streaming.channel_values import last_values_of
-from gateway.services.streaming.encoder import Encoder
+from gateway.services.streaming.encoder import Encoder, writable
 from gateway.services.streaming.fan_out import Pacing
 from gateway.services.streaming.feed_health import NO_EPOCH, WAIT_MAX_S, FeedHealth, Receipt
 from gateway.services.streaming.feed_watch import FeedWatch, WatchTimes
 from gateway.services.streaming.groups import Groups
 from gateway.services.streaming.hand_out import hand_out, wants_every_value
-from gateway.services.streaming.last_values import Stamped, V, Value, time_of
-from gateway.services.streaming.mailbox import Batch
-from gateway.services.streaming.newest import NewestValues
+from gateway.services.streaming.last_values import V, Value, time_of
+from gateway.services.streaming.owed_values import OwedValues
 from gateway.services.streaming.question import Question
 from gateway.services.streaming.refusals import refusal_of
 from gateway.services.streaming.session import MarketDataStream
 from gateway.services.streaming.silence import SilenceWatch
 from gateway.services.streaming.subscriptions import SubscriptionEvents, UpstreamSubscriptions
 
-REFRESH_RETRY_S: Final = 5.0
-"""After newest values could not be read, while somebody waits for them."""
 MUTE: Final = "connected and mute: the venue has newer values"
 STRAY: Final = "silent, while the venue has newer values: "
 STRAY_NAMED_MAX: Final = 10
@@ -99,7 +95,6 @@ class FeedHub:
         self._times = times
         self._wall = wall
         self._monotonic = monotonic
-        self._loop = asyncio.get_running_loop()
         self._values = {channel: last_values_of(channel, self.health, encoder) for channel in Channel}
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
         self._groups = Groups(self._values, pacing, monotonic)
@@ -107,8 +102,6 @@ class FeedHub:
         self._kept: set[str] = set()
         self._received_ns: int | None = None
         self._flows_from_ns = 0
-        self._refresh_handle: asyncio.Handle | None = None
-        self._retry_timer: asyncio.TimerHandle | None = None
         self._subscriptions = UpstreamSubscriptions(
             feed,
             streaming,
@@ -118,7 +111,20 @@ class FeedHub:
             ack_timeout_s=times.ack_timeout_s,
             monotonic=monotonic,
         )
-        self._newest = NewestValues(feed, market_data, errors, self._on_fetched, monotonic)
+        self._owed = OwedValues(
+            feed,
+            market_data,
+            errors,
+            self.health,
+            encoder,
+            self._values,
+            self._streams,
+            self._kept,
+            acknowledged=self._subscriptions.acknowledged,
+            on_current=lambda: self._end_gap(wall()),
+            wait_s=times.snapshot_wait_s,
+            monotonic=monotonic,
+        )
         self._why_reconnecting = ""
         self._backfill = BackFill(feed, market_data, errors, self._on_backfilled, wall=wall, monotonic=monotonic)
         self._watch = FeedWatch(
@@ -136,7 +142,7 @@ class FeedHub:
             held=self._vouched,
             ask=lambda channel, held: Question(channel, held, self._values[channel], lambda: self.health.epoch),
             hole=self._begin_hole,
-            read=self._newest.read,
+            read=self._owed.newest.read,
             on_mute=lambda: self._reconnect(FeedState.MUTE, MUTE),
             on_stray=self._on_stray,
             is_open=is_open,
@@ -164,7 +170,7 @@ class FeedHub:
         stream.unanswered.update(symbols)
         stream.tell_acks(symbol for symbol in symbols if symbol in acknowledged)
         if not stream.terms.skip_snapshot:
-            self._begin_snapshot(stream, symbols)
+            self._owed.begin(stream, symbols)
 
     def ask_again(self, channel: Channel, symbols: Sequence[str]) -> None:
         """Another try of what the venue did not acknowledge; they are held already."""
@@ -202,7 +208,7 @@ class FeedHub:
         self._kept.add(symbol)
         self._values[Channel.QUOTES].add((symbol,))
         self._subscriptions.hold(Channel.QUOTES, (symbol,))
-        self._refresh_soon()
+        self._owed.settle_soon()
 
     def let_go(self, symbol: str) -> None:
         """Hold them no more."""
@@ -221,14 +227,11 @@ class FeedHub:
 
     async def close(self) -> None:
         """End the connection, the timers and the fetches."""
-        for handle in (self._refresh_handle, self._retry_timer):
-            if handle is not None:
-                handle.cancel()
         self._groups.close()
         await self._watch.close()
         await self._silence.close()
         await self._backfill.close()
-        await self._newest.close()
+        await self._owed.close()
         await self._subscriptions.close()
 
     # --- the feed
@@ -244,7 +247,7 @@ class FeedHub:
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:
         """The venue's whole set."""
         for channel, lost in self._subscriptions.note_acknowledged(acknowledged).items():
-            self._newest.doubt(channel, lost)
+            self._owed.newest.doubt(channel, lost)
             turned = self._values[channel].disown(lost)
             for stream in self._streams[channel]:
                 stream.tell_stale(turned)
@@ -254,7 +257,7 @@ class FeedHub:
                 answered = stream.unacknowledged & now_acknowledged
                 stream.unacknowledged -= answered
                 stream.tell_acks(sorted(answered))
-        self._refresh_soon()
+        self._owed.settle_soon()
 
     def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
         """Where the connection stands."""
@@ -285,9 +288,9 @@ class FeedHub:
                     self._hole.add(stream)
         if self.health.is_live:
             if before.state.flows and not before.state.vouches:
-                self._owe_unvouched()
+                self._owed.owe_unvouched()
             self._hole.tell(self._wall(), SELDOM_CHANNELS)
-            self._refresh_soon()
+            self._owed.settle_soon()
 
     def _publish(self, channel: Channel, values: Sequence[V], encode: Callable[[Sequence[V]], list[bytes]]) -> None:
         if not values:
@@ -302,8 +305,8 @@ class FeedHub:
         except Exception:
             # One value that cannot be written must not take the rest of its frame with it.
             _log.exception("values_not_encoded", feed=self._feed.value, channel=channel.value)
-            writable = [(value, body) for value in values for body in _try_encode(self._encode_one, value)]
-            values, encoded = [value for value, _ in writable], [body for _, body in writable]
+            pairs = writable(self._encoder, values)
+            values, encoded = [value for value, _ in pairs], [body for _, body in pairs]
         turned = self._values[channel].publish(values, encoded, receipt)
         if turned:
             for stream in self._streams[channel]:
@@ -315,91 +318,7 @@ class FeedHub:
         epoch = self.health.epoch if waited_s <= WAIT_MAX_S else NO_EPOCH
         return Receipt(self._monotonic() - waited_s, epoch)
 
-    # --- newest values
-
-    def _begin_snapshot(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
-        values = self._values[stream.terms.channel]
-        held = [newest for symbol in symbols if (newest := values.newest(symbol)) is not None]
-        self._give_snapshot(stream, held)
-        stream.awaiting |= {symbol for symbol in symbols if values.newest(symbol) is None}
-        if not stream.awaiting:
-            stream.end_snapshot()
-        if stream.awaiting or stream.told_stale:
-            self._refresh_soon()
-            self._loop.call_later(self._times.snapshot_wait_s, self._refresh_unvouched, stream)
-
-    def _give_snapshot(self, stream: MarketDataStream, values: Iterable[Stamped]) -> None:
-        """Newest values, flagged; those that nobody can vouch for are owed again."""
-        channel, now = stream.terms.channel, self._monotonic()
-        flagged: list[Stamped] = []
-        for value, element, receipt in values:
-            vouched = self.health.vouches(receipt)
-            (stream.told_stale.discard if vouched else stream.told_stale.add)(value.symbol)
-            epoch = receipt.epoch if vouched else NO_EPOCH
-            flagged.append((value, self._encoder.flagged(channel, element, snapshot=True), Receipt(now, epoch)))
-        if flagged:
-            stream.deliver(Batch(flagged, stream.terms.conflation), is_private=True)
-
-    def _refresh_soon(self) -> None:
-        """Read what is owed; once for all streams that ask in this turn of the loop."""
-        if self._refresh_handle is None:
-            self._refresh_handle = self._loop.call_soon(self._refresh)
-
-    def _refresh(self) -> None:
-        """Read what streams are owed and a live feed can vouch for."""
-        self._refresh_handle = None
-        if not self.health.is_live:
-            return
-        for channel, streams in self._streams.items():
-            owed = set(self._kept) if channel is Channel.QUOTES else set()
-            for stream in streams:
-                owed |= stream.awaiting
-                owed |= stream.told_stale
-            owed &= self._subscriptions.acknowledged(channel)
-            brought = frozenset(symbol for symbol in owed if self._values[channel].is_vouched(symbol))
-            for stream in streams:
-                stream.told_stale -= brought
-                stream.await_no_more(brought)
-            self._newest.fetch(channel, owed - brought, self.health.epoch)
-
-    def _refresh_unvouched(self, stream: MarketDataStream) -> None:
-        """The feed is not live in time: what can be had is better than nothing, and flagged stale."""
-        if stream in self._streams[stream.terms.channel]:
-            self._newest.fetch(stream.terms.channel, stream.awaiting, NO_EPOCH)
-
-    def _on_fetched(
-        self, channel: Channel, symbols: frozenset[str], fetched: Sequence[Value] | None, epoch: int
-    ) -> None:
-        """Merge what was read, and give it to the streams that it is owed to."""
-        if fetched is None:
-            self._postpone(channel, symbols)
-            return
-        if fetched and epoch == self.health.epoch:
-            self._end_gap(self._wall())
-        values = self._values[channel]
-        readable = [(value, body) for value in fetched for body in _try_encode(self._encode_one, value)]
-        receipt = Receipt(self._monotonic(), epoch)
-        taken = values.merge([value for value, _ in readable], [body for _, body in readable], receipt)
-        for stream in self._streams[channel]:
-            owed = (stream.awaiting | stream.told_stale) & taken
-            if owed:
-                held = (values.newest(symbol) for symbol in stream.listed if symbol in owed)
-                self._give_snapshot(stream, [newest for newest in held if newest is not None])
-            stream.await_no_more(symbols)
-        if epoch != self.health.epoch:
-            self._refresh_soon()
-
-    def _postpone(self, channel: Channel, symbols: frozenset[str]) -> None:
-        """Newest values cannot be had now: let streams go on without, and try again later."""
-        for stream in self._streams[channel]:
-            stream.told_stale |= stream.awaiting & symbols
-            stream.await_no_more(symbols)
-        if self._retry_timer is None:
-            self._retry_timer = self._loop.call_later(REFRESH_RETRY_S, self._retry)
-
-    def _retry(self) -> None:
-        self._retry_timer = None
-        self._refresh_soon()
+    # --- silence, breaks and what they swallowed
 
     def _vouched(self, channel: Channel) -> dict[str, int]:
         """The times of the values that are vouched for, of symbols that the feed is to bring."""
@@ -429,14 +348,6 @@ class FeedHub:
             self._hole.from_ns = max(self._received_ns or 0, self._flows_from_ns)
         self._backfill.cancel()
 
-    def _owe_unvouched(self) -> None:
-        """What came while the feed was up and nobody could vouch for it was flagged so: it is owed again."""
-        for channel, streams in self._streams.items():
-            values = self._values[channel]
-            unvouched = {symbol for symbol in values if values.newest(symbol) and not values.is_vouched(symbol)}
-            for stream in streams:
-                stream.told_stale |= (unvouched & stream.symbols) - stream.awaiting
-
     def _begin_backfill(self) -> bool:
         """The feed is up again: begin to make up for what was missed; False when there is nothing that could be."""
         if self._hole.from_ns is None:
@@ -456,7 +367,7 @@ class FeedHub:
             owed = {stream: symbols for stream, symbols in held.items() if stream in streams}
             owed = {stream: symbols for stream, symbols in owed.items() if wants_every_value(stream)}
             gap = self._hole.gap(self._wall())
-            hand_out(one, owed, self._values[one.channel], self._encoder, self._element_of, receipt, gap)
+            hand_out(one, owed, self._values[one.channel], self._encoder, receipt, gap)
             for stream in owed:
                 self._hole.discard(stream)
 
@@ -480,18 +391,3 @@ class FeedHub:
 
     def _on_forgotten(self, channel: Channel, symbols: frozenset[str]) -> None:
         self._values[channel].forget(symbols)
-
-    def _element_of(self, value: Value) -> list[bytes]:
-        return _try_encode(self._encode_one, value)
-
-    def _encode_one(self, value: Value) -> list[bytes]:
-        return self._encoder.quotes([value]) if isinstance(value, Quote) else self._encoder.values([value])
-
-
-def _try_encode(encode: Callable[[Value], list[bytes]], value: Value) -> list[bytes]:
-    """One value, or nothing when it cannot be written."""
-    try:
-        return encode(value)
-    except Exception:  # whatever it is: it is about this value alone
-        _log.exception("value_not_encoded", symbol=value.symbol)
-        return []

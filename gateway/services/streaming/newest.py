@@ -1,6 +1,6 @@
 """Newest values by request, for where the stream has not brought any: at the start, and after a break.
 
-Leaves to the hub which symbols, and what becomes of the values. A fetch is shared by all streams that wait
+Leaves to others which symbols, and what becomes of the values. A fetch is shared by all streams that wait
 for a symbol, and a symbol is never asked for twice at a time.
 """
 

@@ -238,7 +238,7 @@ async def test_long_lists_are_read_in_parts(corridor: Corridor) -> None:
 async def test_newest_values_that_cannot_be_read_are_tried_again(
     corridor: Corridor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gateway.services.streaming.hub.REFRESH_RETRY_S", 0.02)
+    monkeypatch.setattr("gateway.services.streaming.owed_values.RETRY_S", 0.02)
     corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 1)
     corridor.venue.error = VenueUnreachable("REST is down")
     monkeypatch.setattr(newest.NewestValues, "read", _read_once)
