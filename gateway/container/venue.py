@@ -76,7 +76,7 @@ class VenueModule(Module):
     @singleton
     def streaming(self, factory: ClientFactory, clocks: Clocks) -> StreamingRepository:
         """Sockets."""
-        return StreamingAdapter(factory, clocks.wall)
+        return StreamingAdapter(factory, clocks.wall, monotonic=clocks.monotonic)
 
 
 def client_config(settings: Settings) -> ClientConfig:

@@ -230,13 +230,16 @@ class MarketDataRepository(Protocol):
 
 
 class MarketDataListener(Protocol):
-    """Who hears a market-data feed. Called on the event loop; must neither block nor raise."""
+    """Who hears a market-data feed. Called on the event loop; must neither block nor raise.
 
-    def on_quotes(self, quotes: Sequence[Quote]) -> None:
+    `read_at` is when the frame was read, seconds of the monotonic clock: it may have waited since.
+    """
+
+    def on_quotes(self, quotes: Sequence[Quote], read_at: float) -> None:
         """Quotes in the order received; one call per frame."""
         ...
 
-    def on_values(self, channel: Channel, values: Sequence[LiveValue]) -> None:
+    def on_values(self, channel: Channel, values: Sequence[LiveValue], read_at: float) -> None:
         """Values of any other channel in the order received; one call per frame and channel, with at least one."""
         ...
 

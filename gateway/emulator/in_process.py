@@ -7,6 +7,7 @@ budgets and retries out: nothing here can be slow or lost.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final
@@ -204,7 +205,7 @@ class InProcessStreaming:
         taken = self._feeds.get(feed)
         if taken is not None and not taken.is_closed:
             raise RuntimeError(f"{feed.value} has its connection already")
-        self._feeds[feed] = InProcessFeed(self._floor, feed, listener, self._clock)
+        self._feeds[feed] = InProcessFeed(self._floor, feed, listener, self._clock, time.monotonic)
         return self._feeds[feed]
 
     async def open_order_updates(self, listener: OrderUpdateListener) -> InProcessOrders:

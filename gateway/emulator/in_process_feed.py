@@ -48,10 +48,16 @@ class InProcessFeed:
     """MarketDataConnection."""
 
     def __init__(
-        self, floor: TradingFloor, feed: DataFeed, listener: MarketDataListener, clock: Callable[[], int]
+        self,
+        floor: TradingFloor,
+        feed: DataFeed,
+        listener: MarketDataListener,
+        clock: Callable[[], int],
+        monotonic: Callable[[], float],
     ) -> None:
         self._floor = floor
         self._clock = clock
+        self._monotonic = monotonic
         self._feed = feed
         self._listener = listener
         self._symbols: dict[Channel, frozenset[str]] = {}
@@ -114,9 +120,9 @@ class InProcessFeed:
             if isinstance(event, Bar) and event.channel is Channel.BARS:
                 self._add(values, self._day_after(event))
         if quotes:
-            self._listener.on_quotes(quotes)
+            self._listener.on_quotes(quotes, self._monotonic())
         for channel, told in values.items():
-            self._listener.on_values(channel, told)
+            self._listener.on_values(channel, told, self._monotonic())
 
     def break_off(self, detail: str, venue_error_code: int = 0) -> None:
         """Lose the connection, as a test wishes; it comes back with the next `set_subscriptions`."""
@@ -162,7 +168,7 @@ class InProcessFeed:
         quotes = [market.latest_quote(symbol, now_ns) for symbol in sorted(joined) if symbol in market.symbols]
         books = [book for quote in quotes if quote is not None and (book := self._books.stand(quote.symbol, quote))]
         if books:
-            self._listener.on_values(Channel.ORDER_BOOKS, [self._received(book) for book in books])
+            self._listener.on_values(Channel.ORDER_BOOKS, [self._received(book) for book in books], self._monotonic())
 
     def _end(self, detail: str, venue_error_code: int = 0) -> None:
         self._books = Books()

@@ -306,10 +306,10 @@ def data_frame(raw: bytes) -> None:
         DataFeed.IEX,
         _Heard(),
         clock_ns=lambda: NOW_NS,
+        monotonic=lambda: 0.0,
         back_off=BackOff(),
         rng=None,  # type: ignore[arg-type]
     )
-    feed._monotonic = lambda: 0.0
     feed._stream._ws = _Once(raw)
     _run(feed.serve())
 

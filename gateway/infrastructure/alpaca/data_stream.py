@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 import msgpack
 from alpaca.data.live.crypto import CryptoDataStream
@@ -33,10 +33,22 @@ PART_MESSAGES_MAX: Final = 512
 _CONTROL: Final = frozenset({"success", "error", "subscription"})
 
 
+class ReadTime(NamedTuple):
+    """When a frame was read.
+
+    Attributes:
+        wall_ns: Nanoseconds since the Unix epoch.
+        monotonic_s: Seconds of the monotonic clock.
+    """
+
+    wall_ns: int
+    monotonic_s: float
+
+
 class FrameListener(Protocol):
     """Who gets the frames. Must neither block nor raise."""
 
-    def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], receive_time_ns: int) -> None:
+    def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], read: ReadTime) -> None:
         """Market data, as it came: one call for each part of a frame, with the kinds (`T`) that are in the frame."""
         ...
 
@@ -68,12 +80,14 @@ class GatewayDataStream:
         self._key = key
         self._secret = secret
         self._clock_ns: Callable[[], int] = time.time_ns
+        self._monotonic: Callable[[], float] = time.monotonic
         self._listener: FrameListener | None = None
 
-    def listen(self, listener: FrameListener, clock_ns: Callable[[], int]) -> None:
-        """Say who gets the frames, and by which clock they are stamped."""
+    def listen(self, listener: FrameListener, clock_ns: Callable[[], int], monotonic: Callable[[], float]) -> None:
+        """Say who gets the frames, and by which clocks they are stamped."""
         self._listener = listener
         self._clock_ns = clock_ns
+        self._monotonic = monotonic
 
     async def open(self) -> None:
         """Connect and authenticate.
@@ -116,12 +130,12 @@ class GatewayDataStream:
             raise StreamRefused(f"the venue did not say {word}")
 
     async def _consume(self) -> None:
-        receive, clock_ns, listener = self._ws.recv, self._clock_ns, self._listener
+        receive, clock_ns, monotonic, listener = self._ws.recv, self._clock_ns, self._monotonic, self._listener
         if listener is None:
             raise RuntimeError("nobody listens to this stream")
         while True:
             frame = await receive()
-            receive_time_ns = clock_ns()
+            read = ReadTime(clock_ns(), monotonic())
             try:
                 messages = unpack_frame(frame)
                 kinds = {message["T"] for message in messages}
@@ -132,16 +146,16 @@ class GatewayDataStream:
                 listener.on_unreadable("a message without its kind")
                 continue
             if not kinds.isdisjoint(_CONTROL):
-                self._control(listener, messages, receive_time_ns)
+                self._control(listener, messages, read)
                 await listener.after_control()
             elif len(messages) <= PART_MESSAGES_MAX:
-                listener.on_messages(messages, kinds, receive_time_ns)
+                listener.on_messages(messages, kinds, read)
             else:
                 for start in range(0, len(messages), PART_MESSAGES_MAX):
-                    listener.on_messages(messages[start : start + PART_MESSAGES_MAX], kinds, receive_time_ns)
+                    listener.on_messages(messages[start : start + PART_MESSAGES_MAX], kinds, read)
                     await asyncio.sleep(0)
 
-    def _control(self, listener: FrameListener, messages: Sequence[JsonObject], receive_time_ns: int) -> None:
+    def _control(self, listener: FrameListener, messages: Sequence[JsonObject], read: ReadTime) -> None:
         for message in messages:
             match message["T"]:
                 case "subscription":
@@ -152,7 +166,7 @@ class GatewayDataStream:
                 case "success":
                     pass
                 case _:
-                    listener.on_messages((message,), {message["T"]}, receive_time_ns)
+                    listener.on_messages((message,), {message["T"]}, read)
 
 
 class GatewayStockStream(GatewayDataStream, StockDataStream):  # type: ignore[misc]  # two ways to `_consume`

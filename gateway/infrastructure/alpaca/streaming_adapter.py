@@ -12,7 +12,7 @@ import random
 import time
 from collections.abc import Callable, Sequence, Set
 from contextlib import suppress
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from websockets.exceptions import ConnectionClosed
@@ -27,6 +27,9 @@ from gateway.infrastructure.alpaca.converters.market_data import quotes_from_fra
 from gateway.infrastructure.alpaca.converters.market_stream import KINDS
 from gateway.infrastructure.alpaca.reconnect import BackOff, Crowding, StreamRefused, keep_connected
 from gateway.infrastructure.alpaca.subscriptions import Subscriptions
+
+if TYPE_CHECKING:  # it imports alpaca-py, which takes its time
+    from gateway.infrastructure.alpaca.data_stream import ReadTime
 
 ANSWERS_TO_A_CHANGE: Final = frozenset({400, 405, 409, 410, 411, 500})
 """Error frames that answer a subscribe or unsubscribe; 407, say, speaks about the connection."""
@@ -51,6 +54,7 @@ class StreamingAdapter:
         clock_ns: Nanoseconds since the epoch; the receive time of every value.
         back_off: Waits between attempts to connect.
         rng: For their jitter.
+        monotonic: Seconds: by it, too, is noted when a frame was read.
     """
 
     def __init__(
@@ -59,11 +63,13 @@ class StreamingAdapter:
         clock_ns: Callable[[], int] = time.time_ns,
         back_off: BackOff | None = None,
         rng: random.Random | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._factory = factory
         self._clock_ns = clock_ns
         self._back_off = back_off or BackOff()
         self._rng = rng or random.Random()  # noqa: S311  # jitter, no secret
+        self._monotonic = monotonic
         self._open: dict[DataFeed | None, MarketDataFeed | OrderFeed] = {}
 
     async def open_market_data(self, feed: DataFeed, listener: MarketDataListener) -> MarketDataFeed:
@@ -74,7 +80,13 @@ class StreamingAdapter:
         """
         self._check_free(feed)
         connection = MarketDataFeed(
-            self._factory, feed, listener, clock_ns=self._clock_ns, back_off=self._back_off, rng=self._rng
+            self._factory,
+            feed,
+            listener,
+            clock_ns=self._clock_ns,
+            monotonic=self._monotonic,
+            back_off=self._back_off,
+            rng=self._rng,
         )
         self._open[feed] = connection
         return connection
@@ -151,6 +163,7 @@ class MarketDataFeed(_Kept):
         listener: MarketDataListener,
         *,
         clock_ns: Callable[[], int],
+        monotonic: Callable[[], float],
         back_off: BackOff,
         rng: random.Random,
     ) -> None:
@@ -161,13 +174,13 @@ class MarketDataFeed(_Kept):
         self._state = FeedState.DISCONNECTED
         self._is_open = False
         self._sending = asyncio.Lock()
-        self._monotonic = time.monotonic
+        self._monotonic = monotonic
         self._unreadable = 0
         self._log_unreadable_at = 0.0
         self._answer_timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.Timeout | None = None
         self._stream = factory.data_stream(feed)
-        self._stream.listen(self, clock_ns)
+        self._stream.listen(self, clock_ns, monotonic)
 
     async def set_subscriptions(self, wanted: SubscriptionSet) -> None:
         """Change the subscriptions by difference.
@@ -226,20 +239,20 @@ class MarketDataFeed(_Kept):
 
     # What the stream tells.
 
-    def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], receive_time_ns: int) -> None:
+    def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], read: ReadTime) -> None:
         """One frame of market data: one call of the listener for each channel in it."""
         if self._feed is DataFeed.NEWS and kinds != {"n"}:
             self.on_unreadable("no article")
             messages = [message for message in messages if message["T"] == "n"]
         elif kinds == {"q"}:
-            self._quotes(messages, receive_time_ns)
+            self._quotes(messages, read)
             return
         quotes = [message for message in messages if message["T"] == "q"]
         if quotes:
-            self._quotes(quotes, receive_time_ns)
+            self._quotes(quotes, read)
             messages = [message for message in messages if message["T"] != "q"]
-        for channel, values in self._each(messages, receive_time_ns).items():
-            self._tell(self._listener.on_values, channel, values)
+        for channel, values in self._each(messages, read.wall_ns).items():
+            self._tell(self._listener.on_values, channel, values, read.monotonic_s)
 
     def on_acknowledgement(self, message: JsonObject) -> None:
         """The venue's whole set."""
@@ -270,14 +283,14 @@ class MarketDataFeed(_Kept):
         if self._state is not FeedState.LIVE and self._subscriptions.is_settled:
             self._set_state(FeedState.LIVE, "", 0)
 
-    def _quotes(self, messages: Sequence[JsonObject], receive_time_ns: int) -> None:
+    def _quotes(self, messages: Sequence[JsonObject], read: ReadTime) -> None:
         try:
-            quotes = quotes_from_frame(messages, self._feed, receive_time_ns)
+            quotes = quotes_from_frame(messages, self._feed, read.wall_ns)
         except Unreadable:
-            found: dict[Channel, list[Any]] = self._each(messages, receive_time_ns)
+            found: dict[Channel, list[Any]] = self._each(messages, read.wall_ns)
             quotes = found.get(Channel.QUOTES, [])
         if quotes:
-            self._tell(self._listener.on_quotes, quotes)
+            self._tell(self._listener.on_quotes, quotes, read.monotonic_s)
 
     def _each(self, messages: Sequence[JsonObject], now_ns: int) -> dict[Channel, list[Any]]:
         """Message by message: the values of each channel in order; what cannot be read is told and left out."""

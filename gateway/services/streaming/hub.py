@@ -16,7 +16,7 @@ import structlog
 
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
 from gateway.domain.models.market_data import LiveValue, Quote, SubscriptionSet
-from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed, FeedState
+from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.backfill import BACKFILL_CHANNELS, BackFill, Filled
 from gateway.services.streaming.breaks import Hole
@@ -236,13 +236,13 @@ class FeedHub:
 
     # --- the feed
 
-    def on_quotes(self, quotes: Sequence[Quote]) -> None:
+    def on_quotes(self, quotes: Sequence[Quote], read_at: float) -> None:
         """Quotes in the order received."""
-        self._publish(Channel.QUOTES, quotes, self._encoder.quotes)
+        self._publish(Channel.QUOTES, quotes, self._encoder.quotes, read_at)
 
-    def on_values(self, channel: Channel, values: Sequence[LiveValue]) -> None:
+    def on_values(self, channel: Channel, values: Sequence[LiveValue], read_at: float) -> None:
         """Values of any other channel, in the order received."""
-        self._publish(channel, values, self._encoder.values)
+        self._publish(channel, values, self._encoder.values, read_at)
 
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:
         """The venue's whole set."""
@@ -292,10 +292,12 @@ class FeedHub:
             self._hole.tell(self._wall(), SELDOM_CHANNELS)
             self._owed.settle_soon()
 
-    def _publish(self, channel: Channel, values: Sequence[V], encode: Callable[[Sequence[V]], list[bytes]]) -> None:
+    def _publish(
+        self, channel: Channel, values: Sequence[V], encode: Callable[[Sequence[V]], list[bytes]], read_at: float
+    ) -> None:
         if not values:
             return
-        receipt = self._receipt(values[0].receive_time_ns)
+        receipt = self._receipt(read_at)
         self._end_gap(values[0].receive_time_ns)
         self._received_ns = values[-1].receive_time_ns
         if channel in PROMPT_CHANNELS:
@@ -312,11 +314,10 @@ class FeedHub:
             for stream in self._streams[channel]:
                 stream.tell_stale(turned)
 
-    def _receipt(self, receive_time_ns: int) -> Receipt:
-        """When it was read from the venue, by the monotonic clock: it may have waited for the event loop."""
-        waited_s = max(0.0, (self._wall() - receive_time_ns) / NANOS_PER_SECOND)
-        epoch = self.health.epoch if waited_s <= WAIT_MAX_S else NO_EPOCH
-        return Receipt(self._monotonic() - waited_s, epoch)
+    def _receipt(self, read_at: float) -> Receipt:
+        """What was read may have waited for the event loop."""
+        is_late = self._monotonic() - read_at > WAIT_MAX_S
+        return Receipt(read_at, NO_EPOCH if is_late else self.health.epoch)
 
     # --- silence, breaks and what they swallowed
 

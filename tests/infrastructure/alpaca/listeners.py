@@ -35,11 +35,11 @@ class MarketNotes:
     def state_names(self) -> list[str]:
         return [state.value for state, _, _ in self.states]
 
-    def on_quotes(self, quotes: Sequence[Quote]) -> None:
+    def on_quotes(self, quotes: Sequence[Quote], read_at: float) -> None:
         self.frames.append(list(quotes))
         self._fail()
 
-    def on_values(self, channel: Channel, values: Sequence[LiveValue]) -> None:
+    def on_values(self, channel: Channel, values: Sequence[LiveValue], read_at: float) -> None:
         self.calls += 1
         self.values.setdefault(channel, []).extend(values)
         self._fail()

@@ -94,9 +94,9 @@ async def test_everybody_else_has_a_turn_while_a_large_frame_is_read() -> None:
     turns = 0
 
     class Counting(MarketNotes):
-        def on_quotes(self, quotes: object) -> None:
+        def on_quotes(self, quotes: object, read_at: float) -> None:
             self.turns = [*getattr(self, "turns", []), turns]
-            super().on_quotes(quotes)  # type: ignore[arg-type]
+            super().on_quotes(quotes, read_at)  # type: ignore[arg-type]
 
     async def count() -> None:
         nonlocal turns

@@ -26,7 +26,7 @@ from gateway.servicers.frames import FrameEncoder
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming import MarketDataStream, StreamingService, StreamLimits
 from gateway.services.streaming.hub import HubTimes
-from tests.services.streaming.venue import AssetTable, Clocks, ScriptedVenue, call_context
+from tests.services.streaming.venue import SECOND_NS, AssetTable, Clocks, ScriptedVenue, call_context
 from trading_gateway.v1 import market_data_pb2 as pb
 
 RESPONSES = {
@@ -130,14 +130,16 @@ class Corridor:
         await eventually(lambda: self.venue.connections and self.venue.connection.is_connected)
 
     def publish(self, *values: Any, connection: Any = None) -> None:
-        """One frame of the venue."""
+        """One frame of the venue, read when its first value says so."""
+        waited_s = max(0.0, (self.clocks.wall() - values[0].receive_time_ns) / SECOND_NS)
+        read_at = self.clocks.monotonic() - waited_s
         listener = (connection or self.venue.connection).listener
         if isinstance(values[0], Quote):
-            listener.on_quotes(list(values))
+            listener.on_quotes(list(values), read_at)
         else:
             first = values[0]
             channel = first.channel if isinstance(first, Bar) else CHANNEL_OF[type(first)]
-            listener.on_values(channel, list(values))
+            listener.on_values(channel, list(values), read_at)
 
 
 @pytest.fixture
