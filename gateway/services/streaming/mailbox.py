@@ -41,16 +41,28 @@ class Batch:
         has_notices: Some of the values are such that no other replaces.
     """
 
-    __slots__ = ("_body", "_marked", "_receipts", "by_symbol", "count", "epoch", "oldest_at", "replaced")
+    __slots__ = (
+        "_body",
+        "_marked",
+        "_receipts",
+        "by_symbol",
+        "count",
+        "epoch",
+        "notice_bytes",
+        "oldest_at",
+        "replaced",
+    )
 
     def __init__(self, values: Sequence[Stamped], policy: ConflationPolicy, *, has_notices: bool = False) -> None:
         self.by_symbol: dict[str | int, Stamped] = {}
         self._receipts: list[Receipt] = []
         self._body: bytes | None = None
         self._marked: tuple[list[bool], bytes] | None = None
+        self.notice_bytes = 0
         if policy is ConflationPolicy.LATEST_PER_SYMBOL:
             if has_notices:
                 self.by_symbol = {_place_of(stamped): stamped for stamped in values}
+                self.notice_bytes = sum(len(element) + VALUE_BYTES for value, element, _ in values if is_notice(value))
             else:
                 self.by_symbol = {stamped[0].symbol: stamped for stamped in values}
             self.count = len(self.by_symbol)
@@ -205,6 +217,7 @@ class LatestPerSymbol:
     def put(self, batch: Batch, *, is_private: bool = False) -> bool:
         """Add a batch; there is room for the newest of every symbol, and for so many notices."""
         self.conflated += batch.replaced
+        self.unread_bytes += batch.notice_bytes
         self._private |= is_private
         if not self._unread and self._batch is None:
             self._batch = batch
@@ -217,13 +230,14 @@ class LatestPerSymbol:
         self.conflated += waiting + batch.count - len(self._unread)
         return len(self._unread) <= self._values_max
 
-    def shed(self, bytes_max: int) -> bool:  # noqa: ARG002 - for the others
-        """What waits is kept for everybody who comes later."""
-        return True
+    def shed(self, bytes_max: int) -> bool:
+        """Every notice is wanted; the newest values are kept for everybody who comes later."""
+        return self.unread_bytes <= bytes_max
 
     def take(self, epoch: int, now: float) -> bytes:
         """Everything that waits."""
         self._private = False
+        self.unread_bytes = 0
         if self._batch is not None:
             batch, self._batch = self._batch, None
             return batch.body(self._channel, epoch, now, self._encoder)

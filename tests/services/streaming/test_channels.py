@@ -25,6 +25,8 @@ from gateway.services.streaming import MarketDataStream, StreamLimits
 from gateway.services.streaming.channel_values import NewsValues
 from gateway.services.streaming.feed_health import FeedHealth, Receipt
 from gateway.services.streaming.hub import HubTimes
+from gateway.services.streaming.mailbox import STALLED_BYTES_MAX, VALUE_BYTES
+from gateway.services.streaming.outlet import STALL_S
 from tests.services.streaming.conftest import Corridor, eventually
 from tests.services.streaming.venue import T0_NS, bar, trade
 from trading_gateway.v1 import market_data_pb2 as pb
@@ -131,6 +133,25 @@ async def test_a_reader_who_sleeps_loses_trades_and_no_notice(corridor: Corridor
     assert [one.original.trade_id for one in said.corrections] == list(range(20))
     assert said.trades[-1].trade_id == 19
     stream.close()
+
+
+async def test_notices_are_few_for_a_reader_who_has_stalled(corridor: Corridor) -> None:
+    stream = await corridor.open("AAPL", channel=Channel.TRADES, conflation=LATEST, max_batch_delay_ms=0)
+    messages = stream.messages()
+    await anext(messages)
+    await corridor.connected()
+    corridor.publish(cancel("AAPL", 0))
+    await flushed()
+    await anext(messages)
+    corridor.clocks.ahead_s += STALL_S + 0.1
+    waiting = 0
+    while not stream.outlet.has_failed:
+        waiting += 100
+        assert waiting * VALUE_BYTES < STALLED_BYTES_MAX
+        corridor.publish(*(correction("AAPL", number, 99.5) for number in range(waiting, waiting + 100)))
+        await flushed()
+    with pytest.raises(SlowConsumer):
+        await anext(messages)
 
 
 @pytest.mark.parametrize("limits", [StreamLimits(500, 8, times=HubTimes(snapshot_wait_s=0.05))])
