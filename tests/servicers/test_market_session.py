@@ -156,6 +156,9 @@ async def test_subscriptions_change_while_it_runs(market: Market) -> None:  # no
 
 async def test_it_lists_what_it_holds(market: Market) -> None:  # noqa: F811
     session = await Session(market).open()
+    await session.send("nothing yet", list=pb.ListSubscriptions())
+    status = await session.until(lambda s: s.messages[-1].status.list_command_id and s.messages[-1].status)
+    assert (status.list_command_id, list(status.subscriptions)) == ("nothing yet", [])
     await session.subscribe(QUOTES, "AAPL", "MSFT")
     await session.subscribe(TRADES, "AAPL")
     await session.send(unsubscribe=pb.Subscription(channel=QUOTES, symbols=["AAPL"]))

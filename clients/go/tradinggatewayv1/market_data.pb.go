@@ -2811,6 +2811,9 @@ type StreamStatus struct {
 	Acks []*SubscriptionAck `protobuf:"bytes,2,rep,name=acks,proto3" json:"acks,omitempty"`
 	// Answer to ListSubscriptions: all that the session holds.
 	Subscriptions []*Subscription `protobuf:"bytes,3,rep,name=subscriptions,proto3" json:"subscriptions,omitempty"`
+	// The ListSubscriptions command that it answers: subscriptions is empty when the session holds nothing. Of several
+	// answered together, the last one.
+	ListCommandId string `protobuf:"bytes,10,opt,name=list_command_id,json=listCommandId,proto3" json:"list_command_id,omitempty"`
 	// Symbols whose last value became stale since the last status; a newer value ends it.
 	StaleSymbols []string `protobuf:"bytes,4,rep,name=stale_symbols,json=staleSymbols,proto3" json:"stale_symbols,omitempty"`
 	// Holes in the feed since the last status.
@@ -2877,6 +2880,13 @@ func (x *StreamStatus) GetSubscriptions() []*Subscription {
 		return x.Subscriptions
 	}
 	return nil
+}
+
+func (x *StreamStatus) GetListCommandId() string {
+	if x != nil {
+		return x.ListCommandId
+	}
+	return ""
 }
 
 func (x *StreamStatus) GetStaleSymbols() []string {
@@ -4819,11 +4829,13 @@ const file_trading_gateway_v1_market_data_proto_rawDesc = "" +
 	"assetClass\x120\n" +
 	"\x04feed\x18\x05 \x01(\x0e2\x1c.trading_gateway.v1.DataFeedR\x04feed\x12\"\n" +
 	"\funsubscribed\x18\x06 \x01(\bR\funsubscribed\x12*\n" +
-	"\x06status\x18\a \x01(\v2\x12.google.rpc.StatusR\x06status\"\xac\x03\n" +
+	"\x06status\x18\a \x01(\v2\x12.google.rpc.StatusR\x06status\"\xd4\x03\n" +
 	"\fStreamStatus\x124\n" +
 	"\x05feeds\x18\x01 \x03(\v2\x1e.trading_gateway.v1.FeedStatusR\x05feeds\x127\n" +
 	"\x04acks\x18\x02 \x03(\v2#.trading_gateway.v1.SubscriptionAckR\x04acks\x12F\n" +
-	"\rsubscriptions\x18\x03 \x03(\v2 .trading_gateway.v1.SubscriptionR\rsubscriptions\x12#\n" +
+	"\rsubscriptions\x18\x03 \x03(\v2 .trading_gateway.v1.SubscriptionR\rsubscriptions\x12&\n" +
+	"\x0flist_command_id\x18\n" +
+	" \x01(\tR\rlistCommandId\x12#\n" +
 	"\rstale_symbols\x18\x04 \x03(\tR\fstaleSymbols\x121\n" +
 	"\x04gaps\x18\x05 \x03(\v2\x1d.trading_gateway.v1.GapNoticeR\x04gaps\x12'\n" +
 	"\x0fconflated_total\x18\x06 \x01(\x04R\x0econflatedTotal\x12#\n" +

@@ -134,7 +134,7 @@ class Subscriptions:
         self._session.unsubscribe(_subscription(channel, symbols, asset_class, feed), command_id)
 
     def list_subscriptions(self, command_id: str = "") -> None:
-        """Ask for what the gateway holds: a status with `subscriptions` comes."""
+        """Ask for what the gateway holds: a status with `subscriptions` and its `list_command_id` comes."""
         self._session.list_subscriptions(command_id)
 
 

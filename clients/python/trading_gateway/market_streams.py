@@ -222,7 +222,7 @@ def _snapshot_end(told: pb.StreamStatus) -> Any:
     """What is left to say of a status when its snapshot has been handed out."""
     status = pb.StreamStatus()
     status.CopyFrom(told)
-    for name in ("feeds", "acks", "subscriptions", "stale_symbols", "gaps"):
+    for name in ("feeds", "acks", "subscriptions", "list_command_id", "stale_symbols", "gaps"):
         status.ClearField(name)
     status.snapshot_end = True
     return status

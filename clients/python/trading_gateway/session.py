@@ -99,7 +99,7 @@ class SessionFollower(Values[SessionItem]):
                 self._held.pop(_key(unwanted), None)
 
     def list_subscriptions(self, command_id: str = "") -> None:
-        """Ask for what the gateway holds: a status with `subscriptions` comes."""
+        """Ask for what the gateway holds: a status with `subscriptions` and its `list_command_id` comes."""
         with self._lock:
             self._send(pb.MarketDataSessionRequest(command_id=command_id, list=pb.ListSubscriptions()))
 

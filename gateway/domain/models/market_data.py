@@ -470,6 +470,7 @@ class StreamStatus:
     conflated_total: int = 0
     dropped_total: int = 0
     subscriptions: tuple[Subscription, ...] = ()
+    list_command_id: str = ""
     snapshot_end: bool = False
     heartbeat: bool = False
 

@@ -122,6 +122,7 @@ def stream_status_to_proto(status: StreamStatus) -> pb.StreamStatus:
         feeds=map(feed_status_to_proto, status.feeds),
         acks=map(ack_to_proto, status.acks),
         subscriptions=map(subscription_to_proto, status.subscriptions),
+        list_command_id=status.list_command_id,
         stale_symbols=status.stale_symbols,
         gaps=map(gap_to_proto, status.gaps),
         conflated_total=status.conflated_total,

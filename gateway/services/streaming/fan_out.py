@@ -1,9 +1,10 @@
 """One to many, paced: streams that want the same are served the same bytes at the same time.
 
-A message costs the server some 30 µs whatever is in it, so the messages are what is rationed: with N streams
-open, a group is flushed about every N × 30 µs / 0.6, or every `max_batch_delay` if that is longer; and less often where
-timers come late, for then messages cost more. Groups have their turns one after another, so that none waits for all
-the others. The first value after a pause goes at once, and nothing runs while nothing arrives.
+A message costs the server some 30 µs whatever is in it, and twice that beside its clients on two cores, so the
+messages are what is rationed: with N streams open, a group is flushed about every N × 30 µs / 0.6, or every
+`max_batch_delay` if that is longer; and less often where timers come late, for then messages cost more. Groups have
+their turns one after another, so that none waits for all the others. The first value after a pause goes at once, and
+nothing runs while nothing arrives.
 """
 
 from __future__ import annotations

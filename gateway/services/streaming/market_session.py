@@ -124,7 +124,7 @@ class MarketDataSession:
                 await self._outlet.acks_taken()
                 self._unsubscribe(given.command_id, channel, selection)
             case ListSubscriptions():
-                self._outlet.tell_subscriptions(self._subscriptions())
+                self._outlet.tell_subscriptions(self._subscriptions(), given.command_id)
             case RefusedCommand(refused_channel, refusal):
                 await self._outlet.acks_taken()
                 self._refuse(given.command_id, refused_channel, refusal)

@@ -82,6 +82,7 @@ class _News:
     feeds: dict[str, FeedStatus] = field(default_factory=dict)
     acks: list[SubscriptionAck] = field(default_factory=list)
     subscriptions: tuple[Subscription, ...] | None = None
+    list_command_id: str = ""
     stale_symbols: dict[str, None] = field(default_factory=dict)
     gaps: list[Gap] = field(default_factory=list)
     counters: bool = False
@@ -240,9 +241,10 @@ class Outlet:
         """Whether what was acknowledged is not on its way before the reader gives a credit."""
         return self._is_out_of_credits and len(self._news.acks) >= ACKS_WAITING_MAX
 
-    def tell_subscriptions(self, held: tuple[Subscription, ...]) -> None:
-        """All that the stream holds, since it was asked for."""
+    def tell_subscriptions(self, held: tuple[Subscription, ...], command_id: str) -> None:
+        """All that the stream holds, since this command asked for it."""
         self._news.subscriptions = held
+        self._news.list_command_id = command_id
         self._wake.set()
 
     def tell_stale(self, symbols: Sequence[str]) -> None:
@@ -315,6 +317,7 @@ class Outlet:
                 feeds=tuple(news.feeds.values()),
                 acks=tuple(news.acks),
                 subscriptions=news.subscriptions or (),
+                list_command_id=news.list_command_id,
                 stale_symbols=tuple(news.stale_symbols),
                 gaps=tuple(news.gaps),
                 conflated_total=conflated,

@@ -1499,12 +1499,17 @@ class StreamStatus(_message.Message):
     FEEDS_FIELD_NUMBER: _builtins.int
     ACKS_FIELD_NUMBER: _builtins.int
     SUBSCRIPTIONS_FIELD_NUMBER: _builtins.int
+    LIST_COMMAND_ID_FIELD_NUMBER: _builtins.int
     STALE_SYMBOLS_FIELD_NUMBER: _builtins.int
     GAPS_FIELD_NUMBER: _builtins.int
     CONFLATED_TOTAL_FIELD_NUMBER: _builtins.int
     DROPPED_TOTAL_FIELD_NUMBER: _builtins.int
     SNAPSHOT_END_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    list_command_id: _builtins.str
+    """The ListSubscriptions command that it answers: subscriptions is empty when the session holds nothing. Of several
+    answered together, the last one.
+    """
     conflated_total: _builtins.int
     """Values that a newer one replaced before this client took them, since the stream began. Thinning by
     min_interval, which was asked for, does not count.
@@ -1541,6 +1546,7 @@ class StreamStatus(_message.Message):
         feeds: _abc.Iterable[_common_pb2.FeedStatus] | None = ...,
         acks: _abc.Iterable[Global___SubscriptionAck] | None = ...,
         subscriptions: _abc.Iterable[Global___Subscription] | None = ...,
+        list_command_id: _builtins.str = ...,
         stale_symbols: _abc.Iterable[_builtins.str] | None = ...,
         gaps: _abc.Iterable[_common_pb2.GapNotice] | None = ...,
         conflated_total: _builtins.int = ...,
@@ -1550,7 +1556,7 @@ class StreamStatus(_message.Message):
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "conflated_total", b"conflated_total", "dropped_total", b"dropped_total", "feeds", b"feeds", "gaps", b"gaps", "heartbeat", b"heartbeat", "snapshot_end", b"snapshot_end", "stale_symbols", b"stale_symbols", "subscriptions", b"subscriptions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acks", b"acks", "conflated_total", b"conflated_total", "dropped_total", b"dropped_total", "feeds", b"feeds", "gaps", b"gaps", "heartbeat", b"heartbeat", "list_command_id", b"list_command_id", "snapshot_end", b"snapshot_end", "stale_symbols", b"stale_symbols", "subscriptions", b"subscriptions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
