@@ -29,8 +29,10 @@ QUOTES: Final = "/trading_gateway.v1.MarketDataService/StreamQuotes"
 SUBSCRIBERS: Final = 100
 CROWD: Final = 500
 SYMBOLS_OF_ONE: Final = 20
-F1_PUBLISHED_PER_S: Final = 20_000
-F2_PUBLISHED_PER_S: Final = 80_000
+OFFERED: Final = 1.25
+"""Of what the goal asks for on this machine, as the bare server is then: the ratio cannot be more."""
+PUBLISHED_STEP: Final = 4_000
+"""Rates are multiples of it: for odd ones the publisher has many frames to pack."""
 CROWD_PUBLISHED_PER_S: Final = 2_000
 F1_CORES_MAX: Final = 1.0
 PUBLISHED_LEAST: Final = 0.95
@@ -91,7 +93,7 @@ class FanOut:
     def f1(self) -> Ratio:
         """One set of 500 symbols."""
         ratio = Ratio("F1 fan-out", "quotes delivered/s", "bare messages/s", 50, "figure")
-        self._measure(ratio, F1_PUBLISHED_PER_S, [SYMBOLS])
+        self._measure(ratio, [SYMBOLS])
         cores = statistics.median(ours["server_cores"] for ours, _ in ratio.pairs)
         ratio.bounds.append(("cores", cores, F1_CORES_MAX))
         with fed_gateway(CROWD_PUBLISHED_PER_S) as (target, pid):
@@ -104,13 +106,15 @@ class FanOut:
     def f2(self) -> Ratio:
         """Each subscriber its own 20 of them."""
         ratio = Ratio("F2 mixed sets", "quotes delivered/s", "bare messages/s", 10, "figure")
-        self._measure(ratio, F2_PUBLISHED_PER_S, own_sets(SUBSCRIBERS))
+        self._measure(ratio, own_sets(SUBSCRIBERS))
         return ratio
 
-    def _measure(self, ratio: Ratio, published_per_s: int, sets: list[list[str]]) -> None:
+    def _measure(self, ratio: Ratio, sets: list[list[str]]) -> None:
         """The pairs at the whole rate; then half of it, alone and beside orders and history in turn."""
-        with self._bare() as bare, fed_gateway(published_per_s) as (target, pid):
-            ratio.run(self._stream(target, sets, SUBSCRIBERS, pid), bare, self._pairs)
+        with self._bare() as bare:
+            published_per_s = _rate(ratio.goal * bare()["figure"], sets)
+            with fed_gateway(published_per_s) as (target, pid):
+                ratio.run(self._stream(target, sets, SUBSCRIBERS, pid), bare, self._pairs)
         alone, beside = [], []
         with fed_gateway(published_per_s // 2) as (target, pid):
             measure = self._stream(target, sets, SUBSCRIBERS, pid)
@@ -199,6 +203,12 @@ def read_streams(generator: Path, target: str, sets: list[list[str]], *more: str
         file.flush()
         where = ("-target", target, "-method", QUOTES, "-requests", file.name)
         return load(generator, "stream", *where, "-seconds", str(SECONDS), *more)
+
+
+def _rate(wanted_per_s: float, sets: list[list[str]]) -> int:
+    """What is to be published, that so much is delivered, and a quarter more."""
+    delivered_of_each = SUBSCRIBERS * len(sets[0]) / len(SYMBOLS)
+    return max(1, round(OFFERED * wanted_per_s / delivered_of_each / PUBLISHED_STEP)) * PUBLISHED_STEP
 
 
 def _history() -> md.ListBarsRequest:
