@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from gateway.domain.errors import SlowConsumer
 from gateway.services.streaming.encoder import Encoder
-from gateway.services.streaming.mailbox import MESSAGE_BYTES_MAX, Waiting
+from gateway.services.streaming.mailbox import MESSAGE_BYTES_MAX, VALUE_BYTES, Waiting
 
 if TYPE_CHECKING:
     from gateway.services.streaming.outlet import Source
@@ -24,12 +24,16 @@ class Arrivals:
 
     Args:
         values_max: Values that may wait.
+
+    Attributes:
+        unread_bytes: What waits.
     """
 
     def __init__(self, encoder: Encoder, values_max: int) -> None:
         self._encoder = encoder
         self._values_max = values_max
         self._sorted: deque[Waiting] = deque()
+        self.unread_bytes = 0
 
     def take(self, sources: Sequence[Source], now: float) -> bytes:
         """The oldest values that make one message together.
@@ -40,6 +44,7 @@ class Arrivals:
         arrived = [waiting for source in sources for waiting in source.take_every()]
         arrived.sort(key=itemgetter(0))
         self._sorted.extend(arrived)
+        self.unread_bytes += sum(len(waiting[2]) + VALUE_BYTES for waiting in arrived)
         if len(self._sorted) > self._values_max:
             raise SlowConsumer(
                 "More values wait for this reader than the gateway keeps.",
@@ -49,10 +54,12 @@ class Arrivals:
         size = 0
         while self._sorted and size < MESSAGE_BYTES_MAX // 2:
             _, channel, element, receipt, health = self._sorted.popleft()
+            unread_bytes = len(element) + VALUE_BYTES
             if receipt.is_stale(health.epoch, now):
                 element = self._encoder.flagged(channel, element, stale=True)
             taken.append(self._encoder.events(channel, element))
             size += len(element)
+            self.unread_bytes -= unread_bytes
         return b"".join(taken)
 
     @property

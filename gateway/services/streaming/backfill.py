@@ -63,7 +63,7 @@ class _Borders:
 
     gap_from_ns: int
     end_ns: int
-    last: dict[str, Value] = field(default_factory=dict)
+    last: Mapping[str, Value]
     first: dict[str, Value] = field(default_factory=dict)
     wants_whole: bool = False
 
@@ -125,6 +125,23 @@ class BackFill:
         self._monotonic = monotonic
         self._task: asyncio.Task[None] | None = None
         self._pages_left = 0
+        self._last: dict[Channel, dict[str, Value]] = {channel: {} for channel in BACKFILL_CHANNELS}
+
+    def note_break(self, held: Mapping[Channel, LastValues], *, goes_on: bool) -> None:
+        """The feed is down: remember what it brought last, as what is read meanwhile it never brought.
+
+        Args:
+            held: The newest values.
+            goes_on: The break before is not made up for, and the feed has brought nothing since.
+        """
+        self.cancel()
+        for channel, last in self._last.items():
+            if not goes_on:
+                last.clear()
+            for symbol in held[channel]:
+                newest = held[channel].newest(symbol)
+                if newest is not None:
+                    last.setdefault(symbol, newest[0])
 
     def begin(
         self, gap_from_ns: int, wanted: Mapping[Channel, Iterable[str]], held: Mapping[Channel, LastValues]
@@ -134,14 +151,16 @@ class BackFill:
         Args:
             gap_from_ns: When the last value before it was received.
             wanted: Symbols whose every value somebody wants.
-            held: What was received before, and where live values are heard of from now on.
+            held: Where live values are heard of from now on.
         """
         self.cancel()
         plan: dict[Channel, tuple[list[str], _Borders]] = {}
         for channel in BACKFILL_CHANNELS:
             symbols = sorted(wanted.get(channel, ()))
             if symbols:
-                plan[channel] = symbols, _borders(gap_from_ns, self._wall(), symbols, held[channel])
+                borders = _Borders(gap_from_ns, self._wall(), self._last[channel])
+                plan[channel] = symbols, borders
+                _hook(borders, symbols, held[channel])
         if plan:
             self._pages_left = BACKFILL_PAGES_MAX
             self._task = asyncio.get_running_loop().create_task(self._run(plan, held))
@@ -234,16 +253,11 @@ class BackFill:
         )  # fmt: skip
 
 
-def _borders(gap_from_ns: int, now_ns: int, symbols: Iterable[str], held: LastValues) -> _Borders:
-    borders = _Borders(gap_from_ns, now_ns)
+def _hook(borders: _Borders, symbols: Iterable[str], held: LastValues) -> None:
     for symbol in symbols:
         entry = held.entries.get(symbol)
-        if entry is None:
-            continue
-        if entry.newest is not None:
-            borders.last[symbol] = entry.newest[0]
-        entry.sinks = (*entry.sinks, borders)
-    return borders
+        if entry is not None:
+            entry.sinks = (*entry.sinks, borders)
 
 
 def _unhook(borders: _Borders, symbols: Iterable[str], held: LastValues) -> None:

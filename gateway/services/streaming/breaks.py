@@ -8,6 +8,7 @@ the connection explains, and to `hand_out` what is made up for.
 from __future__ import annotations
 
 from collections.abc import Container, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from gateway.domain.models.market_data import Gap
@@ -17,15 +18,21 @@ from gateway.services.streaming.session import MarketDataStream
 ALL_CHANNELS: Final = frozenset(Channel)
 
 
+@dataclass(frozen=True, slots=True)
+class Lack:
+    """What one stream lacks: of which symbols, and since when; None: nobody knows."""
+
+    symbols: frozenset[str]
+    from_ns: int | None
+
+
 class Hole:
-    """One hole, from its beginning on.
+    """One hole, from its beginning on; of the next break, too, as long as this one is not told.
 
     Args:
+        from_ns: When the last value before it was received; None when there never was one.
         streams: Those that are there when it begins.
         symbols: What it is a hole of; None: of everything that they have.
-
-    Attributes:
-        from_ns: When the last value before it was received; None when there never was one.
     """
 
     def __init__(
@@ -36,39 +43,42 @@ class Hole:
         symbols: frozenset[str] | None = None,
     ) -> None:
         self._feed = feed
-        self.from_ns = from_ns
-        self._held = {s: s.symbols if symbols is None else s.symbols & symbols for s in streams}
+        self._lacks: dict[MarketDataStream, Lack] = {}
+        for stream in streams:
+            self.add(stream, from_ns, symbols)
 
     def __bool__(self) -> bool:
-        return bool(self._held)
+        return bool(self._lacks)
 
-    def add(self, stream: MarketDataStream) -> None:
-        """It broke for this stream, with all the symbols that it has now."""
-        self._held[stream] = self._held.get(stream, frozenset()) | stream.symbols
+    def add(self, stream: MarketDataStream, from_ns: int | None, symbols: frozenset[str] | None = None) -> None:
+        """It broke for this stream, with the symbols that it has now; since it came, at the earliest."""
+        broken = stream.symbols if symbols is None else stream.symbols & symbols
+        lack = self._lacks.get(stream)
+        if lack is not None:
+            self._lacks[stream] = replace(lack, symbols=lack.symbols | broken)
+        else:
+            self._lacks[stream] = Lack(broken, None if from_ns is None else max(from_ns, stream.since_ns))
 
     def part(self, stream: MarketDataStream, symbols: frozenset[str]) -> None:
         """A stream let go of symbols: should it take them again, they are new to it."""
-        if stream in self._held:
-            self._held[stream] -= symbols
+        lack = self._lacks.get(stream)
+        if lack is not None:
+            self._lacks[stream] = replace(lack, symbols=lack.symbols - symbols)
 
     def discard(self, stream: MarketDataStream) -> None:
         """A stream is gone, or has been told."""
-        self._held.pop(stream, None)
+        self._lacks.pop(stream, None)
 
-    def held(self) -> dict[MarketDataStream, frozenset[str]]:
-        """The symbols by stream, of those that are not told yet."""
-        return dict(self._held)
-
-    def gap(self, to_ns: int, symbols: tuple[str, ...] = ()) -> Gap:
-        """The hole, until then."""
-        return Gap(self._feed.value, self.from_ns, to_ns, symbols)
+    def lacks(self) -> dict[MarketDataStream, Lack]:
+        """By stream, of those that are not told yet."""
+        return dict(self._lacks)
 
     def tell(self, to_ns: int, channels: Container[Channel] = ALL_CHANNELS) -> None:
         """Tell everybody of these channels, once."""
-        for stream, symbols in self.held().items():
+        for stream, lack in self.lacks().items():
             if stream.terms.channel not in channels:
                 continue
             self.discard(stream)
-            listed = tuple(symbol for symbol in stream.listed if symbol in symbols)
+            listed = tuple(symbol for symbol in stream.listed if symbol in lack.symbols)
             if listed:
-                stream.tell_gap(self.gap(to_ns, listed))
+                stream.tell_gap(Gap(self._feed.value, lack.from_ns, to_ns, listed))

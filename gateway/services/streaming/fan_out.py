@@ -163,7 +163,8 @@ class Group:
                 return
         size = len(pending) if self._policy is ConflationPolicy.LATEST_PER_SYMBOL else BATCH_VALUES_MAX
         for start in range(0, len(pending), size):
-            batch = Batch(pending[start : start + size], self._policy, has_notices=has_notices)
+            part, is_mixed = pending[start : start + size], self._thinning is not None
+            batch = Batch(part, self._policy, has_notices=has_notices, is_mixed=is_mixed)
             for reader in tuple(self.readers):
                 reader.deliver(batch)
 

@@ -12,9 +12,10 @@ from dataclasses import replace
 from gateway.domain.models.market_data import Gap
 from gateway.domain.types import ConflationPolicy
 from gateway.services.streaming.backfill import Filled
+from gateway.services.streaming.breaks import Lack
 from gateway.services.streaming.encoder import Encoder, writable
 from gateway.services.streaming.feed_health import Receipt
-from gateway.services.streaming.last_values import LastValues, Stamped
+from gateway.services.streaming.last_values import LastValues, Stamped, time_of
 from gateway.services.streaming.mailbox import BATCH_VALUES_MAX, Batch
 from gateway.services.streaming.session import MarketDataStream
 
@@ -26,7 +27,7 @@ def wants_every_value(stream: MarketDataStream) -> bool:
 
 def hand_out(
     filled: Filled,
-    owed: Mapping[MarketDataStream, frozenset[str]],
+    owed: Mapping[MarketDataStream, Lack],
     values: LastValues,
     encoder: Encoder,
     receipt: Receipt,
@@ -36,28 +37,34 @@ def hand_out(
 
     Args:
         filled: What came of the channel.
-        owed: The streams, with the symbols that each had then: what it has asked for since, it did not miss.
+        owed: The streams, with what each lacks: what it has asked for since, or came before it, it did not miss.
         values: The channel's newest values: the last missed one may be such.
         encoder: Writes and flags what was read.
         receipt: When the values were read.
-        hole: From when to when the feed was down.
+        hole: Of which feed, and until when.
     """
     readable = writable(encoder, filled.values)
-    values.merge([value for value, _ in readable], [element for _, element in readable], receipt)
+    # The last of each symbol alone: merged one after another, the first would stand. Of half a symbol nobody knows it.
+    last = {value.symbol: (value, element) for value, element in readable if value.symbol in filled.complete}
+    values.merge([value for value, _ in last.values()], [element for _, element in last.values()], receipt)
     stamped: list[Stamped] = [
         (value, encoder.flagged(filled.channel, element, backfill=True), receipt) for value, element in readable
     ]
-    chosen: dict[frozenset[str], list[Stamped]] = {}
-    for stream, held in owed.items():
-        symbols = held & stream.symbols
-        mine = chosen.get(symbols)
+    earliest_ns = min((lack.from_ns or 0 for lack in owed.values()), default=0)
+    chosen: dict[tuple[frozenset[str], int], list[Stamped]] = {}
+    for stream, lack in owed.items():
+        symbols, from_ns = lack.symbols & stream.symbols, lack.from_ns or 0
+        mine = chosen.get((symbols, from_ns))
         if mine is None:
-            mine = chosen[symbols] = [entry for entry in stamped if entry[0].symbol in symbols]
+            its = [entry for entry in stamped if entry[0].symbol in symbols]
+            # Who was there when it broke lacks also what was on its way then, with times before that.
+            mine = [entry for entry in its if from_ns == earliest_ns or time_of(entry[0]) > from_ns]
+            chosen[symbols, from_ns] = mine
         room = stream.terms.unread_values_max // 2
         for start in range(0, min(len(mine), room), BATCH_VALUES_MAX):
             stream.deliver(Batch(mine[start : min(start + BATCH_VALUES_MAX, room)], ConflationPolicy.NONE))
         listed = tuple(symbol for symbol in stream.listed if symbol in symbols)
-        for gap in _notices(filled, listed, hole, mine, room):
+        for gap in _notices(filled, listed, replace(hole, from_time_ns=lack.from_ns), mine, room):
             stream.tell_gap(gap)
 
 

@@ -15,7 +15,7 @@ from typing import Final
 import structlog
 
 from gateway.domain.interfaces import MarketDataRepository, StreamingRepository
-from gateway.domain.models.market_data import LiveValue, Quote, SubscriptionSet
+from gateway.domain.models.market_data import Gap, LiveValue, Quote, SubscriptionSet
 from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.backfill import BACKFILL_CHANNELS, BackFill, Filled
@@ -99,6 +99,8 @@ class FeedHub:
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
         self._groups = Groups(self._values, pacing, monotonic)
         self._hole = Hole(feed)
+        self._broke_ns = 0
+        self._dropped: dict[tuple[Channel, str], Hole] = {}
         self._kept: set[str] = set()
         self._received_ns: int | None = None
         self._flows_from_ns = 0
@@ -126,6 +128,7 @@ class FeedHub:
             monotonic=monotonic,
         )
         self._why_reconnecting = ""
+        self._refusal_code = 0
         self._backfill = BackFill(feed, market_data, errors, self._on_backfilled, wall=wall, monotonic=monotonic)
         self._watch = FeedWatch(
             feed,
@@ -160,6 +163,8 @@ class FeedHub:
         channel = stream.terms.channel
         if stream in self._streams[channel]:
             self._groups.leave(stream)
+        else:
+            stream.since_ns = self._wall()
         stream.symbols, stream.listed = stream.symbols.union(symbols), (*stream.listed, *symbols)
         self._streams[channel].add(stream)
         self._values[channel].add(symbols)
@@ -177,10 +182,15 @@ class FeedHub:
         self._subscriptions.hold(channel, symbols)
         self._subscriptions.release(channel, symbols)
 
+    def acknowledged(self, channel: Channel) -> frozenset[str]:
+        """What the venue has acknowledged on the present connection."""
+        return self._subscriptions.acknowledged(channel)
+
     def part(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
         """Take symbols that it has from a stream, which keeps others."""
         gone = frozenset(symbols)
-        self._hole.part(stream, gone)
+        for hole in (self._hole, *self._dropped.values()):
+            hole.part(stream, gone)
         self._groups.leave(stream)
         stream.symbols, stream.listed = stream.symbols - gone, tuple(s for s in stream.listed if s not in gone)
         self._groups.enter(stream)
@@ -199,7 +209,8 @@ class FeedHub:
         if stream not in self._streams[channel]:
             return
         self._streams[channel].discard(stream)
-        self._hole.discard(stream)
+        for hole in (self._hole, *self._dropped.values()):
+            hole.discard(stream)
         self._groups.leave(stream)
         self._subscriptions.release(channel, stream.symbols)
 
@@ -248,6 +259,8 @@ class FeedHub:
         """The venue's whole set."""
         for channel, lost in self._subscriptions.note_acknowledged(acknowledged).items():
             self._owed.newest.doubt(channel, lost)
+            for symbol in lost:
+                self._drop(channel, symbol)
             turned = self._values[channel].disown(lost)
             for stream in self._streams[channel]:
                 stream.tell_stale(turned)
@@ -257,12 +270,17 @@ class FeedHub:
                 answered = stream.unacknowledged & now_acknowledged
                 stream.unacknowledged -= answered
                 stream.tell_acks(sorted(answered))
+        for channel, symbol in tuple(self._dropped):
+            if symbol in acknowledged.symbols.get(channel, ()):
+                self._dropped.pop((channel, symbol)).tell(self._wall())
         self._owed.settle_soon()
 
     def on_state(self, state: FeedState, detail: str, venue_error_code: int) -> None:
         """Where the connection stands."""
         if state is not FeedState.DISCONNECTED:
             self._why_reconnecting = ""
+        if venue_error_code or not state.flows:
+            self._refusal_code = venue_error_code
         detail = self._why_reconnecting or detail
         self._change(self._watch.connection(state, self._begin_backfill), detail, venue_error_code)
 
@@ -285,7 +303,7 @@ class FeedHub:
                     stream.tell_feed(self.health.status)
                 stream.tell_stale(turned)
                 if breaks:
-                    self._hole.add(stream)
+                    self._hole.add(stream, self._broke_ns)
         if self.health.is_live:
             if before.state.flows and not before.state.vouches:
                 self._owed.owe_unvouched()
@@ -313,6 +331,9 @@ class FeedHub:
         if turned:
             for stream in self._streams[channel]:
                 stream.tell_stale(turned)
+        if receipt.epoch == NO_EPOCH and self.health.is_live:  # it came late, and is flagged so: read it again
+            self._owed.owe_unvouched()
+            self._owed.settle_soon()
 
     def _receipt(self, read_at: float) -> Receipt:
         """What was read may have waited for the event loop."""
@@ -344,30 +365,33 @@ class FeedHub:
         self._subscriptions.reconnect()
 
     def _note_break(self) -> None:
-        """Nothing comes any more; what the break before swallowed, and was not made up for, is owed with this one."""
-        if not self._hole:
-            self._hole.from_ns = max(self._received_ns or 0, self._flows_from_ns)
-        self._backfill.cancel()
+        """Nothing comes any more; the break before goes on in this one, if the feed brought nothing in between.
+
+        If it did, what was to be made up for is lost: it lies on both sides of what came.
+        """
+        self._broke_ns = max(self._received_ns or 0, self._flows_from_ns)
+        if self._broke_ns > self._flows_from_ns:
+            self._hole.tell(self._flows_from_ns)
+        self._backfill.note_break(self._values, goes_on=bool(self._hole))
 
     def _begin_backfill(self) -> bool:
         """The feed is up again: begin to make up for what was missed; False when there is nothing that could be."""
-        if self._hole.from_ns is None:
-            return False
         wanted: dict[Channel, set[str]] = {}
-        for stream, symbols in self._hole.held().items():
+        from_ns = self._broke_ns
+        for stream, lack in self._hole.lacks().items():
             if stream.terms.channel in BACKFILL_CHANNELS and wants_every_value(stream):
-                wanted.setdefault(stream.terms.channel, set()).update(symbols)
-        return self._backfill.begin(self._hole.from_ns, wanted, self._values)
+                wanted.setdefault(stream.terms.channel, set()).update(lack.symbols)
+                from_ns = min(from_ns, lack.from_ns or from_ns)
+        return self._backfill.begin(from_ns, wanted, self._values)
 
     def _on_backfilled(self, filled: Sequence[Filled]) -> None:
         """Live again; who was there when the feed broke gets what it missed."""
         self._watch.reconciled()
         receipt = Receipt(self._monotonic(), self.health.epoch)
         for one in filled:
-            held, streams = self._hole.held(), self._streams[one.channel]
-            owed = {stream: symbols for stream, symbols in held.items() if stream in streams}
-            owed = {stream: symbols for stream, symbols in owed.items() if wants_every_value(stream)}
-            gap = self._hole.gap(self._wall())
+            lacks, streams = self._hole.lacks(), self._streams[one.channel]
+            owed = {stream: lack for stream, lack in lacks.items() if stream in streams and wants_every_value(stream)}
+            gap = Gap(self._feed.value, None, self._wall())
             hand_out(one, owed, self._values[one.channel], self._encoder, receipt, gap)
             for stream in owed:
                 self._hole.discard(stream)
@@ -384,11 +408,20 @@ class FeedHub:
 
     # --- subscriptions
 
+    def _drop(self, channel: Channel, symbol: str) -> None:
+        """The venue brings a symbol no more, though the feed goes on: what is missing is told when it does again."""
+        held = self.held(channel, symbol)
+        hole = self._begin_hole(held.receive_time_ns if held else self._wall(), (channel,), symbol)
+        if hole:
+            self._dropped.setdefault((channel, symbol), hole)
+
     def _on_refused(self, channel: Channel, symbols: frozenset[str]) -> None:
-        refusal = refusal_of(self.health.status.venue_error_code)
+        refusal = refusal_of(self._refusal_code)
         for stream in self._streams[channel]:
             stream.unacknowledged |= symbols & stream.symbols
             stream.tell_acks(sorted(symbols & stream.symbols), refusal)
 
     def _on_forgotten(self, channel: Channel, symbols: frozenset[str]) -> None:
         self._values[channel].forget(symbols)
+        for symbol in symbols:
+            self._dropped.pop((channel, symbol), None)

@@ -39,6 +39,7 @@ class Batch:
         values: In the order received.
         policy: LATEST_PER_SYMBOL keeps the last of each symbol; the others every value, as bytes alone.
         has_notices: Some of the values are such that no other replaces.
+        is_mixed: They do not come in the order in which they were received.
     """
 
     __slots__ = (
@@ -53,7 +54,14 @@ class Batch:
         "replaced",
     )
 
-    def __init__(self, values: Sequence[Stamped], policy: ConflationPolicy, *, has_notices: bool = False) -> None:
+    def __init__(
+        self,
+        values: Sequence[Stamped],
+        policy: ConflationPolicy,
+        *,
+        has_notices: bool = False,
+        is_mixed: bool = False,
+    ) -> None:
         self.by_symbol: dict[str | int, Stamped] = {}
         self._receipts: list[Receipt] = []
         self._body: bytes | None = None
@@ -74,6 +82,9 @@ class Batch:
         first, last = values[0][2], values[-1][2]
         self.oldest_at = first.received_at
         self.epoch = first.epoch if first.epoch == last.epoch else NO_EPOCH
+        if is_mixed:
+            self.oldest_at = min(stamped[2].received_at for stamped in values)
+            self.epoch = first.epoch if all(stamped[2].epoch == first.epoch for stamped in values) else NO_EPOCH
 
     def body(self, channel: Channel, epoch: int, now: float, encoder: Encoder) -> bytes:
         """The joined elements as they are to be written now."""

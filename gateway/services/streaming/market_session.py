@@ -170,13 +170,15 @@ class MarketDataSession:
 
     def _ask_again(self, command_id: str, stream: MarketDataStream, held: list[str]) -> None:
         """What the venue acknowledged is had; of the rest this command is told what becomes of it, and no other."""
+        hub = self._place.hub_of(stream.terms.feed)
+        stream.unacknowledged |= set(held) - hub.acknowledged(stream.terms.channel)
         waiting = [symbol for symbol in held if symbol in stream.unacknowledged]
         stream.answer_early(waiting, "The venue had not acknowledged it when a later command asked for it again.")
         stream.commands.update(dict.fromkeys(held, command_id))
         stream.tell_acks(symbol for symbol in held if symbol not in stream.unacknowledged)
         if waiting:
             stream.unanswered.update(waiting)
-            self._place.hub_of(stream.terms.feed).ask_again(stream.terms.channel, waiting)
+            hub.ask_again(stream.terms.channel, waiting)
 
     def _open(self, channel: Channel, choice: FeedChoice) -> MarketDataStream:
         options, place = self._options, self._place

@@ -101,6 +101,8 @@ class NewestValues:
             values = await self.read(channel, sorted(symbols))
         except GatewayError as error:
             _log.warning("newest_values_unread", feed=self._feed.value, channel=channel.value, error=str(error))
+        except Exception:  # whatever it is: who waits for them must not wait for ever
+            _log.exception("newest_values_unread", feed=self._feed.value, channel=channel.value)
         finally:
             self._asked[channel] -= symbols
         doubted = not symbols.isdisjoint(self._doubted[channel])

@@ -193,6 +193,11 @@ class Outlet:
             return False
         return self._monotonic() - self._blocked_at - (self._stood_s() - self._stood_before_s) > STALL_S
 
+    @property
+    def unread_bytes(self) -> int:
+        """What waits for the reader beside what its sources keep."""
+        return 0 if self._arrivals is None else self._arrivals.unread_bytes
+
     def credit(self, batch_sequence: int) -> None:
         """The reader has taken everything up to here.
 

@@ -234,6 +234,14 @@ class StreamingService:
         self, hub: FeedHub, stream: MarketDataStream, symbols: Sequence[str], choice: FeedChoice, call: CallContext
     ) -> None:
         """Look every symbol up, tell the stream which are refused, and subscribe it to the rest."""
+        try:
+            await self._look_up(hub, stream, symbols, choice, call)
+        except Exception as error:  # whatever it is: a stream that says nothing is worse than one that ends
+            stream.outlet.fail(error)
+
+    async def _look_up(
+        self, hub: FeedHub, stream: MarketDataStream, symbols: Sequence[str], choice: FeedChoice, call: CallContext
+    ) -> None:
         known: list[str] = []
         for position, symbol in enumerate(symbols):
             refusal = await self._desk.refusal(symbol, choice, call, f"symbols[{position}]")

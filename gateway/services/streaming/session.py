@@ -72,6 +72,7 @@ class MarketDataStream:
         unacknowledged: Symbols that the venue has not acknowledged, or not any more.
         unanswered: Symbols whose command has had no ack.
         commands: The command that each symbol came with, where there are such.
+        since_ns: When it joined its feed, nanoseconds since the Unix epoch.
     """
 
     def __init__(
@@ -91,6 +92,7 @@ class MarketDataStream:
         self.unacknowledged: set[str] = set()
         self.unanswered: set[str] = set()
         self.commands: dict[str, str] = {}
+        self.since_ns = 0
         self._health = health
         self._encoder = encoder
         self._hub = hub
@@ -115,9 +117,10 @@ class MarketDataStream:
 
     def shed(self) -> None:
         """Keep little for a reader who has stalled; when none may be let go, the stream ends."""
-        mailbox = self._mailbox
-        if mailbox.unread_bytes > (share := STALLED_BYTES_MAX // len(self.outlet.sources)) and (
-            self.outlet.is_stalled() and not mailbox.shed(share)
+        mailbox, beside = self._mailbox, self.outlet.unread_bytes
+        share = max(0, STALLED_BYTES_MAX - beside) // len(self.outlet.sources)
+        if (mailbox.unread_bytes > share or beside > STALLED_BYTES_MAX) and (
+            self.outlet.is_stalled() and (not mailbox.shed(share) or beside > STALLED_BYTES_MAX)
         ):
             self._overflow("unread_bytes_max", STALLED_BYTES_MAX)
 

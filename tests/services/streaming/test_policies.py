@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gateway.domain.errors import SlowConsumer
+from gateway.domain.errors import SlowConsumer, VenueUnreachable
 from gateway.domain.types import Channel, ConflationPolicy
 from gateway.servicers.frames import FrameEncoder
 from gateway.services.streaming import mailbox, outlet as outlet_module
@@ -249,3 +249,20 @@ async def test_a_thinned_group_is_silent_when_it_is_closed() -> None:
     group.close()
     await asyncio.sleep(0.05)
     assert len(given) == 2
+
+
+async def test_a_stale_value_between_others_is_flagged_when_thinned(corridor: Corridor) -> None:
+    reader = await corridor.live("AAPL", "MSFT", "TSLA", min_interval_ms=500)
+    corridor.publish(quote("AAPL", 1), quote("MSFT", 1), quote("TSLA", 1))
+    await reader.until(lambda r: len(r.values) == 3)
+    corridor.publish(quote("AAPL", 2))  # held back, first in line
+    await asyncio.sleep(0.02)
+    connection = corridor.venue.connection
+    connection.cut()
+    corridor.publish(quote("MSFT", 2))  # nobody can vouch for it
+    await asyncio.sleep(0.02)
+    corridor.venue.error = VenueUnreachable("REST is down")  # and it cannot be read
+    connection.answer()
+    corridor.publish(quote("AAPL", 3), quote("TSLA", 2))
+    await reader.until(lambda r: len(r.values) == 6)
+    assert [value.stale for value in reader.values if value.symbol == "MSFT"] == [False, True]

@@ -11,6 +11,7 @@ from typing import Any
 from gateway.domain.models.market_data import Selection
 from gateway.domain.models.market_session import SessionCommand, SessionOptions, Subscribe, Unsubscribe
 from gateway.domain.types import Channel, ConflationPolicy
+from gateway.services.streaming.mailbox import STALLED_BYTES_MAX
 from gateway.services.streaming.market_session import MarketDataSession
 from gateway.services.streaming.outlet import STALL_S
 from tests.services.streaming.conftest import Corridor, eventually
@@ -194,3 +195,31 @@ async def test_who_changes_its_symbols_loses_nothing_that_waited_for_its_time(co
             await change(Channel.QUOTES, "MSFT")
         await eventually(lambda: len(client.of("quote")) == 6)
         assert [event.symbol for event in client.of("quote")] == ["AAPL", "AAPL", "TSLA"] * 2
+
+
+async def test_what_is_sorted_for_a_stalled_session_is_bounded(corridor: Corridor) -> None:
+    async with session(corridor, reads=False, conflation=ConflationPolicy.NONE, heartbeat_interval_ms=50) as client:
+        messages = client.session.messages()
+        await anext(messages)
+        await client.subscribe(Channel.QUOTES, "AAPL")
+        await client.subscribe(Channel.TRADES, "AAPL")
+        await corridor.connected()
+        for start in range(0, 40_000, 500):
+            corridor.publish(*(quote("AAPL", number) for number in range(start, start + 500)))
+        await anext(messages)  # it takes one message, and then nothing
+        corridor.clocks.ahead_s += STALL_S + 0.1
+        [outlet] = corridor.service._outlets
+        assert outlet.unread_bytes > STALLED_BYTES_MAX
+        await eventually(lambda: outlet.has_failed)
+
+
+async def test_asking_again_while_the_feed_is_down_is_answered_by_the_venue(corridor: Corridor) -> None:
+    async with session(corridor) as client:
+        await client.subscribe(Channel.QUOTES, "AAPL")
+        await eventually(lambda: client.acks)
+        corridor.venue.connection.cut()
+        corridor.venue.refuses = frozenset({"AAPL"})
+        await client.subscribe(Channel.QUOTES, "AAPL", command_id="again")
+        corridor.venue.connection.answer()
+        await eventually(lambda: client.acks[-1].command_id == "again")
+        assert [ack.status.code for ack in client.acks if ack.command_id == "again"] == [14]

@@ -347,3 +347,11 @@ async def test_draining_ends_streams_and_takes_no_more(corridor: Corridor) -> No
     assert isinstance(reader.error, Draining)
     with pytest.raises(Draining):
         await corridor.open("AAPL")
+
+
+async def test_a_bug_of_the_asset_table_ends_the_stream(corridor: Corridor) -> None:
+    corridor.assets.is_cold = True
+    corridor.assets.error = RuntimeError("a bug")  # type: ignore[assignment]
+    reader = await corridor.read("AAPL")
+    await reader.until(lambda r: r.error)
+    assert str(reader.error) == "a bug"

@@ -15,7 +15,7 @@ from gateway.domain.types import Channel, ConflationPolicy, DataFeed, FeedState
 from gateway.services.streaming import StreamLimits, hub, newest, silence
 from gateway.services.streaming.hub import HubTimes
 from tests.services.streaming.conftest import Corridor, eventually
-from tests.services.streaming.venue import ScriptedVenue, quote
+from tests.services.streaming.venue import SECOND_NS, ScriptedVenue, quote
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 
 
@@ -362,3 +362,41 @@ async def test_a_connection_is_nobodys(corridor: Corridor, monkeypatch: pytest.M
     caller.set("somebody")
     await corridor.live("AAPL")
     assert opened_by == ["nobody"]
+
+
+async def test_newest_values_are_tried_again_after_any_error(
+    corridor: Corridor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.services.streaming.owed_values.RETRY_S", 0.05)
+    reader = await corridor.live("AAPL")
+    corridor.publish(quote("AAPL", 1))
+    await reader.until(lambda r: r.values)
+    corridor.venue.newest[Channel.QUOTES, "AAPL"] = quote("AAPL", 2)
+    corridor.venue.connection.cut()
+    failures: list[Exception] = [ValueError("a bug")]
+    corridor.venue.error_of_request = lambda: failures.pop() if failures else None  # type: ignore[return-value]
+    corridor.venue.connection.answer()
+    await reader.until(lambda r: r.values[-1].bid_price == 100.02 and not r.values[-1].stale)
+    assert not failures
+
+
+async def test_a_value_that_came_late_is_read_again(corridor: Corridor) -> None:
+    reader = await corridor.live("AAPL")
+    late = quote("AAPL", 1, receive_ns=corridor.clocks.wall() - 3 * SECOND_NS)
+    corridor.venue.newest[Channel.QUOTES, "AAPL"] = late
+    corridor.publish(late)
+    await reader.until(lambda r: r.values)
+    assert reader.values[0].stale
+    await reader.until(lambda r: not r.values[-1].stale)
+
+
+async def test_an_unreadable_frame_hides_no_reason_of_a_refusal(corridor: Corridor) -> None:
+    await corridor.live("AAPL")
+    corridor.venue.refuses = frozenset({"MSFT"})
+    second = await corridor.read("MSFT")
+    await eventually(lambda: "MSFT" in corridor.venue.connection.wanted.symbols[Channel.QUOTES])
+    listener = corridor.venue.connection.listener
+    listener.on_state(FeedState.LIVE, "symbol limit exceeded", 405)
+    listener.on_state(FeedState.LIVE, "unreadable: a message without its kind", 0)
+    [ack] = await second.until(lambda r: r.of("acks"))
+    assert ack.status.code == 8, "the limit of symbols, and not a venue that is unreachable"
