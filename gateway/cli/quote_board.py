@@ -16,7 +16,7 @@ from trading_gateway.v1 import common_pb2, market_data_pb2
 
 COLUMNS: Final = ("symbol", "bid", "size", "ask", "size", "age", "feed", "")
 _GAPS_TOLD_MAX: Final = 3
-"""Holes that are shown at once, the newest; all of them are counted."""
+"""Gaps that are shown at once, the newest; all of them are counted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,7 @@ class QuoteBoard:
         return Line(symbol, cells)
 
     def standing(self) -> list[str]:
-        """The state of the connection and of the feeds, holes, and which symbols are refused."""
+        """The state of the connection and of the feeds, gaps, and which symbols are refused."""
         if self._lost:
             states = [f"connection lost, trying again: {self._lost}"]
         else:
@@ -139,7 +139,7 @@ class _Total:
 
 
 def gap_words(gap: common_pb2.GapNotice) -> str:
-    """A hole in words: "nothing from gateway 14:03:07.512 to 14:03:09.020"."""
+    """A gap in words: "nothing from gateway 14:03:07.512 to 14:03:09.020"."""
     began, ended = _clock(gap.from_time.ToNanoseconds()), _clock(gap.to_time.ToNanoseconds())
     return f"nothing from {gap.feed} {began} to {ended}"
 

@@ -1,7 +1,7 @@
 """HistoryService: past quotes, trades and bars, in pages and as long streams.
 
 Promises every value that the venue has, once, by symbol and then by time: a page that does not go on where the one
-before it ended is an error, not a hole or a repetition. A stream holds one page at most and asks for the next when its
+before it ended is an error, not a gap or a repetition. A stream holds one page at most and asks for the next when its
 reader has taken this one. Leaves the venue's requests a minute to the repository, and slow readers to the doors.
 """
 

@@ -19,8 +19,8 @@ MIB: Final = 1024 * 1024
 SAMPLES_MIN: Final = 4
 RISE_MAX: Final = {"memory_mib": 6.0, "memory_mib_per_hour": 10.0, "descriptors": 6.0, "threads": 4.0, "tasks": 2.0}
 """How far each line may rise over what is measured. Of memory: so much however short, and so much for each hour more;
-an allocator keeps what a burst took. Threads are those of a pool, which grows to its bound when it was busy, and each keeps
-its connection to the venue: so far descriptors may follow."""
+an allocator keeps what a burst took. Threads are those of a pool, which grows to its bound when it was busy, and
+each keeps its connection to the venue: so far descriptors may follow."""
 
 
 @dataclass(frozen=True)

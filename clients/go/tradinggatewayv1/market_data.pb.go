@@ -2816,7 +2816,7 @@ type StreamStatus struct {
 	ListCommandId string `protobuf:"bytes,10,opt,name=list_command_id,json=listCommandId,proto3" json:"list_command_id,omitempty"`
 	// Symbols whose last value became stale since the last status; a newer value ends it.
 	StaleSymbols []string `protobuf:"bytes,4,rep,name=stale_symbols,json=staleSymbols,proto3" json:"stale_symbols,omitempty"`
-	// Holes in the feed since the last status.
+	// Gaps in the feed since the last status.
 	Gaps []*GapNotice `protobuf:"bytes,5,rep,name=gaps,proto3" json:"gaps,omitempty"`
 	// Values that a newer one replaced before this client took them, since the stream began. Thinning by
 	// min_interval, which was asked for, does not count.

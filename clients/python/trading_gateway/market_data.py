@@ -154,7 +154,7 @@ def stream_quotes(
 ) -> Batches[pb.StreamQuotesResponse]:
     """Live quotes in batches, for as long as they are taken; a lost connection is opened again.
 
-    Holes are told in `status.gaps` of a batch: those of the venue's feed, and under the feed name "gateway"
+    Gaps are told in `status.gaps` of a batch: those of the venue's feed, and under the feed name "gateway"
     those of the connection to the gateway. `lag_s(batch)` measures how far behind this reader is; values of a batch
     that is taken more than 2 s after it was sent are flagged stale. A reader who takes long for one batch follows
     values: `follow_quotes`.
@@ -203,7 +203,7 @@ def follow_quotes(
 
     Each quote is judged when it is taken: more than 2 s after the gateway sent it, or after its connection broke, it is
     flagged stale. `Disconnected` is told at a break, a `StreamStatus` wherever the gateway has something to say: feeds,
-    acks of the symbols, gaps (the hole of a break among them, under the feed "gateway"), counters, heartbeats.
+    acks of the symbols, gaps (the gap of a break among them, under the feed "gateway"), counters, heartbeats.
 
     Args:
         symbols: "AAPL", "BTC/USD".

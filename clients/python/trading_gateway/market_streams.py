@@ -1,8 +1,8 @@
 """Market data streams that outlive their connection: what to ask for, what to make of each batch. No I/O.
 
-Promises: nothing that is old reaches the caller as new, and no hole is passed over. A value that is taken more than 2 s
+Promises: nothing that is old reaches the caller as new, and no gap is passed over. A value that is taken more than 2 s
 after the gateway sent it, or after its connection broke, is flagged stale. Market data cannot be resumed: after a break
-the subscription is made again, with the newest values first, and the hole is told in the first batch after it.
+the subscription is made again, with the newest values first, and the gap is told in the first batch after it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from trading_gateway.v1.common_pb2 import GapNotice
 from trading_gateway.values import NANOS_PER_SECOND
 
 GATEWAY_FEED: Final = "gateway"
-"""GapNotice.feed of a hole in the connection between this client and the gateway."""
+"""GapNotice.feed of a gap in the connection between this client and the gateway."""
 
 STALE_LAG_NS: Final = 2 * NANOS_PER_SECOND
 """A value that is taken later than this after it was sent is not vouched for, as inside the gateway."""
@@ -139,7 +139,7 @@ class MarketDataFollower(Generic[Item]):
         return notice
 
     def _take(self, batch: Any) -> int:
-        """Check the sequence, tell the hole before this batch, measure; when it was sent.
+        """Check the sequence, tell the gap before this batch, measure; when it was sent.
 
         Raises:
             SequenceGap: A batch is missing, which the contract excludes.
@@ -148,7 +148,7 @@ class MarketDataFollower(Generic[Item]):
             raise SequenceGap(self._sequence + 1, batch.batch_sequence)
         send_ns: int = batch.send_time.ToNanoseconds()
         if self._is_broken and self._last_send_ns is not None:
-            batch.status.gaps.append(self._hole(self._last_send_ns, batch.send_time))
+            batch.status.gaps.append(self._gap(self._last_send_ns, batch.send_time))
         self._is_broken = False
         self._sequence += 1
         self._last_send_ns = send_ns
@@ -161,10 +161,10 @@ class MarketDataFollower(Generic[Item]):
         self.lag_ns = self._lag.since_ns(send_ns)
         return self.lag_ns > STALE_LAG_NS or not self._is_alive()
 
-    def _hole(self, last_send_ns: int, until: Timestamp) -> GapNotice:
-        hole = GapNotice(feed=GATEWAY_FEED, to_time=until, symbols=self._symbols())
-        hole.from_time.FromNanoseconds(last_send_ns)
-        return hole
+    def _gap(self, last_send_ns: int, until: Timestamp) -> GapNotice:
+        gap = GapNotice(feed=GATEWAY_FEED, to_time=until, symbols=self._symbols())
+        gap.from_time.FromNanoseconds(last_send_ns)
+        return gap
 
     def _symbols(self) -> Iterable[str]:
         """What is subscribed."""
@@ -176,13 +176,13 @@ class Batches(MarketDataFollower[Batch]):
     """Live market data in the batches that the gateway sent; values are judged when their batch is taken."""
 
     def items(self, batch: Batch) -> Iterator[Batch]:
-        """The batch itself, with the hole before it."""
+        """The batch itself, with the gap before it."""
         if self._is_stale(self._take(batch)):
             _flag(self._values(batch))
         yield batch
 
     def broken(self, error: GatewayError) -> tuple[()]:
-        """Prepare to go on; the next batch tells the hole."""
+        """Prepare to go on; the next batch tells the gap."""
         self._broke(error)
         return ()
 
@@ -191,7 +191,7 @@ class Values(MarketDataFollower[Item]):
     """Live market data value by value, each judged when it is taken, with statuses and breaks among them."""
 
     def items(self, batch: Any) -> Iterator[Item]:
-        """The status first, for it tells holes before the values after them; the end of a snapshot last."""
+        """The status first, for it tells gaps before the values after them; the end of a snapshot last."""
         send_ns = self._take(batch)
         ends_snapshot = batch.status.snapshot_end
         if batch.HasField("status"):

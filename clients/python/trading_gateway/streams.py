@@ -1,6 +1,6 @@
 """What a client needs of any stream that outlives its connection, and what may be survived. No I/O.
 
-`order_updates` resumes without a hole; `market_streams` subscribes again, and tells the hole.
+`order_updates` resumes without a gap; `market_streams` subscribes again, and tells the gap.
 """
 
 from __future__ import annotations

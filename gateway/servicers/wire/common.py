@@ -149,7 +149,7 @@ def feed_status_to_proto(status: FeedStatus) -> pb.FeedStatus:
 
 
 def gap_to_proto(gap: Gap) -> pb.GapNotice:
-    """A hole in an upstream feed."""
+    """A gap in an upstream feed."""
     return pb.GapNotice(
         feed=gap.feed,
         from_time=optional_timestamp_to_proto(gap.from_time_ns),

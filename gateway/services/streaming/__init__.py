@@ -7,8 +7,8 @@ waits for readers, `groups` who is given the same, `session` is one channel of o
 `arrivals` their order, `subscriptions` what the venue is asked for, `refusals` why it does not bring it, `newest` what
 is read by request, `owed_values` for whom, `feed_health` whether a value can be vouched for, `feed_watch` what state a
 feed is in, by `market_hours` too, `silence` and `stray_symbols` whether a silent feed or symbol is mute, `question`
-what the venue is asked then, `breaks` who is told of a hole, `backfill` what a break swallowed, `hand_out` who gets
-it, `kept_prices` what orders keep subscribed.
+what the venue is asked then, `breaks` who is told of a gap, `backfill` what a break swallowed, `hand_out` who gets it,
+`kept_prices` what orders keep subscribed, `standstill` whether the loop stood still.
 """
 
 from gateway.services.streaming.feed_watch import WatchTimes

@@ -59,7 +59,7 @@ class Filled:
 
 @dataclass(slots=True)
 class _Borders:
-    """Where the hole begins and ends, symbol by symbol. A sink: the first live value after it is its end."""
+    """Where the gap begins and ends, symbol by symbol. A sink: the first live value after it is its end."""
 
     gap_from_ns: int
     end_ns: int
@@ -76,7 +76,7 @@ class _Borders:
         self.first.setdefault(stamped[0].symbol, stamped[0])
 
     def add_notice(self, stamped: Stamped) -> None:
-        """A correction or a cancel ends no hole."""
+        """A correction or a cancel ends no gap."""
 
     def supersede(self, stamped: Stamped) -> None:
         """A value that was read is not live."""

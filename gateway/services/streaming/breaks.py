@@ -1,7 +1,7 @@
-"""Holes in what a feed brought: who had which symbols when one began, and what they are told of it.
+"""Gaps in what a feed brought: who had which symbols when one began, and what they are told of it.
 
-Promises that a stream is told of those symbols alone that it had when the hole began and has still: one that it asked
-for within the hole lacks nothing, and begins with its snapshot. Leaves to `silence` what a hole is that no break of
+Promises that a stream is told of those symbols alone that it had when the gap began and has still: one that it asked
+for within the gap lacks nothing, and begins with its snapshot. Leaves to `silence` what a gap is that no break of
 the connection explains, and to `hand_out` what is made up for.
 """
 
@@ -26,13 +26,13 @@ class Lack:
     from_ns: int | None
 
 
-class Hole:
-    """One hole, from its beginning on; of the next break, too, as long as this one is not told.
+class OpenGap:
+    """One gap, from its beginning on; of the next break, too, as long as this one is not told.
 
     Args:
         from_ns: When the last value before it was received; None when there never was one.
         streams: Those that are there when it begins.
-        symbols: What it is a hole of; None: of everything that they have.
+        symbols: What it is a gap of; None: of everything that they have.
     """
 
     def __init__(

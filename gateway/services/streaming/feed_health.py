@@ -28,7 +28,7 @@ class Receipt:
     Attributes:
         received_at: Seconds of the monotonic clock.
         epoch: NO_EPOCH when its feed was not LIVE, or when it reached the hub too late.
-        order: Of what came to this process, whatever its feed and channel, the so-manieth.
+        order: Its number among all that came to this process, whatever the feed and channel.
     """
 
     __slots__ = ("epoch", "order", "received_at")

@@ -1,6 +1,6 @@
 """Who is owed what a break swallowed gets it, flagged, and is told what is lost for good.
 
-Promises that the hole's notice never says more than is true: a symbol counts as made up for when all that the venue has
+Promises that the gap's notice never says more than is true: a symbol counts as made up for when all that the venue has
 of it was read and put in; the rest is named in a notice of its own.
 """
 
@@ -31,7 +31,7 @@ def hand_out(
     values: LastValues,
     encoder: Encoder,
     receipt: Receipt,
-    hole: Gap,
+    told: Gap,
 ) -> None:
     """Give one channel's missed values to the streams that were open when the feed broke, with their notices.
 
@@ -41,7 +41,7 @@ def hand_out(
         values: The channel's newest values: the last missed one may be such.
         encoder: Writes and flags what was read.
         receipt: When the values were read.
-        hole: Of which feed, and until when.
+        told: Of which feed, and until when.
     """
     readable = writable(encoder, filled.values)
     # The last of each symbol alone: merged one after another, the first would stand. Of half a symbol nobody knows it.
@@ -64,11 +64,11 @@ def hand_out(
         for start in range(0, min(len(mine), room), BATCH_VALUES_MAX):
             stream.deliver(Batch(mine[start : min(start + BATCH_VALUES_MAX, room)], ConflationPolicy.NONE))
         listed = tuple(symbol for symbol in stream.listed if symbol in symbols)
-        for gap in _notices(filled, listed, replace(hole, from_time_ns=lack.from_ns), mine, room):
+        for gap in _notices(filled, listed, replace(told, from_time_ns=lack.from_ns), mine, room):
             stream.tell_gap(gap)
 
 
-def _notices(filled: Filled, listed: tuple[str, ...], hole: Gap, mine: list[Stamped], room: int) -> Iterable[Gap]:
+def _notices(filled: Filled, listed: tuple[str, ...], told: Gap, mine: list[Stamped], room: int) -> Iterable[Gap]:
     """What was made up for, and what was not: symbols that could not be read, and time too long ago."""
     cut_off = {value.symbol for value, _, _ in mine[room:]}
     whole = tuple(symbol for symbol in listed if symbol in filled.complete and symbol not in cut_off)
@@ -76,12 +76,12 @@ def _notices(filled: Filled, listed: tuple[str, ...], hole: Gap, mine: list[Stam
     counted = dict.fromkeys(listed, 0)
     for value, _, _ in mine[:room]:
         counted[value.symbol] = counted.get(value.symbol, 0) + 1
-    begins_ns = hole.from_time_ns or 0
+    begins_ns = told.from_time_ns or 0
     if whole and filled.from_ns > begins_ns:
-        yield replace(hole, to_time_ns=filled.from_ns, symbols=whole)
+        yield replace(told, to_time_ns=filled.from_ns, symbols=whole)
         begins_ns = filled.from_ns
     if whole:
         count = sum(counted[symbol] for symbol in whole)
-        yield replace(hole, from_time_ns=begins_ns, symbols=whole, backfilled=True, backfilled_count=count)
+        yield replace(told, from_time_ns=begins_ns, symbols=whole, backfilled=True, backfilled_count=count)
     if lost:
-        yield replace(hole, symbols=lost, backfilled_count=sum(counted[symbol] for symbol in lost))
+        yield replace(told, symbols=lost, backfilled_count=sum(counted[symbol] for symbol in lost))

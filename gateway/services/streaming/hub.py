@@ -19,7 +19,7 @@ from gateway.domain.models.market_data import Gap, LiveValue, Quote, Subscriptio
 from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.services.recovery import ErrorService
 from gateway.services.streaming.backfill import BACKFILL_CHANNELS, BackFill, Filled
-from gateway.services.streaming.breaks import Hole
+from gateway.services.streaming.breaks import OpenGap
 from gateway.services.streaming.channel_values import last_values_of
 from gateway.services.streaming.encoder import Encoder, writable
 from gateway.services.streaming.fan_out import Pacing
@@ -98,9 +98,9 @@ class FeedHub:
         self._values = {channel: last_values_of(channel, self.health, encoder) for channel in Channel}
         self._streams: dict[Channel, set[MarketDataStream]] = {channel: set() for channel in Channel}
         self._groups = Groups(self._values, pacing, monotonic)
-        self._hole = Hole(feed)
+        self._gap = OpenGap(feed)
         self._broke_ns = 0
-        self._dropped: dict[tuple[Channel, str], Hole] = {}
+        self._dropped: dict[tuple[Channel, str], OpenGap] = {}
         self._kept: set[str] = set()
         self._received_ns: int | None = None
         self._flows_from_ns = 0
@@ -144,7 +144,7 @@ class FeedHub:
             heard=lambda: self._received_ns,
             held=self._vouched,
             ask=lambda channel, held: Question(channel, held, self._values[channel], lambda: self.health.epoch),
-            hole=self._begin_hole,
+            gap=self._begin_gap,
             read=self._owed.newest.read,
             on_mute=lambda: self._reconnect(FeedState.MUTE, MUTE),
             on_stray=self._on_stray,
@@ -189,8 +189,8 @@ class FeedHub:
     def part(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
         """Take symbols that it has from a stream, which keeps others."""
         gone = frozenset(symbols)
-        for hole in (self._hole, *self._dropped.values()):
-            hole.part(stream, gone)
+        for gap in (self._gap, *self._dropped.values()):
+            gap.part(stream, gone)
         self._groups.leave(stream)
         stream.symbols, stream.listed = stream.symbols - gone, tuple(s for s in stream.listed if s not in gone)
         self._groups.enter(stream)
@@ -209,8 +209,8 @@ class FeedHub:
         if stream not in self._streams[channel]:
             return
         self._streams[channel].discard(stream)
-        for hole in (self._hole, *self._dropped.values()):
-            hole.discard(stream)
+        for gap in (self._gap, *self._dropped.values()):
+            gap.discard(stream)
         self._groups.leave(stream)
         self._subscriptions.release(channel, stream.symbols)
 
@@ -303,11 +303,11 @@ class FeedHub:
                     stream.tell_feed(self.health.status)
                 stream.tell_stale(turned)
                 if breaks:
-                    self._hole.add(stream, self._broke_ns)
+                    self._gap.add(stream, self._broke_ns)
         if self.health.is_live:
             if before.state.flows and not before.state.vouches:
                 self._owed.owe_unvouched()
-            self._hole.tell(self._wall(), SELDOM_CHANNELS)
+            self._gap.tell(self._wall(), SELDOM_CHANNELS)
             self._owed.settle_soon()
 
     def _publish(
@@ -371,14 +371,14 @@ class FeedHub:
         """
         self._broke_ns = max(self._received_ns or 0, self._flows_from_ns)
         if self._broke_ns > self._flows_from_ns:
-            self._hole.tell(self._flows_from_ns)
-        self._backfill.note_break(self._values, goes_on=bool(self._hole))
+            self._gap.tell(self._flows_from_ns)
+        self._backfill.note_break(self._values, goes_on=bool(self._gap))
 
     def _begin_backfill(self) -> bool:
         """The feed is up again: begin to make up for what was missed; False when there is nothing that could be."""
         wanted: dict[Channel, set[str]] = {}
         from_ns = self._broke_ns
-        for stream, lack in self._hole.lacks().items():
+        for stream, lack in self._gap.lacks().items():
             if stream.terms.channel in BACKFILL_CHANNELS and wants_every_value(stream):
                 wanted.setdefault(stream.terms.channel, set()).update(lack.symbols)
                 from_ns = min(from_ns, lack.from_ns or from_ns)
@@ -389,31 +389,31 @@ class FeedHub:
         self._watch.reconciled()
         receipt = Receipt(self._monotonic(), self.health.epoch)
         for one in filled:
-            lacks, streams = self._hole.lacks(), self._streams[one.channel]
+            lacks, streams = self._gap.lacks(), self._streams[one.channel]
             owed = {stream: lack for stream, lack in lacks.items() if stream in streams and wants_every_value(stream)}
             gap = Gap(self._feed.value, None, self._wall())
             hand_out(one, owed, self._values[one.channel], self._encoder, receipt, gap)
             for stream in owed:
-                self._hole.discard(stream)
+                self._gap.discard(stream)
 
     def _end_gap(self, to_time_ns: int) -> None:
         """The first value after a break: say how long there was none."""
-        if self._hole and self.health.is_live:
-            self._hole.tell(to_time_ns)
+        if self._gap and self.health.is_live:
+            self._gap.tell(to_time_ns)
 
-    def _begin_hole(self, from_ns: int | None, channels: Container[Channel], symbol: str) -> Hole:
-        """A hole that no break explains, for all who are there now."""
+    def _begin_gap(self, from_ns: int | None, channels: Container[Channel], symbol: str) -> OpenGap:
+        """A gap that no break explains, for all who are there now."""
         streams = [stream for channel in Channel if channel in channels for stream in self._streams[channel]]
-        return Hole(self._feed, from_ns, streams, frozenset((symbol,)) if symbol else None)
+        return OpenGap(self._feed, from_ns, streams, frozenset((symbol,)) if symbol else None)
 
     # --- subscriptions
 
     def _drop(self, channel: Channel, symbol: str) -> None:
         """The venue brings a symbol no more, though the feed goes on: what is missing is told when it does again."""
         held = self.held(channel, symbol)
-        hole = self._begin_hole(held.receive_time_ns if held else self._wall(), (channel,), symbol)
-        if hole:
-            self._dropped.setdefault((channel, symbol), hole)
+        gap = self._begin_gap(held.receive_time_ns if held else self._wall(), (channel,), symbol)
+        if gap:
+            self._dropped.setdefault((channel, symbol), gap)
 
     def _on_refused(self, channel: Channel, symbols: frozenset[str]) -> None:
         refusal = refusal_of(self._refusal_code)

@@ -26,7 +26,7 @@ AHEAD_MAX_NS: Final = 5 * NANOS_PER_SECOND
 
 
 class Sink(Protocol):
-    """Where live values go: a group of streams."""
+    """Where live values go: a group of streams, or who waits for what comes next."""
 
     @property
     def wants_whole(self) -> bool:

@@ -107,10 +107,8 @@ class Batch:
         return self._receipts or [stamped[2] for stamped in self.by_symbol.values()]
 
     def each(self, encoder: Encoder) -> list[tuple[bytes, Receipt]]:
-        """Value by value: the element and its receipt."""
-        if self._body is None or self.by_symbol:
-            return [(element, receipt) for _, element, receipt in self.by_symbol.values()]
-        return list(zip(encoder.split(self._body), self._receipts, strict=True))
+        """Value by value, where every one is kept: the element and its receipt."""
+        return list(zip(encoder.split(self._body or b""), self._receipts, strict=True))
 
     @property
     def size_bytes(self) -> int:

@@ -111,9 +111,6 @@ class Outlet:
         arrivals: Puts values of several sources in the order of their arrival; None: they come source by source.
         wall: Nanoseconds since the Unix epoch.
         monotonic: Seconds, the clock of the event loop.
-
-    Attributes:
-        has_failed: It is to end with an error.
     """
 
     def __init__(
@@ -130,7 +127,6 @@ class Outlet:
     ) -> None:
         self.sources: list[Source] = []
         self.is_closed = False
-        self.has_failed = False
         self._encoder = encoder
         self._on_closed = on_closed
         self._heartbeat_interval_s = heartbeat_interval_s
@@ -160,8 +156,9 @@ class Outlet:
         """The stream's messages, as bytes, until it is closed.
 
         Raises:
-            SlowConsumer: More values wait than may.
+            SlowConsumer: More waits than may.
             Draining: The gateway is shutting down.
+            GatewayError: Why it was ended: the asset table cannot be read, a command broke the protocol.
         """
         try:
             while not self.is_closed:
@@ -182,6 +179,11 @@ class Outlet:
                     await self._wake.wait()
         finally:
             self.close()
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether it is to end with an error."""
+        return self._error is not None
 
     def wake(self) -> None:
         """There is something to send."""
@@ -280,7 +282,6 @@ class Outlet:
         """End the stream with an error; the first one counts, and what waits is not sent any more."""
         if self._error is None:
             self._error = error
-            self.has_failed = True
             self._wake.set()
 
     def close(self) -> None:

@@ -109,7 +109,6 @@ class StreamingService:
         Raises:
             FieldInvalid: No symbols, two asset classes, or another class's feed.
             TooManyStreams: Too many symbols.
-            VenueUnreachable, VenueRateLimited: The asset table cannot be read.
             Draining: The gateway is shutting down.
         """
         symbols = tuple(dict.fromkeys(request.selection.symbols))

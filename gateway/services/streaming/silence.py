@@ -5,7 +5,7 @@ by request, and if the venue has newer ones that the feed does not bring either 
 So is a symbol that fell silent on a feed that flows. A quiet market costs a request now and then, ever more rarely; a
 closed one is asked about rarely from the first. What is done about it is the hub's.
 
-A silence that ends by itself before that proof is told as a hole if the feed swallowed something: if its first word of
+A silence that ends by itself before that proof is told as a gap if the feed swallowed something: if its first word of
 a symbol is newer than what the venue had when it was asked, or if it goes on without a word of that symbol. If it
 brings what the venue had, or older values first, it was late, and nothing is told; nor is it of a feed of which the
 venue had nothing newer. Not seen is what a feed swallows behind the last question that found nothing, or within its
@@ -26,7 +26,7 @@ from gateway.domain.errors import GatewayError
 from gateway.domain.models.market_data import Bar
 from gateway.domain.types import NANOS_PER_SECOND, Channel, DataFeed
 from gateway.services.streaming import stray_symbols
-from gateway.services.streaming.breaks import ALL_CHANNELS, Hole
+from gateway.services.streaming.breaks import ALL_CHANNELS, OpenGap
 from gateway.services.streaming.feed_health import WAIT_MAX_S
 from gateway.services.streaming.last_values import Value, time_of
 from gateway.services.streaming.question import Held, Question
@@ -44,7 +44,7 @@ BAR_DUE_NS: Final = 90 * NANOS_PER_SECOND
 WATCHED_CHANNELS: Final = (Channel.QUOTES, Channel.TRADES, Channel.BARS)
 """Those whose newest values can be read by request."""
 STRAY_CHANNELS: Final = (Channel.QUOTES, Channel.TRADES)
-BeginHole = Callable[[int | None, Container[Channel], str], Hole]
+BeginGap = Callable[[int | None, Container[Channel], str], OpenGap]
 """From the last value before it, of these channels, of one symbol or, where it is empty, of all."""
 
 _log = structlog.get_logger(__name__)
@@ -57,7 +57,7 @@ class SilenceWatch:
         heard: When the feed brought something last, by the wall clock.
         held: What is vouched for on a channel; empty while the feed is not live.
         ask: Begins a question about symbols of a channel.
-        hole: Begins a hole for those who are there now.
+        gap: Begins a gap for those who are there now.
         read: The newest values by request.
         on_mute: The feed does not bring what the venue has.
         on_stray: The same of some symbols alone.
@@ -73,7 +73,7 @@ class SilenceWatch:
         heard: Callable[[], int | None],
         held: Callable[[Channel], Held],
         ask: Callable[[Channel, Held], Question],
-        hole: BeginHole,
+        gap: BeginGap,
         read: Callable[[Channel, Sequence[str]], Awaitable[Sequence[Value]]],
         on_mute: Callable[[], None],
         on_stray: Callable[[Mapping[Channel, Sequence[str]]], None],
@@ -85,7 +85,7 @@ class SilenceWatch:
         self._heard = heard
         self._held = held
         self._begin_question = ask
-        self._begin_hole = hole
+        self._begin_gap = gap
         self._read = read
         self._on_mute = on_mute
         self._on_stray = on_stray
@@ -143,7 +143,7 @@ class SilenceWatch:
         If it speaks again instead, what it swallowed is told.
         """
         heard = self._heard()
-        hole = self._begin_hole(heard, ALL_CHANNELS, "")
+        gap = self._begin_gap(heard, ALL_CHANNELS, "")
         questions = [self._begin_question(channel, self._most_recent(channel)) for channel in WATCHED_CHANNELS]
         with ExitStack() as listening:
             for question in questions:
@@ -156,7 +156,7 @@ class SilenceWatch:
             if self._heard() == heard:
                 return all(self._stands(question) for question in questions)
             await asyncio.sleep(PROOF_S)  # it has begun to speak: all that was on its way comes now
-        self._tell(hole, questions)
+        self._tell(gap, questions)
         return False
 
     async def _strayed(self, channel: Channel) -> list[str]:
@@ -164,7 +164,7 @@ class SilenceWatch:
         held = self._held(channel)
         suspected = self._strays[channel].look(held)[:SYMBOLS_ASKED_MAX]
         question = self._begin_question(channel, {symbol: held[symbol] for symbol in suspected})
-        holes = {symbol: self._begin_hole(question.received_ns(symbol), (channel,), symbol) for symbol in suspected}
+        gaps = {symbol: self._begin_gap(question.received_ns(symbol), (channel,), symbol) for symbol in suspected}
         with question.listening():
             await self._mark(question)
             if not question.marked:
@@ -173,7 +173,7 @@ class SilenceWatch:
         now_held = self._held(channel)
         for symbol in question.swallowed():
             if symbol in question.first:
-                holes[symbol].tell(question.first[symbol].receive_time_ns)
+                gaps[symbol].tell(question.first[symbol].receive_time_ns)
         return [symbol for symbol in question.marked if now_held.get(symbol) == held[symbol]]
 
     def _most_recent(self, channel: Channel) -> Held:
@@ -186,14 +186,14 @@ class SilenceWatch:
         now_held = self._held(question.channel)
         return all(now_held.get(symbol) == time_ns for symbol, time_ns in question.held.items())
 
-    def _tell(self, hole: Hole, questions: Sequence[Question]) -> None:
+    def _tell(self, gap: OpenGap, questions: Sequence[Question]) -> None:
         """The feed spoke again by itself: say from when to when it did not, if it swallowed something."""
         swallowed = [symbol for question in questions for symbol in question.swallowed()]
         if not swallowed:
             return
         firsts = [value.receive_time_ns for question in questions for value in question.first.values()]
         _log.warning("feed_swallowed", feed=self._feed.value, symbols=swallowed)
-        hole.tell(min(firsts, default=self._wall()))
+        gap.tell(min(firsts, default=self._wall()))
 
     async def _mark(self, question: Question) -> None:
         """Mark what the venue has newer, and due. A question that fails is no evidence."""

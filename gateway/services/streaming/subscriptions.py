@@ -2,7 +2,7 @@
 
 Any number of streams hold a symbol; the venue hears of it once. A symbol that nobody holds any more is kept
 for a while, so that a client that comes back disturbs nothing, and the socket is not opened and closed in
-turn (Alpaca answers that with 406). Changes are sent together, at most five times a second.
+turn (Alpaca answers that with 406). Changes are sent together, in at most five rounds a second.
 """
 
 from __future__ import annotations

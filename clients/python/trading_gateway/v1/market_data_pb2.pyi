@@ -1538,7 +1538,7 @@ class StreamStatus(_message.Message):
 
     @_builtins.property
     def gaps(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.GapNotice]:
-        """Holes in the feed since the last status."""
+        """Gaps in the feed since the last status."""
 
     def __init__(
         self,

@@ -1,6 +1,6 @@
 """What is asked for and not streamed: pages of past quotes and trades, whole order books. Bars: `market_data`.
 
-Promises every item of a page or `Unreadable`: a page with a hole would be history with a hole.
+Promises every item of a page or `Unreadable`: a page with a gap would be history with a gap.
 """
 
 from __future__ import annotations
