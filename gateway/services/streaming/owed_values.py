@@ -70,6 +70,8 @@ class OwedValues:
         self._loop = asyncio.get_running_loop()
         self._settle_handle: asyncio.Handle | None = None
         self._retry_timer: asyncio.TimerHandle | None = None
+        self._without: dict[str, int] = {}  # kept symbols that the venue had no value of, and when: the epoch
+        self._is_closed = False
 
     def begin(self, stream: MarketDataStream, symbols: Sequence[str]) -> None:
         """Give a stream the newest values of symbols that it has joined; those that are not held are owed."""
@@ -93,11 +95,12 @@ class OwedValues:
 
     def settle_soon(self) -> None:
         """Read what is owed; once for all streams that ask in this turn of the loop."""
-        if self._settle_handle is None:
+        if self._settle_handle is None and not self._is_closed:
             self._settle_handle = self._loop.call_soon(self._settle)
 
     async def close(self) -> None:
         """End the timers and the fetches."""
+        self._is_closed = True
         for handle in (self._settle_handle, self._retry_timer):
             if handle is not None:
                 handle.cancel()
@@ -112,6 +115,9 @@ class OwedValues:
             return
         if fetched and epoch == self._health.epoch:
             self._on_current()
+        if channel is Channel.QUOTES:
+            self._without = {symbol: read_in for symbol, read_in in self._without.items() if symbol in self._kept}
+            self._without.update(dict.fromkeys(symbols.intersection(self._kept), epoch))
         values = self._values[channel]
         pairs = writable(self._encoder, fetched)
         receipt = Receipt(self._monotonic(), epoch)
@@ -143,7 +149,7 @@ class OwedValues:
         if not self._health.is_live:
             return
         for channel, streams in self._streams.items():
-            owed = set(self._kept) if channel is Channel.QUOTES else set()
+            owed = self._kept_and_owed() if channel is Channel.QUOTES else set()
             for stream in streams:
                 owed |= stream.awaiting
                 owed |= stream.told_stale
@@ -154,9 +160,14 @@ class OwedValues:
                 stream.await_no_more(brought)
             self.newest.fetch(channel, owed - brought, self._health.epoch)
 
+    def _kept_and_owed(self) -> set[str]:
+        """What is kept for nobody's stream, but not what the venue had no value of: the feed will bring its first."""
+        values, epoch = self._values[Channel.QUOTES], self._health.epoch
+        return {s for s in self._kept if values.newest(s) is not None or self._without.get(s) != epoch}
+
     def _settle_unvouched(self, stream: MarketDataStream) -> None:
         """The feed is not live in time: what can be had is better than nothing, and flagged stale."""
-        if stream in self._streams[stream.terms.channel]:
+        if stream in self._streams[stream.terms.channel] and not self._is_closed:
             self.newest.fetch(stream.terms.channel, stream.awaiting, NO_EPOCH)
 
     def _postpone(self, channel: Channel, symbols: frozenset[str]) -> None:

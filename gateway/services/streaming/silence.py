@@ -114,13 +114,11 @@ class SilenceWatch:
                 patience_s = max(SILENCE_MAX_S, self._patience_s)
                 continue
             try:
-                is_mute = await self._is_mute()
+                if await self._is_mute():
+                    _log.warning("feed_mute", feed=self._feed.value)
+                    self._on_mute()
             except Exception:  # whatever it is: nobody else would notice that a feed is mute
                 _log.exception("silence_unread", feed=self._feed.value)
-                is_mute = False
-            if is_mute:
-                _log.warning("feed_mute", feed=self._feed.value)
-                self._on_mute()
             # The longer after a reconnect, too: one that changes nothing must not become a storm.
             patience_s = min(2 * patience_s, max(SILENCE_MAX_S, self._patience_s))
 
@@ -130,12 +128,11 @@ class SilenceWatch:
             try:
                 strayed = {channel: await self._strayed(channel) for channel in STRAY_CHANNELS}
                 silent = {channel: symbols for channel, symbols in strayed.items() if symbols}
+                if silent:
+                    _log.warning("feed_symbols_silent", feed=self._feed.value, symbols=[*chain(*silent.values())])
+                    self._on_stray(silent)
             except Exception:  # as above
                 _log.exception("silence_unread", feed=self._feed.value)
-                silent = {}
-            if silent:
-                _log.warning("feed_symbols_silent", feed=self._feed.value, symbols=[*chain(*silent.values())])
-                self._on_stray(silent)
 
     async def _is_mute(self) -> bool:
         """Whether the venue has newer values than the feed brought, and the feed brings nothing now.

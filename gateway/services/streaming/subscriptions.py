@@ -84,6 +84,7 @@ class UpstreamSubscriptions:
         self._sent = SubscriptionSet()
         self._change_at = self._ask_again_at = float("-inf")
         self._changing: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     def hold(self, channel: Channel, symbols: Iterable[str]) -> None:
         """One more holder of each symbol."""
@@ -108,7 +109,7 @@ class UpstreamSubscriptions:
             holders[symbol] -= 1
             if not holders[symbol]:
                 self._leaving[channel, symbol] = forget_at
-        if self._leaving and self._leave_timer is None:
+        if self._leaving and self._leave_timer is None and not self._is_closed:
             self._leave_timer = self._loop.call_later(self._linger_s, self._forget)
 
     def acknowledged(self, channel: Channel) -> frozenset[str]:
@@ -142,7 +143,8 @@ class UpstreamSubscriptions:
         self._change()
 
     async def close(self) -> None:
-        """End the connection and every timer."""
+        """End the connection and every timer; streams may leave afterwards."""
+        self._is_closed = True
         for timer in (self._leave_timer, self._ack_timer):
             if timer is not None:
                 timer.cancel()
@@ -157,7 +159,7 @@ class UpstreamSubscriptions:
 
     def _change(self) -> None:
         self._changed = True
-        if self._changing is None:
+        if self._changing is None and not self._is_closed:
             # The connection outlives the call that it is first wanted for, and is nobody's: not its log, not its span.
             self._changing = self._loop.create_task(self._send_changes(), context=Context())
 

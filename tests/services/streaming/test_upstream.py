@@ -364,6 +364,21 @@ async def test_a_connection_is_nobodys(corridor: Corridor, monkeypatch: pytest.M
     assert opened_by == ["nobody"]
 
 
+@pytest.mark.parametrize("limits", [StreamLimits(500, 8, times=HubTimes(snapshot_wait_s=0.05), price_symbols_max=5)])
+async def test_a_kept_symbol_without_any_quote_is_read_once(corridor: Corridor) -> None:
+    corridor.service.keep_price(DataFeed.IEX, "MSFT")
+    await corridor.connected()
+    asked = [("quotes", ("MSFT",))]
+    await eventually(lambda: corridor.venue.requests == asked)
+    await corridor.live("AAPL", skip_snapshot=True)
+    reader = await corridor.live("TSLA")
+    assert [symbols for _, symbols in corridor.venue.requests] == [("MSFT",), ("TSLA",)]
+    corridor.venue.connection.cut()
+    await reader.until(lambda r: r.of("feeds")[-1].state == common_pb2.FEED_STATE_DISCONNECTED)
+    corridor.venue.connection.answer()
+    await eventually(lambda: corridor.venue.requests.count(asked[0]) == 2)
+
+
 async def test_newest_values_are_tried_again_after_any_error(
     corridor: Corridor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
