@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
+from gateway.config import Settings
 from tests.clients.messages import LOST
 from tests.clients.scripted import OPEN, ScriptedGateway
 from trading_gateway import Disconnected
 from trading_gateway.lag import Lag
 from trading_gateway.market_streams import GATEWAY_FEED
-from trading_gateway.session import COMMANDS_MAX, ThreadOutbox
+from trading_gateway.session import COMMANDS_MAX, SYMBOLS_MAX, ThreadOutbox
 from trading_gateway.v1 import market_data_pb2 as md
 
 RPC = "MarketDataSession"
@@ -95,6 +96,31 @@ def test_what_is_held_is_held_again_after_a_break(client: Any, scripted: Scripte
     assert [one.command_id for one in second] == ["", "", "c-5"]
     assert first[0] == second[0]
     assert (first[0].open.heartbeat_interval.ToMilliseconds(), first[0].open.max_unacknowledged_batches) == (500, 8)
+
+
+def test_a_break_makes_no_command_of_more_symbols_than_the_gateway_takes(
+    client: Any, scripted: ScriptedGateway
+) -> None:
+    """It would refuse the whole of a command into which two calls were put together."""
+    connections = scripted.script(RPC, [4, batch(1, heartbeat=True), 5, LOST], [6, batch(1, heartbeat=True), OPEN])
+    session = client.market_data_session()
+    assert Settings.model_fields["symbols_per_stream_max"].default == SYMBOLS_MAX
+    symbols = [f"S{number}" for number in range(1_000)]
+    session.subscribe("quotes", symbols[:400])
+    session.subscribe("quotes", symbols[400:800])
+    session.subscribe("quotes", symbols[800:], command_id="c-3")
+    assert next(session).heartbeat
+    session.subscribe("trades", symbols[:SYMBOLS_MAX], command_id="c-4")
+    assert isinstance(next(session), Disconnected)
+    session.subscribe("bars", "AAPL", command_id="c-5")
+    assert next(session).gaps
+    session.close()
+    again = connections[1][1:]
+    assert [(one.command_id, len(one.subscribe.symbols)) for one in again] == [
+        ("", 500), ("", 300), ("c-3", 200), ("c-4", 500), ("c-5", 1)
+    ]  # fmt: skip
+    assert [symbol for one in again[:3] for symbol in one.subscribe.symbols] == symbols
+    assert {one.subscribe.channel for one in again[:3]} == {md.CHANNEL_QUOTES}
 
 
 def test_credits_go_back_when_values_were_taken(client: Any, scripted: ScriptedGateway) -> None:

@@ -23,6 +23,10 @@ CREDITS: Final = 8
 COMMANDS_MAX: Final = 4_096
 """Commands that wait for a connection to take them."""
 
+SYMBOLS_MAX: Final = 500
+"""Symbols of one command: the gateway's symbols_per_stream_max as it is unless it was set, and what the protos say of
+requests. A command with more is refused whole."""
+
 SessionItem: TypeAlias = (
     pb.Quote
     | pb.Trade
@@ -110,11 +114,8 @@ class SessionFollower(Values[SessionItem]):
             self._credited = 0
             self._outbox = self._new_outbox()
             self._send(pb.MarketDataSessionRequest(open=self._options))
-            for key, commands in self._held.items():
-                for command_id in dict.fromkeys(commands.values()):
-                    symbols = [symbol for symbol, command in commands.items() if command == command_id]
-                    held = _subscription(key, symbols)
-                    self._send(pb.MarketDataSessionRequest(command_id=command_id, subscribe=held))
+            for command in self._resubscriptions():
+                self._send(command)
             return self._outbox
 
     def items(self, batch: pb.MarketDataSessionResponse) -> Iterator[SessionItem]:
@@ -133,6 +134,17 @@ class SessionFollower(Values[SessionItem]):
             if self._outbox is not None:
                 self._outbox.close()
                 self._outbox = None
+
+    def _resubscriptions(self) -> Iterator[pb.MarketDataSessionRequest]:
+        """What adds all that is held: symbols that were added under one command_id come together, as many as may."""
+        for key, commands in self._held.items():
+            alike: dict[str, list[str]] = {}
+            for symbol, command_id in commands.items():
+                alike.setdefault(command_id, []).append(symbol)
+            for command_id, symbols in alike.items():
+                for start in range(0, len(symbols), SYMBOLS_MAX):
+                    held = _subscription(key, symbols[start : start + SYMBOLS_MAX])
+                    yield pb.MarketDataSessionRequest(command_id=command_id, subscribe=held)
 
     def _send(self, command: pb.MarketDataSessionRequest) -> None:
         if self._outbox is not None:
