@@ -17,6 +17,10 @@ import (
 // little that can become old.
 const sessionCredits = 8
 
+// sessionSymbolsMax is the symbols of one command: the gateway's symbols_per_stream_max as it is unless it was set, and
+// what the protos say of requests. A command with more is refused whole.
+const sessionSymbolsMax = 500
+
 // Session is every channel of live data in one stream, its subscriptions changed while it runs. After a break it holds
 // the same subscriptions again. Its methods may be called by many goroutines; one follows it.
 type Session struct {
@@ -116,7 +120,8 @@ func (s *Session) open(ctx context.Context) (grpc.ServerStreamingClient[pb.Marke
 	return stream, nil
 }
 
-// subscriptions are the commands that add what is held, one for each run of symbols that were added alike.
+// subscriptions are the commands that add what is held, one for each run of symbols that were added alike, as many as may
+// come together.
 func (s *Session) subscriptions() []*pb.MarketDataSessionRequest {
 	var commands []*pb.MarketDataSessionRequest
 	var subscription *pb.Subscription
@@ -124,7 +129,7 @@ func (s *Session) subscriptions() []*pb.MarketDataSessionRequest {
 	for _, one := range s.held {
 		symbol := one.symbol
 		one.symbol = ""
-		if subscription == nil || one != before {
+		if subscription == nil || one != before || len(subscription.Symbols) == sessionSymbolsMax {
 			subscription = &pb.Subscription{Channel: one.channel, AssetClass: one.assetClass, Feed: one.feed}
 			commands = append(commands, &pb.MarketDataSessionRequest{
 				CommandId: one.commandID,

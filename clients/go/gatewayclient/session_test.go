@@ -138,6 +138,34 @@ func TestWhatIsHeldIsAskedForAsItWasAdded(t *testing.T) {
 	}
 }
 
+// The gateway would refuse the whole of a command into which two calls were put together.
+func TestASessionAddsWhatItHoldsInCommandsOfNoMoreSymbolsThanTheGatewayTakes(t *testing.T) {
+	session := (&Client{}).Session(&pb.SessionOptions{})
+	symbols := []string{}
+	for number := range 1300 {
+		symbols = append(symbols, fmt.Sprint("S", number))
+	}
+	for _, call := range []struct {
+		commandID string
+		symbols   []string
+	}{{"", symbols[:400]}, {"", symbols[400:800]}, {"c-3", symbols[800:]}} {
+		wanted := &pb.Subscription{Channel: pb.Channel_CHANNEL_QUOTES, Symbols: call.symbols}
+		if err := session.Subscribe(wanted, call.commandID); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := []string{}
+	for _, command := range session.subscriptions() {
+		got = append(got, short(command))
+	}
+	want := []string{
+		fmt.Sprintf("+1%s", symbols[:500]), fmt.Sprintf("+1%s", symbols[500:800]), fmt.Sprintf("+1%sc-3", symbols[800:]),
+	}
+	if !slices.Equal(got, want) {
+		t.Fatal(got)
+	}
+}
+
 func TestOnlyWhatCanBecomeOldIsFlagged(t *testing.T) {
 	quote, trade, bar, book := &pb.Quote{}, &pb.Trade{}, &pb.Bar{}, &pb.OrderBook{}
 	for _, event := range []*pb.MarketEvent{
