@@ -13,7 +13,7 @@ from tests.clients.scripted import OPEN, ScriptedGateway
 from trading_gateway import Disconnected
 from trading_gateway.lag import Lag
 from trading_gateway.market_streams import GATEWAY_FEED
-from trading_gateway.session import COMMANDS_MAX, SYMBOLS_MAX, ThreadOutbox
+from trading_gateway.session import COMMANDS_MAX, SYMBOLS_MAX, LoopOutbox, ThreadOutbox
 from trading_gateway.v1 import market_data_pb2 as md
 
 RPC = "MarketDataSession"
@@ -123,6 +123,22 @@ def test_a_break_makes_no_command_of_more_symbols_than_the_gateway_takes(
     assert {one.subscribe.channel for one in again[:3]} == {md.CHANNEL_QUOTES}
 
 
+def test_what_is_held_may_be_of_more_commands_than_may_wait(client: Any, scripted: ScriptedGateway) -> None:
+    """The bound is for what a connection does not take: held by it, no session would come back from a break."""
+    count = COMMANDS_MAX + 10
+    first = [1 + count, batch(1, heartbeat=True), LOST]
+    connections = scripted.script(RPC, first, [1 + count, *(batch(n, heartbeat=True) for n in range(1, 9)), OPEN])
+    session = client.market_data_session()
+    for number in range(count):
+        session.subscribe("quotes", f"S{number}", command_id=f"c-{number}")
+    assert next(session).heartbeat
+    assert isinstance(next(session), Disconnected)
+    assert len([next(session) for _ in range(8)]) == 8  # with their credits
+    session.close()
+    for connection in connections:
+        assert [one.command_id for one in connection[1 : 1 + count]] == [f"c-{number}" for number in range(count)]
+
+
 def test_credits_go_back_when_values_were_taken(client: Any, scripted: ScriptedGateway) -> None:
     """Not when the transport has them: the gateway waits, and sends what is newest then."""
     sent = [batch(sequence, md.Quote(symbol="AAPL"), md.Quote(symbol="MSFT")) for sequence in range(1, 5)]
@@ -167,3 +183,15 @@ def test_commands_that_wait_are_bounded() -> None:
         outbox.put(md.MarketDataSessionRequest())
     outbox.close()
     assert len(list(outbox)) == COMMANDS_MAX
+
+
+@pytest.mark.parametrize("kind", [ThreadOutbox, LoopOutbox])
+def test_commands_that_a_connection_begins_with_leave_their_room_to_those_after_them(
+    kind: type[ThreadOutbox | LoopOutbox],
+) -> None:
+    """A credit among them, whose failure would end the session that has only just come back."""
+    outbox = kind([md.MarketDataSessionRequest()] * 5_000)
+    for _ in range(COMMANDS_MAX):
+        outbox.put(md.MarketDataSessionRequest())
+    with pytest.raises(BufferError):
+        outbox.put(md.MarketDataSessionRequest())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack
 
 from trading_gateway.call import Call, Pages, read, whole
 from trading_gateway.market_streams import BarItem, Batches, Disconnected, QuoteItem, TradeItem, Values
-from trading_gateway.session import CREDITS, Outbox, SessionFollower
+from trading_gateway.session import CREDITS, NewOutbox, SessionFollower
 from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 from trading_gateway.values import Instant, calendar_date, duration, number, require_names, symbol_list, timestamp
 
@@ -236,7 +236,7 @@ def _quotes_request(
     )
 
 
-def market_data_session(new_outbox: Callable[[], Outbox], **options: Unpack[SessionOptions]) -> SessionFollower:
+def market_data_session(new_outbox: NewOutbox, **options: Unpack[SessionOptions]) -> SessionFollower:
     """Live data of every channel in one stream."""
     require_names(options, SessionOptions)
     wanted = pb.SessionOptions(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Any, Final, Protocol, Self, TypeAlias
 
 from trading_gateway.lag import Lag
@@ -21,7 +21,7 @@ CREDITS: Final = 8
 """Batches on their way: enough for a journey of some milliseconds, and little that can become old."""
 
 COMMANDS_MAX: Final = 4_096
-"""Commands that wait for a connection to take them."""
+"""Commands that wait for a connection to take them, beyond those that it begins with."""
 
 SYMBOLS_MAX: Final = 500
 """Symbols of one command: the gateway's symbols_per_stream_max as it is unless it was set, and what the protos say of
@@ -60,6 +60,10 @@ class Outbox(Protocol):
         """No more come."""
 
 
+NewOutbox: TypeAlias = Callable[[Sequence[pb.MarketDataSessionRequest]], Outbox]
+"""Makes one for a connection, of the commands that it begins with."""
+
+
 class SessionFollower(Values[SessionItem]):
     """Follows a session across connections. Its methods may be called from any thread that may use the client.
 
@@ -69,7 +73,7 @@ class SessionFollower(Values[SessionItem]):
         lag: Measures how late values are.
     """
 
-    def __init__(self, options: pb.SessionOptions, new_outbox: Callable[[], Outbox], lag: Lag | None = None) -> None:
+    def __init__(self, options: pb.SessionOptions, new_outbox: NewOutbox, lag: Lag | None = None) -> None:
         super().__init__("MarketDataService/MarketDataSession", options, pb.MarketDataSessionResponse, _values, lag=lag)
         self._options = options
         self._new_outbox = new_outbox
@@ -112,10 +116,7 @@ class SessionFollower(Values[SessionItem]):
         super().request()
         with self._lock:
             self._credited = 0
-            self._outbox = self._new_outbox()
-            self._send(pb.MarketDataSessionRequest(open=self._options))
-            for command in self._resubscriptions():
-                self._send(command)
+            self._outbox = self._new_outbox([pb.MarketDataSessionRequest(open=self._options), *self._resubscriptions()])
             return self._outbox
 
     def items(self, batch: pb.MarketDataSessionResponse) -> Iterator[SessionItem]:
@@ -156,14 +157,22 @@ class SessionFollower(Values[SessionItem]):
 
 
 class ThreadOutbox(Iterator[pb.MarketDataSessionRequest]):
-    """Commands for a transport that reads them in a thread of its own."""
+    """Commands for a transport that reads them in a thread of its own.
 
-    def __init__(self) -> None:
+    Args:
+        first: What the connection begins with. However many: they are of what is held, and a bound for them would be an
+            error at each connection from then on.
+    """
+
+    def __init__(self, first: Sequence[pb.MarketDataSessionRequest] = ()) -> None:
         self._commands: queue.Queue[pb.MarketDataSessionRequest | None] = queue.Queue()
+        for command in first:
+            self._commands.put_nowait(command)
+        self._waiting_max = len(first) + COMMANDS_MAX
 
     def put(self, command: pb.MarketDataSessionRequest) -> None:
         """One more."""
-        if self._commands.qsize() >= COMMANDS_MAX:
+        if self._commands.qsize() >= self._waiting_max:
             raise _too_many()
         self._commands.put_nowait(command)
 
@@ -179,14 +188,22 @@ class ThreadOutbox(Iterator[pb.MarketDataSessionRequest]):
 
 
 class LoopOutbox(AsyncIterator[pb.MarketDataSessionRequest]):
-    """Commands for a transport on the caller's event loop."""
+    """Commands for a transport on the caller's event loop.
 
-    def __init__(self) -> None:
+    Args:
+        first: What the connection begins with. However many: they are of what is held, and a bound for them would be an
+            error at each connection from then on.
+    """
+
+    def __init__(self, first: Sequence[pb.MarketDataSessionRequest] = ()) -> None:
         self._commands: asyncio.Queue[pb.MarketDataSessionRequest | None] = asyncio.Queue()
+        for command in first:
+            self._commands.put_nowait(command)
+        self._waiting_max = len(first) + COMMANDS_MAX
 
     def put(self, command: pb.MarketDataSessionRequest) -> None:
         """One more."""
-        if self._commands.qsize() >= COMMANDS_MAX:
+        if self._commands.qsize() >= self._waiting_max:
             raise _too_many()
         self._commands.put_nowait(command)
 
