@@ -120,22 +120,22 @@ func (s *Session) open(ctx context.Context) (grpc.ServerStreamingClient[pb.Marke
 	return stream, nil
 }
 
-// subscriptions are the commands that add what is held, one for each run of symbols that were added alike, as many as may
-// come together.
+// subscriptions are the commands that add what is held: symbols that were added alike come together, as many as may. Few
+// commands, for the gateway reads only some dozens ahead, and ends a session whose credits stand behind more.
 func (s *Session) subscriptions() []*pb.MarketDataSessionRequest {
 	var commands []*pb.MarketDataSessionRequest
-	var subscription *pb.Subscription
-	var before holding
+	filling := map[holding]*pb.Subscription{} // by what is alike: the last one
 	for _, one := range s.held {
 		symbol := one.symbol
 		one.symbol = ""
-		if subscription == nil || one != before || len(subscription.Symbols) == sessionSymbolsMax {
+		subscription := filling[one]
+		if subscription == nil || len(subscription.Symbols) == sessionSymbolsMax {
 			subscription = &pb.Subscription{Channel: one.channel, AssetClass: one.assetClass, Feed: one.feed}
 			commands = append(commands, &pb.MarketDataSessionRequest{
 				CommandId: one.commandID,
 				Command:   &pb.MarketDataSessionRequest_Subscribe{Subscribe: subscription},
 			})
-			before = one
+			filling[one] = subscription
 		}
 		subscription.Symbols = append(subscription.Symbols, symbol)
 	}

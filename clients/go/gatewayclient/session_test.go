@@ -166,6 +166,28 @@ func TestASessionAddsWhatItHoldsInCommandsOfNoMoreSymbolsThanTheGatewayTakes(t *
 	}
 }
 
+// One for each call would be more than the gateway reads ahead.
+func TestASessionAddsWhatItHoldsInFewCommandsHoweverItsCallsTookTurns(t *testing.T) {
+	session := (&Client{}).Session(&pb.SessionOptions{})
+	for number := range 100 {
+		for _, channel := range []pb.Channel{pb.Channel_CHANNEL_QUOTES, pb.Channel_CHANNEL_TRADES} {
+			wanted := &pb.Subscription{Channel: channel, Symbols: []string{fmt.Sprint("S", number)}}
+			if err := session.Subscribe(wanted, ""); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	commands := session.subscriptions()
+	if len(commands) != 2 {
+		t.Fatal(len(commands))
+	}
+	for _, command := range commands {
+		if symbols := command.GetSubscribe().GetSymbols(); len(symbols) != 100 || symbols[99] != "S99" {
+			t.Fatal(symbols)
+		}
+	}
+}
+
 func TestOnlyWhatCanBecomeOldIsFlagged(t *testing.T) {
 	quote, trade, bar, book := &pb.Quote{}, &pb.Trade{}, &pb.Bar{}, &pb.OrderBook{}
 	for _, event := range []*pb.MarketEvent{
