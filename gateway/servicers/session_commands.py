@@ -1,8 +1,7 @@
 """A session's commands: read beside its answers, done one after another.
 
 Promises that a credit is taken at once, though a subscription before it waits for the venue; that commands which wait
-are few; that a client whose credits can never be read, because they are behind commands that wait for them, is told so
-instead of waiting for ever; and that what breaks the protocol ends the stream with the reason.
+are few; and that what breaks the protocol ends the stream with the reason.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from typing import Final
 
 import grpc
 
-from gateway.domain.errors import FieldInvalid, FieldViolation, SlowConsumer
+from gateway.domain.errors import FieldInvalid, FieldViolation
 from gateway.domain.models.market_session import SessionCommand, SessionOptions, Subscribe, Unsubscribe
 from gateway.servicers.wire import market_session as wire
 from gateway.services.streaming import MarketDataSession
@@ -27,8 +26,6 @@ COMMANDS_WAITING_MAX: Final = 64
 """Read, and not done yet; more are not read."""
 SYMBOLS_WAITING_MAX: Final = 500
 """In all commands that wait: with so many, too, no more are read."""
-STUCK_LOOK_S: Final = 1.0
-"""While commands are not read, how often it is looked whether they ever will be."""
 
 
 async def first_command(requests: AsyncIterator[pb.MarketDataSessionRequest]) -> SessionOptions:
@@ -112,27 +109,9 @@ async def _read(
         if request.HasField("credit"):
             await session.obey(wire.command_from_proto(request))
         else:
-            await _make_room(session, waiting)
+            await waiting.room()
             waiting.put(session.bounded(wire.command_from_proto(request)))
     session.end_commands()
-
-
-async def _make_room(session: MarketDataSession, waiting: _Waiting) -> None:
-    """Wait for it, as long as it can come.
-
-    Raises:
-        SlowConsumer: What is done next waits for a credit, and the credit could only be behind this command.
-    """
-    while True:
-        try:
-            async with asyncio.timeout(STUCK_LOOK_S):
-                return await waiting.room()
-        except TimeoutError:
-            if session.is_stuck:
-                raise SlowConsumer(
-                    "More commands wait than the gateway keeps, and their acks for a credit.",
-                    metadata={"commands_waiting_max": str(COMMANDS_WAITING_MAX)},
-                ) from None
 
 
 async def _obey(session: MarketDataSession, waiting: _Waiting) -> None:

@@ -2474,8 +2474,8 @@ type SessionOptions struct {
 	HeartbeatInterval *durationpb.Duration `protobuf:"bytes,3,opt,name=heartbeat_interval,json=heartbeatInterval,proto3" json:"heartbeat_interval,omitempty"`
 	// As in StreamQuotesRequest.
 	MaxBatchDelay *durationpb.Duration `protobuf:"bytes,4,opt,name=max_batch_delay,json=maxBatchDelay,proto3" json:"max_batch_delay,omitempty"`
-	// Batches that may be on their way without a credit; beyond it the gateway sends nothing and applies the
-	// policy. 0: no credits. At most 1024.
+	// Batches that may be on their way without a credit; beyond it the gateway sends nothing but answers to commands, and
+	// applies the policy. 0: no credits. At most 1024.
 	MaxUnacknowledgedBatches int32 `protobuf:"varint,5,opt,name=max_unacknowledged_batches,json=maxUnacknowledgedBatches,proto3" json:"max_unacknowledged_batches,omitempty"`
 	unknownFields            protoimpl.UnknownFields
 	sizeCache                protoimpl.SizeCache

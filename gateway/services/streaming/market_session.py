@@ -90,11 +90,6 @@ class MarketDataSession:
         """Nobody reads any more. Idempotent."""
         self._outlet.close()
 
-    @property
-    def is_stuck(self) -> bool:
-        """Whether no command is done before the client gives a credit."""
-        return self._outlet.is_stuck
-
     def bounded(self, given: SessionCommand) -> SessionCommand:
         """The command as it may wait: one of too many symbols is refused before they are kept."""
         if isinstance(given.command, Subscribe | Unsubscribe):

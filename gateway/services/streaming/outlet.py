@@ -1,10 +1,10 @@
 """The one writer of a reader's stream: what waits is asked for when there is room to send it.
 
 Promises: batch_sequence 1, 2, 3, …, a heartbeat after each silence of the agreed length, the counters whenever they
-have changed, and nothing beyond the credits of a reader who gives them. A reader who took nothing for a while is told
-what that cost as soon as it reads again. The stream sleeps on an event; its one timer is armed again only when it
-fires, so a busy stream pays nothing for it. A reader who takes nothing at all is for the doors to end: only they see a
-write that does not return.
+have changed, and beyond the credits of a reader who gives them nothing but answers to its commands: the credits may be
+behind those. A reader who took nothing for a while is told what that cost as soon as it reads again. The stream sleeps
+on an event; its one timer is armed again only when it fires, so a busy stream pays nothing for it. A reader who takes
+nothing at all is for the doors to end: only they see a write that does not return.
 """
 
 from __future__ import annotations
@@ -165,16 +165,19 @@ class Outlet:
                 if self._error is not None:
                     raise self._error
                 self._wake.clear()
-                message = self._next_message()
+                is_blocked = self._is_out_of_credits
+                message = self._answers() if is_blocked else self._next_message()
                 if message is None:
                     await self._wake.wait()
                     continue
                 self._is_writing = True
-                self._block()
+                if not is_blocked:
+                    self._block()
                 yield message
                 self._is_writing = False
                 self._written_at = now = self._monotonic()
-                self._unblock(now)
+                if not self._is_out_of_credits or not is_blocked:
+                    self._unblock(now)
                 if len(message) < MESSAGE_BYTES_MAX // 2:  # that was all: nothing to look for before there is news
                     await self._wake.wait()
         finally:
@@ -243,11 +246,6 @@ class Outlet:
             self._taken.clear()
             await self._taken.wait()
 
-    @property
-    def is_stuck(self) -> bool:
-        """Whether what was acknowledged is not on its way before the reader gives a credit."""
-        return self._is_out_of_credits and len(self._news.acks) >= ACKS_WAITING_MAX
-
     def tell_subscriptions(self, held: tuple[Subscription, ...], command_id: str) -> None:
         """All that the stream holds, since this command asked for it."""
         self._news.subscriptions = held
@@ -303,13 +301,28 @@ class Outlet:
     def _is_out_of_credits(self) -> bool:
         return bool(self._credits_max) and self._batch_sequence - self._credited >= self._credits_max
 
-    def _next_message(self) -> bytes | None:
-        if self._is_out_of_credits:
-            if self._blocked_at is None:
-                self._block()
+    def _answers(self) -> bytes | None:
+        """What a reader without credits gets: what became of its commands."""
+        if self._blocked_at is None:
+            self._block()
+        news = self._news
+        if not news.acks and news.subscriptions is None:
             if self._credits_end:
                 self.fail(SlowConsumer("The credits are used up, and a client that ended its commands gives none."))
             return None
+        self._told = conflated, dropped = self._counters()
+        status = StreamStatus(
+            acks=tuple(news.acks),
+            subscriptions=news.subscriptions or (),
+            list_command_id=news.list_command_id,
+            conflated_total=conflated,
+            dropped_total=dropped,
+        )
+        news.acks, news.subscriptions, news.list_command_id = [], None, ""
+        self._taken.set()
+        return self._numbered(b"", status)
+
+    def _next_message(self) -> bytes | None:
         values = self._take(self._monotonic())
         ends_snapshot = self._snapshot_end_is_due and not self._holds_private()
         news = self._news
@@ -333,6 +346,9 @@ class Outlet:
             )
         elif not values:
             return None
+        return self._numbered(values, status)
+
+    def _numbered(self, values: bytes, status: StreamStatus | None) -> bytes:
         self._batch_sequence += 1
         return values + self._encoder.envelope(self._batch_sequence, self._wall(), status)
 

@@ -101,11 +101,14 @@ async def test_who_takes_the_newest_of_several_channels_and_stalls_loses_the_old
     options = {"conflation": ConflationPolicy.DROP_OLDEST, "max_unacknowledged_batches": 1}
     async with session(corridor, reads=False, **options) as client:
         messages = client.session.messages()
-        await anext(messages)  # the one that it has no credit beyond
-        waiting = asyncio.ensure_future(anext(messages))
+        await anext(messages)  # the one that it has no credit beyond, but for acks
         for channel in (Channel.QUOTES, Channel.TRADES):
             await client.subscribe(channel, "AAPL")
-        await corridor.connected()
+        acks, last = 0, 0
+        while acks < 2:
+            told = pb.MarketDataSessionResponse.FromString(await anext(messages))
+            acks, last = acks + len(told.status.acks), told.batch_sequence
+        waiting = asyncio.ensure_future(anext(messages))
         await asyncio.sleep(0)
         corridor.clocks.ahead_s += STALL_S + 0.1
         published = range(0, 3_000, 100)
@@ -114,7 +117,7 @@ async def test_who_takes_the_newest_of_several_channels_and_stalls_loses_the_old
             corridor.publish(*(trade("AAPL", number) for number in range(start, start + 100)))
             await asyncio.sleep(0.001)
         await asyncio.sleep(0.01)
-        client.session._outlet.credit(1)
+        client.session._outlet.credit(last)
         told = pb.MarketDataSessionResponse.FromString(await waiting)
         assert told.events
         assert sum(len(event.SerializeToString()) for event in told.events) <= 128 * 1024

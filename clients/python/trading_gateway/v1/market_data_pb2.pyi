@@ -1339,8 +1339,8 @@ class SessionOptions(_message.Message):
     conflation: Global___ConflationPolicy.ValueType
     """For every channel of the session. UNSPECIFIED: each channel's own default."""
     max_unacknowledged_batches: _builtins.int
-    """Batches that may be on their way without a credit; beyond it the gateway sends nothing and applies the
-    policy. 0: no credits. At most 1024.
+    """Batches that may be on their way without a credit; beyond it the gateway sends nothing but answers to commands, and
+    applies the policy. 0: no credits. At most 1024.
     """
     @_builtins.property
     def heartbeat_interval(self) -> _duration_pb2.Duration:
