@@ -16,7 +16,7 @@ from gateway.services.streaming.fan_out import Group, Pacing
 from gateway.services.streaming.last_values import LastValues
 from gateway.services.streaming.session import MarketDataStream
 
-COHORTS_MAX: Final = 4
+COHORTS_MAX: Final = 8
 """Equal streams are served in so many parts, one after another: all at once, the last one waits for all the others."""
 COHORT_READERS_MIN: Final = 8
 """Fewer are not worth joining the same bytes once more."""

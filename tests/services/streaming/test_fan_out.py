@@ -131,13 +131,13 @@ def test_intervals_grow_while_timers_come_late_and_shrink_again() -> None:
 async def test_equal_streams_are_served_in_parts_each_in_its_turn(corridor: Corridor) -> None:
     readers = [
         await corridor.live("AAPL", conflation=ConflationPolicy.NONE, skip_snapshot=True)
-        for _ in range(COHORTS_MAX * COHORT_READERS_MIN + 4)
+        for _ in range(COHORTS_MAX * (COHORT_READERS_MIN + 1))
     ]
     [hub] = corridor.service._hubs.values()
     [cohorts] = hub._groups._groups.values()
     assert sorted(len(group.readers) for group in cohorts) == [COHORT_READERS_MIN + 1] * COHORTS_MAX
     phases = sorted(group._phase for group in cohorts)
-    assert min(later - sooner for sooner, later in itertools.pairwise(phases)) > 0.1
+    assert min(later - sooner for sooner, later in itertools.pairwise(phases)) > 0.4 / COHORTS_MAX
     for number in range(50):
         corridor.publish(quote("AAPL", number))
     for reader in readers:
