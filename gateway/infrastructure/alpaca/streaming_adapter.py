@@ -319,8 +319,11 @@ class MarketDataFeed(_Kept):
             with suppress(ConnectionClosed):  # the reading side notices, and everything is sent anew
                 for change in self._subscriptions.next_changes():
                     await self._stream.send(change.to_alpaca())
-            if self._answer_timer is None and not self._subscriptions.is_settled:
-                self._answer_timer = asyncio.get_running_loop().call_later(ANSWER_WAIT_S, self._on_unanswered)
+            self._wait_for_answers()
+
+    def _wait_for_answers(self) -> None:
+        if self._is_open and self._answer_timer is None and not self._subscriptions.is_settled:
+            self._answer_timer = asyncio.get_running_loop().call_later(ANSWER_WAIT_S, self._on_unanswered)
 
     def _answered(self) -> None:
         if self._answer_timer is not None:
@@ -333,6 +336,7 @@ class MarketDataFeed(_Kept):
         _log.warning("feed_unanswered", feed=self._name, state=self._state.value)
         if self._state is FeedState.LIVE:
             self._subscriptions.give_up()
+            self._wait_for_answers()  # the changes asked for since then may stay unanswered as well
         elif self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
 

@@ -54,6 +54,27 @@ async def test_a_feed_that_flows_goes_on_without_an_answer_and_asks_again(monkey
         assert (len(venue.opened), "disconnected" in notes.state_names()) == (1, False)
 
 
+async def test_every_one_of_several_unanswered_changes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(streaming_adapter, "ANSWER_WAIT_S", 0.05)
+    lost: list[bytes | str] = []
+
+    async def answers_once(connection: ServerConnection) -> None:
+        await greet(connection)
+        await acknowledge(connection, {})
+        while True:
+            lost.append(await connection.recv())
+
+    notes = MarketNotes()
+    async with ScriptedSocket(answers_once) as venue, feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: "live" in notes.state_names())
+        for symbols in ("AAPL MSFT", "AAPL MSFT NVDA", "AAPL MSFT NVDA SPY"):
+            await feed.set_subscriptions(wanted(quotes=symbols))
+        await until(lambda: len(lost) == 3)
+        await until(lambda: feed._subscriptions.is_settled, 2.0)
+        assert (len(venue.opened), "disconnected" in notes.state_names()) == (1, False)
+
+
 async def test_what_was_refused_for_a_moment_is_had_when_it_is_asked_for_again() -> None:
     async def busy(connection: ServerConnection) -> None:
         await greet(connection)
