@@ -122,6 +122,7 @@ class _Kept:
         self._crowding = Crowding(back_off)
         self._rng = rng
         self._task: asyncio.Task[None] | None = None
+        self._is_stopping = False
         self._turning = asyncio.Lock()  # on or off: the old socket is closed before a new one opens
         self.is_closed = False
         self.last_code = 0
@@ -139,11 +140,14 @@ class _Kept:
             await self._stop()
 
     async def _stop(self) -> bool:
-        task, self._task = self._task, None
-        if task is None:
+        """Whether there was something to stop. Where its caller is canceled, the next one waits for what is left."""
+        if self._task is None:
             return False
-        task.cancel()
-        await asyncio.wait([task])
+        if not self._is_stopping:  # once: the second time would break off the closing of the socket
+            self._is_stopping = True
+            self._task.cancel()
+        await asyncio.wait([self._task])
+        self._task, self._is_stopping = None, False
         return True
 
     def _tell(self, told: Callable[..., None], *facts: Any) -> None:
@@ -193,10 +197,10 @@ class MarketDataFeed(_Kept):
         async with self._turning:
             if self.is_closed:
                 return
+            if (self._subscriptions.is_empty or self._is_stopping) and await self._stop():
+                self._set_state(FeedState.DISCONNECTED, "nothing is subscribed", 0)
             if not self._subscriptions.is_empty:
                 self.start()
-            elif await self._stop():
-                self._set_state(FeedState.DISCONNECTED, "nothing is subscribed", 0)
         await self._flush()
 
     # What `keep_connected` asks for.

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
 import pytest
 from websockets.asyncio.server import ServerConnection
 
 from gateway.domain.types import Channel, FeedState
 from gateway.infrastructure.alpaca import sockets
+from gateway.infrastructure.alpaca.streaming_adapter import MarketDataFeed
 from tests.infrastructure.alpaca.feeds import feed_at, forever, quote, serving, wanted
 from tests.infrastructure.alpaca.listeners import MarketNotes
 from tests.infrastructure.alpaca.scripted import (
@@ -124,3 +127,53 @@ async def test_a_caller_that_is_canceled_while_it_closes_is_canceled() -> None:
         with pytest.raises(asyncio.CancelledError):
             await closing
         await until(lambda: venue.closed == 1)
+
+
+@asynccontextmanager
+async def stopping(venue: ScriptedSocket, notes: MarketNotes) -> AsyncIterator[tuple[MarketDataFeed, asyncio.Event]]:
+    """A feed whose stop was begun by an empty set, and left by its caller; its socket closes when the event is set."""
+    may_close = asyncio.Event()
+    async with feed_at(venue, notes) as feed:
+        await feed.set_subscriptions(wanted(quotes="AAPL"))
+        await until(lambda: "live" in notes.state_names())
+        close = feed._stream.close
+
+        async def close_late() -> None:
+            await may_close.wait()
+            await close()
+
+        feed._stream.close = close_late  # type: ignore[method-assign]
+        leaving = asyncio.create_task(feed.set_subscriptions(wanted()))
+        await asyncio.sleep(0.02)
+        leaving.cancel()
+        await asyncio.wait([leaving])
+        try:
+            yield feed, may_close
+        finally:
+            may_close.set()
+
+
+async def test_closing_waits_for_the_socket_of_a_stop_whose_caller_was_canceled() -> None:
+    notes = MarketNotes()
+    async with ScriptedSocket(serving()) as venue, stopping(venue, notes) as (feed, may_close):
+        closings = [asyncio.create_task(feed.close()) for _ in range(2)]
+        await asyncio.sleep(0.02)
+        assert not any(closing.done() for closing in closings)
+        assert venue.closed == 0
+        may_close.set()
+        await asyncio.gather(*closings)
+        assert at_work() == []
+        await until(lambda: venue.closed == 1)
+
+
+async def test_a_feed_comes_up_again_after_a_stop_whose_caller_was_canceled() -> None:
+    notes = MarketNotes()
+    async with ScriptedSocket(serving()) as venue, stopping(venue, notes) as (feed, may_close):
+        again = asyncio.create_task(feed.set_subscriptions(wanted(quotes="MSFT")))
+        await asyncio.sleep(0.02)
+        assert len(venue.opened) == 1, "the old socket is closed before a new one opens"
+        may_close.set()
+        await again
+        await until(lambda: notes.state_names()[-1] == "live")
+        assert notes.sets[-1].symbols[Channel.QUOTES] == {"MSFT"}
+        assert notes.state_names() == ["connecting", "live", "disconnected", "connecting", "live"]
