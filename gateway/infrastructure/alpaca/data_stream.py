@@ -49,7 +49,7 @@ class FrameListener(Protocol):
     """Who gets the frames. Must neither block nor raise."""
 
     def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], read: ReadTime) -> None:
-        """Market data, as it came: one call for each part of a frame, with the kinds (`T`) that are in the frame."""
+        """Market data, as it came: a frame, or one part of a large one, with the kinds (`T`) that are in it."""
         ...
 
     def on_acknowledgement(self, message: JsonObject) -> None:
@@ -138,7 +138,7 @@ class GatewayDataStream:
             read = ReadTime(clock_ns(), monotonic())
             try:
                 messages = unpack_frame(frame)
-                kinds = {message["T"] for message in messages}
+                kinds = _kinds_of(messages)
             except Unreadable as error:
                 listener.on_unreadable(str(error))
                 continue
@@ -152,7 +152,8 @@ class GatewayDataStream:
                 listener.on_messages(messages, kinds, read)
             else:
                 for start in range(0, len(messages), PART_MESSAGES_MAX):
-                    listener.on_messages(messages[start : start + PART_MESSAGES_MAX], kinds, read)
+                    part = messages[start : start + PART_MESSAGES_MAX]
+                    listener.on_messages(part, _kinds_of(part), read)
                     await asyncio.sleep(0)
 
     def _control(self, listener: FrameListener, messages: Sequence[JsonObject], read: ReadTime) -> None:
@@ -192,6 +193,10 @@ STREAM_CLASSES: Final[Mapping[AssetClass | None, type[GatewayDataStream]]] = {
     None: GatewayNewsStream,
 }
 """By the class of a feed."""
+
+
+def _kinds_of(messages: Sequence[JsonObject]) -> set[str]:
+    return {message["T"] for message in messages}
 
 
 def _check_acknowledgement(message: JsonObject) -> None:

@@ -244,7 +244,7 @@ class MarketDataFeed(_Kept):
     # What the stream tells.
 
     def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], read: ReadTime) -> None:
-        """One frame of market data: one call of the listener for each channel in it."""
+        """A frame of market data, or a part of a large one: one call of the listener for each channel in it."""
         if self._feed is DataFeed.NEWS and kinds != {"n"}:
             self.on_unreadable("no article")
             messages = [message for message in messages if message["T"] == "n"]

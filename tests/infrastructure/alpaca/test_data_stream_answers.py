@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence, Set
+from typing import Any
 
 import msgpack
 import pytest
 from websockets.asyncio.server import ServerConnection
 
-from gateway.domain.types import Channel, FeedState
+from gateway.domain.types import Channel, DataFeed, FeedState
 from gateway.infrastructure.alpaca import data_stream, streaming_adapter
 from tests.infrastructure.alpaca.feeds import feed_at, quote, serving, wanted
 from tests.infrastructure.alpaca.listeners import MarketNotes
@@ -135,3 +137,19 @@ async def test_everybody_else_has_a_turn_while_a_large_frame_is_read() -> None:
     assert [one.bid_size for one in notes.quotes] == list(range(10_000))
     assert max(len(part) for part in notes.frames) <= data_stream.PART_MESSAGES_MAX
     assert len(set(notes.turns)) == len(notes.frames) > 10
+
+
+async def test_each_part_of_a_large_frame_is_handed_on_with_its_own_kinds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With those of the whole frame, one message that is no article spoke against each part of a frame of articles."""
+    monkeypatch.setattr(data_stream, "PART_MESSAGES_MAX", 2)
+    parts: list[tuple[str, Set[str]]] = []
+
+    def note(messages: Sequence[dict[str, Any]], kinds: Set[str], read: object) -> None:
+        parts.append(("".join(message["T"] for message in messages), kinds))
+
+    frame = [{"T": kind} for kind in "nnnqnnb"]
+    async with ScriptedSocket(serving(frame)) as venue, feed_at(venue, MarketNotes(), feed=DataFeed.NEWS) as feed:
+        monkeypatch.setattr(feed, "on_messages", note)
+        await feed.set_subscriptions(wanted(news="AAPL"))
+        await until(lambda: len(parts) == 4)
+    assert parts == [("nn", {"n"}), ("nq", {"n", "q"}), ("nn", {"n"}), ("b", {"b"})]
