@@ -13,7 +13,7 @@ import asyncio
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -159,7 +159,7 @@ async def keep_connected(
     rng: random.Random,
     crowding: Crowding | None = None,
     monotonic: Callable[[], float] = time.monotonic,
-    sleep: Callable[[float], object] = asyncio.sleep,
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> None:
     """Run until canceled; the socket is closed when it ends.
 
@@ -169,12 +169,12 @@ async def keep_connected(
         rng: For the jitter.
         crowding: Remembers between two loops that the venue was crowded.
         monotonic: Seconds.
-        sleep: Waits; awaited.
+        sleep: Waits.
     """
     failures = 0
     crowding = crowding or Crowding(back_off, monotonic)
     if crowding.wait_s > 0:
-        await sleep(crowding.wait_s)  # type: ignore[misc]  # asyncio.sleep, or a test's
+        await sleep(crowding.wait_s)
     while True:
         began = monotonic()
         upstream.on_attempt()
@@ -194,7 +194,7 @@ async def keep_connected(
         crowding.note(code, began)
         upstream.on_lost(detail, code)
         delay_s = back_off.delay_s(failures, code, monotonic() - began, rng.random())
-        await sleep(max(delay_s, crowding.wait_s))  # type: ignore[misc]  # asyncio.sleep, or a test's
+        await sleep(max(delay_s, crowding.wait_s))
 
 
 async def _shut(upstream: Upstream) -> None:
