@@ -114,10 +114,21 @@ class StreamingAdapter:
 
 
 class _Kept:
-    """A connection that runs as one task, and is closed once."""
+    """A connection that runs as one task, and is closed once; its children open, read and shut it.
 
-    def __init__(self, name: str, back_off: BackOff, rng: random.Random) -> None:
+    Args:
+        name: In the log.
+        on_state: The listener's.
+        back_off: Waits between attempts to connect.
+        rng: For their jitter.
+    """
+
+    def __init__(
+        self, name: str, on_state: Callable[[FeedState, str, int], None], back_off: BackOff, rng: random.Random
+    ) -> None:
         self._name = name
+        self._on_state = on_state
+        self._state = FeedState.DISCONNECTED
         self._back_off = back_off
         self._crowding = Crowding(back_off)
         self._rng = rng
@@ -139,6 +150,22 @@ class _Kept:
         async with self._turning:
             await self._stop()
 
+    def on_attempt(self) -> None:
+        """An attempt begins."""
+        self.last_code = 0
+        self._set_state(FeedState.CONNECTING, "", 0)
+
+    def on_lost(self, detail: str, code: int) -> None:
+        """The attempt failed, or the connection ended."""
+        _log.warning("feed_disconnected", feed=self._name, detail=detail, venue_error_code=code)
+        self._set_state(FeedState.DISCONNECTED, detail, code)
+
+    def on_error_frame(self, code: int, text: str) -> None:
+        """Told with the state as it is."""
+        self.last_code = code
+        _log.warning("feed_error", feed=self._name, detail=text, venue_error_code=code)
+        self._tell(self._on_state, self._state, text, code)
+
     async def _stop(self) -> bool:
         """Whether there was something to stop. Where its caller is canceled, the next one waits for what is left."""
         if self._task is None:
@@ -149,6 +176,10 @@ class _Kept:
         await asyncio.wait([self._task])
         self._task, self._is_stopping = None, False
         return True
+
+    def _set_state(self, state: FeedState, detail: str, code: int) -> None:
+        self._state = state
+        self._tell(self._on_state, state, detail, code)
 
     def _tell(self, told: Callable[..., None], *facts: Any) -> None:
         try:
@@ -171,11 +202,10 @@ class MarketDataFeed(_Kept):
         back_off: BackOff,
         rng: random.Random,
     ) -> None:
-        super().__init__(feed.value, back_off, rng)
+        super().__init__(feed.value, listener.on_state, back_off, rng)
         self._feed = feed
         self._listener = listener
         self._subscriptions = Subscriptions()
-        self._state = FeedState.DISCONNECTED
         self._is_open = False
         self._sending = asyncio.Lock()
         self._monotonic = monotonic
@@ -231,16 +261,6 @@ class MarketDataFeed(_Kept):
         self._answered()
         await self._stream.close()
 
-    def on_attempt(self) -> None:
-        """An attempt begins."""
-        self.last_code = 0
-        self._set_state(FeedState.CONNECTING, "", 0)
-
-    def on_lost(self, detail: str, code: int) -> None:
-        """The attempt failed, or the connection ended."""
-        _log.warning("feed_disconnected", feed=self._name, detail=detail, venue_error_code=code)
-        self._set_state(FeedState.DISCONNECTED, detail, code)
-
     # What the stream tells.
 
     def on_messages(self, messages: Sequence[JsonObject], kinds: Set[str], read: ReadTime) -> None:
@@ -266,12 +286,10 @@ class MarketDataFeed(_Kept):
 
     def on_error_frame(self, code: int, text: str) -> None:
         """Told with the state as it is."""
-        self.last_code = code
         if code in ANSWERS_TO_A_CHANGE:
             self._answered()
             self._subscriptions.refuse()
-        _log.warning("feed_error", feed=self._name, detail=text, venue_error_code=code)
-        self._tell(self._listener.on_state, self._state, text, code)
+        super().on_error_frame(code, text)
 
     def on_unreadable(self, detail: str) -> None:
         """Told with the state as it is; the stream goes on."""
@@ -279,7 +297,7 @@ class MarketDataFeed(_Kept):
         if self._monotonic() >= self._log_unreadable_at:
             self._log_unreadable_at = self._monotonic() + UNREADABLE_LOG_INTERVAL_S
             _log.warning("feed_unreadable", feed=self._name, detail=detail, count=self._unreadable)
-        self._tell(self._listener.on_state, self._state, f"unreadable: {detail}", 0)
+        self._tell(self._on_state, self._state, f"unreadable: {detail}", 0)
 
     async def after_control(self) -> None:
         """Send what follows, and be live once everything is answered."""
@@ -344,10 +362,6 @@ class MarketDataFeed(_Kept):
         elif self._reading is not None:
             self._reading.reschedule(asyncio.get_running_loop().time())
 
-    def _set_state(self, state: FeedState, detail: str, code: int) -> None:
-        self._state = state
-        self._tell(self._listener.on_state, state, detail, code)
-
 
 class OrderFeed(_Kept):
     """OrderUpdateConnection."""
@@ -361,9 +375,8 @@ class OrderFeed(_Kept):
         back_off: BackOff,
         rng: random.Random,
     ) -> None:
-        super().__init__("orders", back_off, rng)
+        super().__init__("orders", listener.on_state, back_off, rng)
         self._listener = listener
-        self._state = FeedState.DISCONNECTED
         self._stream = factory.order_stream()
         self._stream.listen(self, clock_ns)
 
@@ -379,16 +392,6 @@ class OrderFeed(_Kept):
         """Close the socket."""
         await self._stream.close()
 
-    def on_attempt(self) -> None:
-        """An attempt begins."""
-        self.last_code = 0
-        self._set_state(FeedState.CONNECTING, "", 0)
-
-    def on_lost(self, detail: str, code: int) -> None:
-        """The attempt failed, or the connection ended."""
-        _log.warning("feed_disconnected", feed=self._name, detail=detail, venue_error_code=code)
-        self._set_state(FeedState.DISCONNECTED, detail, code)
-
     def on_listening(self) -> None:
         """Updates come from here on; what came before has to be read another way."""
         self._set_state(FeedState.RECONCILING, "", 0)
@@ -401,16 +404,6 @@ class OrderFeed(_Kept):
         """A frame that could not be read; the stream goes on."""
         _log.warning("order_update_unreadable", detail=detail, venue_order_id=venue_order_id)
         self._tell(self._listener.on_unreadable, detail, venue_order_id)
-
-    def on_error_frame(self, code: int, text: str) -> None:
-        """Told with the state as it is."""
-        self.last_code = code
-        _log.warning("feed_error", feed=self._name, detail=text, venue_error_code=code)
-        self._tell(self._listener.on_state, self._state, text, code)
-
-    def _set_state(self, state: FeedState, detail: str, code: int) -> None:
-        self._state = state
-        self._tell(self._listener.on_state, state, detail, code)
 
 
 def _check_spelling(feed: DataFeed, wanted: SubscriptionSet) -> None:
