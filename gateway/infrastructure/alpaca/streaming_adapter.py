@@ -27,6 +27,7 @@ from gateway.infrastructure.alpaca.converters.market_data import quotes_from_fra
 from gateway.infrastructure.alpaca.converters.market_stream import KINDS
 from gateway.infrastructure.alpaca.reconnect import BackOff, Crowding, StreamRefused, keep_connected
 from gateway.infrastructure.alpaca.subscriptions import Subscriptions
+from gateway.infrastructure.alpaca.unreadable_frames import UnreadableFrames
 
 if TYPE_CHECKING:  # it imports alpaca-py, which takes its time
     from gateway.infrastructure.alpaca.data_stream import ReadTime
@@ -39,9 +40,6 @@ ARTICLE_CLASSES: Final = frozenset({AssetClass.US_EQUITY, AssetClass.CRYPTO})
 
 ANSWER_WAIT_S: Final = 10.0
 """How long the venue may take to answer a change of the subscriptions."""
-
-UNREADABLE_LOG_INTERVAL_S: Final = 1.0
-"""Unreadable frames are told each, and logged this often: a venue gone mad must not fill a disk."""
 
 _log = structlog.get_logger(__name__)
 
@@ -208,9 +206,7 @@ class MarketDataFeed(_Kept):
         self._subscriptions = Subscriptions()
         self._is_open = False
         self._sending = asyncio.Lock()
-        self._monotonic = monotonic
-        self._unreadable = 0
-        self._log_unreadable_at = 0.0
+        self._unreadable = UnreadableFrames(self._tell_unreadable)
         self._answer_timer: asyncio.TimerHandle | None = None
         self._reading: asyncio.Timeout | None = None
         self._stream = factory.data_stream(feed)
@@ -259,6 +255,7 @@ class MarketDataFeed(_Kept):
         self._is_open = False
         self._reading = None
         self._answered()
+        self._unreadable.end()
         await self._stream.close()
 
     # What the stream tells.
@@ -292,18 +289,18 @@ class MarketDataFeed(_Kept):
         super().on_error_frame(code, text)
 
     def on_unreadable(self, detail: str) -> None:
-        """Told with the state as it is; the stream goes on."""
-        self._unreadable += 1
-        if self._monotonic() >= self._log_unreadable_at:
-            self._log_unreadable_at = self._monotonic() + UNREADABLE_LOG_INTERVAL_S
-            _log.warning("feed_unreadable", feed=self._name, detail=detail, count=self._unreadable)
-        self._tell(self._on_state, self._state, f"unreadable: {detail}", 0)
+        """Told, or counted for a moment; the stream goes on."""
+        self._unreadable.note(detail)
 
     async def after_control(self) -> None:
         """Send what follows, and be live once everything is answered."""
         await self._flush()
         if self._state is not FeedState.LIVE and self._subscriptions.is_settled:
             self._set_state(FeedState.LIVE, "", 0)
+
+    def _tell_unreadable(self, count: int, detail: str) -> None:
+        _log.warning("feed_unreadable", feed=self._name, detail=detail, count=count)
+        self._tell(self._on_state, self._state, f"unreadable: {detail}", 0)
 
     def _quotes(self, messages: Sequence[JsonObject], read: ReadTime) -> None:
         try:

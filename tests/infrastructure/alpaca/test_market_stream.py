@@ -223,7 +223,8 @@ async def test_a_feed_of_articles_brings_articles_alone() -> None:
         await feed.set_subscriptions(wanted(news="CRSR"))
         await until(lambda: notes.values)
     assert (notes.frames, set(notes.values), len(notes.values[Channel.NEWS])) == ([], {Channel.NEWS}, 1)
-    assert [detail for _, detail, _ in notes.states if detail] == ["unreadable: no article"] * 2
+    told = [detail for _, detail, _ in notes.states if detail]
+    assert told == ["unreadable: no article", "unreadable: 1 more, the last: no article"]
 
 
 async def test_channels_are_asked_for_in_alpacas_words() -> None:
