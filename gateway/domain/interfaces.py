@@ -236,11 +236,11 @@ class MarketDataListener(Protocol):
     """
 
     def on_quotes(self, quotes: Sequence[Quote], read_at: float) -> None:
-        """Quotes in the order received; one call per frame."""
+        """Quotes in the order received; one call per part of a frame."""
         ...
 
     def on_values(self, channel: Channel, values: Sequence[LiveValue], read_at: float) -> None:
-        """Values of any other channel in the order received; one call per frame and channel, with at least one."""
+        """Values of any other channel in the order received; one call per part of a frame and channel."""
         ...
 
     def on_subscriptions(self, acknowledged: SubscriptionSet) -> None:
