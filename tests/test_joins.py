@@ -171,8 +171,8 @@ async def test_a_canary_loses_nothing_while_others_come_and_go(
         return await asyncio.to_thread(numbered.call, held())
 
     try:
+        await canary.heard_after(0)  # alone: others would have some of its symbols subscribed before the rest
         await come_and_go(markets[1:], CONNECTIONS * 2, seed=0)
-        await canary.heard_after(0)
         await asyncio.sleep(4 * LINGER_S)  # what these wanted is forgotten
         before = await look()
         asked.clear()

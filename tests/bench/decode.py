@@ -149,7 +149,8 @@ async def _d1(slices: int) -> Ratio:
     ratio = Ratio("D1 decode", "us a quote, frame to bodies", "msgpack.unpackb, us", GOAL, "us", at_most=True)
     frames, number = make_frames(QUOTES_PER_FRAME), 1
     for turn in range(slices):
-        packed = [frames[i % len(frames)].written(number + i * QUOTES_PER_FRAME, 1.0) for i in range(FRAMES_PER_SLICE)]
+        now = time.time()
+        packed = [frames[i % len(frames)].written(number + i * QUOTES_PER_FRAME, now) for i in range(FRAMES_PER_SLICE)]
         number += QUOTES_PER_SLICE
         measured = {}
         for is_ours in (turn % 2 == 0, turn % 2 == 1):

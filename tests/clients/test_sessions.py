@@ -123,6 +123,42 @@ def test_a_break_makes_no_command_of_more_symbols_than_the_gateway_takes(
     assert {one.subscribe.channel for one in again[:3]} == {md.CHANNEL_QUOTES}
 
 
+def test_a_command_is_of_one_asset_class(client: Any, scripted: ScriptedGateway) -> None:
+    """The gateway would refuse the whole of one that is of two."""
+    connections = scripted.script(RPC, [4, batch(1, heartbeat=True), OPEN])
+    session = client.market_data_session()
+    for symbol in ("AAPL", "BTC/USD", "AAPL261218C00250000", "MSFT", "ETH/USD"):
+        session.subscribe("quotes", symbol)
+    assert next(session).heartbeat
+    session.close()
+    assert said(connections[0]) == [
+        "open",
+        ("subscribe", "QUOTES", "AAPL", "MSFT"),
+        ("subscribe", "QUOTES", "BTC/USD", "ETH/USD"),
+        ("subscribe", "QUOTES", "AAPL261218C00250000"),
+    ]
+
+
+def test_what_an_unsubscription_does_not_name_is_any(client: Any, scripted: ScriptedGateway) -> None:
+    connections = scripted.script(RPC, [3, batch(1, heartbeat=True), LOST], [3, batch(1, heartbeat=True), OPEN])
+    session = client.market_data_session()
+    session.subscribe("quotes", ["AAPL", "MSFT"], feed="iex")
+    session.subscribe("quotes", ["TSLA", "NVDA"])
+    session.unsubscribe("quotes", "MSFT")
+    session.unsubscribe("quotes", "NVDA", feed="iex")
+    session.unsubscribe("trades", "AAPL")
+    assert next(session).heartbeat
+    assert isinstance(next(session), Disconnected)
+    assert next(session).gaps
+    session.close()
+    assert said(connections[1]) == ["open", ("subscribe", "QUOTES", "AAPL"), ("subscribe", "QUOTES", "TSLA")]
+
+
+def test_a_subscription_has_symbols(client: Any) -> None:
+    with pytest.raises(ValueError, match="without symbols"):
+        client.market_data_session().subscribe("quotes", [])
+
+
 def test_what_is_held_may_be_of_more_commands_than_may_wait(client: Any, scripted: ScriptedGateway) -> None:
     """The bound is for what a connection does not take: held by it, no session would come back from a break."""
     count = COMMANDS_MAX + 10

@@ -142,7 +142,13 @@ func follow[R, V any, B batchOf[R]](
 		}
 		failure := Decode(err)
 		isReplaced := c.bearer.wasReplaced(err, *shown)
-		if ctx.Err() != nil || !reader.survives(err, failure, isReplaced) || failures >= reconnectsMax {
+		if ended := ctx.Err(); ended != nil {
+			return fmt.Errorf("%w: %w", ended, err)
+		}
+		if failure.Code == codes.DeadlineExceeded { // the caller's, which the transport noticed first: streams have no other
+			return fmt.Errorf("%w: %w", context.DeadlineExceeded, err)
+		}
+		if !reader.survives(err, failure, isReplaced) || failures >= reconnectsMax {
 			return err
 		}
 		if !reader.broken {
@@ -193,6 +199,8 @@ func connect[R, V any, B batchOf[R]](
 			if !deliver(batch) {
 				return nil
 			}
+		case <-ctx.Done(): // what the stream says of it may have found nobody
+			return status.FromContextError(ctx.Err()).Err()
 		case <-silence.C:
 			return status.Errorf(codes.Unavailable, "no message for %v, though there are heartbeats", kind.silenceMax())
 		}

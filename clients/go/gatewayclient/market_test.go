@@ -1,6 +1,8 @@
 package gatewayclient
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"reflect"
 	"slices"
@@ -160,6 +162,27 @@ func TestAStreamThatSaysNothingIsGivenUp(t *testing.T) {
 	}
 	if !slices.Equal(got, []string{"AAPL", "broken", "status gaps=1 acks=0 end=false", "MSFT"}) {
 		t.Fatal(got)
+	}
+}
+
+// Whoever tells it first: the stream, or the context that it was opened with.
+func TestADeadlineIsNoticedAtOnceAndByItsName(t *testing.T) {
+	streams := [][]any{}
+	for range 10 {
+		streams = append(streams, []any{sentNow(1, nil, "AAPL")})
+	}
+	client, ctx := serve(t, &scripted{quotes: streams})
+	for range 10 {
+		began := time.Now()
+		short, cancel := context.WithTimeout(ctx, 50*time.Millisecond)
+		var last error
+		for _, err := range client.FollowQuotes(short, &pb.StreamQuotesRequest{}) {
+			last = err
+		}
+		cancel()
+		if !errors.Is(last, context.DeadlineExceeded) || time.Since(began) > 5*time.Second {
+			t.Fatal(last, time.Since(began))
+		}
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"slices"
+	"strings"
 	"sync"
 
 	"google.golang.org/grpc"
@@ -20,6 +21,10 @@ const sessionCredits = 8
 // sessionSymbolsMax is the symbols of one command: the gateway's symbols_per_stream_max as it is unless it was set, and
 // what the protos say of requests. A command with more is refused whole.
 const sessionSymbolsMax = 500
+
+// contractCharacters are those of an option's symbol at least: its root, six of its expiration, P or C, eight of its
+// strike price (OCC).
+const contractCharacters = 16
 
 // Session is every channel of live data in one stream, its subscriptions changed while it runs. After a break it holds
 // the same subscriptions again. Its methods may be called by many goroutines; one follows it.
@@ -55,7 +60,7 @@ func (c *Client) Session(options *pb.SessionOptions) *Session {
 func (s *Session) Subscribe(wanted *pb.Subscription, commandID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop(wanted)
+	s.drop(wanted, isAlike)
 	for _, symbol := range wanted.GetSymbols() {
 		s.held = append(s.held, holding{
 			wanted.GetChannel(), wanted.GetAssetClass(), wanted.GetFeed(), commandID, symbol,
@@ -66,11 +71,11 @@ func (s *Session) Subscribe(wanted *pb.Subscription, commandID string) error {
 	})
 }
 
-// Unsubscribe removes symbols, named as they were added.
+// Unsubscribe removes symbols, of any class and feed that is not named.
 func (s *Session) Unsubscribe(unwanted *pb.Subscription, commandID string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.drop(unwanted)
+	s.drop(unwanted, mayBeAlike)
 	return s.send(&pb.MarketDataSessionRequest{
 		CommandId: commandID, Command: &pb.MarketDataSessionRequest_Unsubscribe{Unsubscribe: unwanted},
 	})
@@ -120,17 +125,17 @@ func (s *Session) open(ctx context.Context) (grpc.ServerStreamingClient[pb.Marke
 	return stream, nil
 }
 
-// subscriptions are the commands that add what is held: symbols that were added alike come together, as many as may. Few
-// commands, for the gateway reads only some dozens ahead, and ends a session whose credits stand behind more.
+// subscriptions are the commands that add what is held: symbols of one class that were added alike come together, as many
+// as may.
 func (s *Session) subscriptions() []*pb.MarketDataSessionRequest {
 	var commands []*pb.MarketDataSessionRequest
 	filling := map[holding]*pb.Subscription{} // by what is alike: the last one
 	for _, one := range s.held {
-		symbol := one.symbol
-		one.symbol = ""
+		symbol, assetClass := one.symbol, one.assetClass
+		one.symbol, one.assetClass = "", classToldBy(one)
 		subscription := filling[one]
 		if subscription == nil || len(subscription.Symbols) == sessionSymbolsMax {
-			subscription = &pb.Subscription{Channel: one.channel, AssetClass: one.assetClass, Feed: one.feed}
+			subscription = &pb.Subscription{Channel: one.channel, AssetClass: assetClass, Feed: one.feed}
 			commands = append(commands, &pb.MarketDataSessionRequest{
 				CommandId: one.commandID,
 				Command:   &pb.MarketDataSessionRequest_Subscribe{Subscribe: subscription},
@@ -166,11 +171,30 @@ func (s *Session) send(command *pb.MarketDataSessionRequest) error {
 	return nil
 }
 
-func (s *Session) drop(unwanted *pb.Subscription) {
+func (s *Session) drop(given *pb.Subscription, alike func(one, other int32) bool) {
 	s.held = slices.DeleteFunc(s.held, func(one holding) bool {
-		return one.channel == unwanted.GetChannel() && one.assetClass == unwanted.GetAssetClass() &&
-			one.feed == unwanted.GetFeed() && slices.Contains(unwanted.GetSymbols(), one.symbol)
+		return one.channel == given.GetChannel() && alike(int32(one.assetClass), int32(given.GetAssetClass())) &&
+			alike(int32(one.feed), int32(given.GetFeed())) && slices.Contains(given.GetSymbols(), one.symbol)
 	})
+}
+
+func isAlike(one, other int32) bool { return one == other }
+
+// mayBeAlike: what either does not name may be what the other does.
+func mayBeAlike(one, other int32) bool { return one == other || one == 0 || other == 0 }
+
+// classToldBy is the class that the symbol tells where none was named, as far as it matters here: a command is of one.
+func classToldBy(one holding) pb.AssetClass {
+	switch {
+	case one.assetClass != pb.AssetClass_ASSET_CLASS_UNSPECIFIED:
+		return one.assetClass
+	case strings.Contains(one.symbol, "/"):
+		return pb.AssetClass_ASSET_CLASS_CRYPTO
+	case len(one.symbol) >= contractCharacters:
+		return pb.AssetClass_ASSET_CLASS_US_OPTION
+	default:
+		return pb.AssetClass_ASSET_CLASS_US_EQUITY
+	}
 }
 
 func (s *Session) symbols() []string {

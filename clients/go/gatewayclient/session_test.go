@@ -201,3 +201,27 @@ func TestOnlyWhatCanBecomeOldIsFlagged(t *testing.T) {
 		t.Fatal(quote, trade, bar, book)
 	}
 }
+
+// The gateway would refuse the whole of a command that is of two.
+func TestASessionAddsWhatItHoldsInCommandsOfOneAssetClass(t *testing.T) {
+	session := (&Client{}).Session(&pb.SessionOptions{})
+	for _, symbol := range []string{"AAPL", "BTC/USD", "AAPL261218C00250000", "MSFT", "ETH/USD", "NVDA"} {
+		wanted := &pb.Subscription{Channel: pb.Channel_CHANNEL_QUOTES, Symbols: []string{symbol}}
+		if err := session.Subscribe(wanted, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unwanted := &pb.Subscription{
+		Channel: pb.Channel_CHANNEL_QUOTES, Symbols: []string{"NVDA"}, Feed: pb.DataFeed_DATA_FEED_IEX,
+	}
+	if err := session.Unsubscribe(unwanted, ""); err != nil {
+		t.Fatal(err)
+	}
+	got := []string{}
+	for _, command := range session.subscriptions() {
+		got = append(got, short(command))
+	}
+	if !slices.Equal(got, []string{"+1[AAPL MSFT]", "+1[BTC/USD ETH/USD]", "+1[AAPL261218C00250000]"}) {
+		t.Fatal(got)
+	}
+}

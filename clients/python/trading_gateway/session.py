@@ -27,6 +27,9 @@ SYMBOLS_MAX: Final = 500
 """Symbols of one command: the gateway's symbols_per_stream_max as it is unless it was set, and what the protos say of
 requests. A command with more is refused whole."""
 
+CONTRACT_CHARACTERS: Final = 16
+"""Of an option's symbol at least: its root, six of its expiration, P or C, eight of its strike price (OCC)."""
+
 SessionItem: TypeAlias = (
     pb.Quote
     | pb.Trade
@@ -87,24 +90,27 @@ class SessionFollower(Values[SessionItem]):
 
         Raises:
             BufferError: The connection takes no more commands.
+            ValueError: No symbols.
         """
+        if not wanted.symbols:
+            raise ValueError("a subscription without symbols")
         with self._lock:
             self._send(pb.MarketDataSessionRequest(command_id=command_id, subscribe=wanted))
             self._held.setdefault(_key(wanted), {}).update(dict.fromkeys(wanted.symbols, command_id))
 
     def unsubscribe(self, unwanted: pb.Subscription, command_id: str = "") -> None:
-        """Remove symbols.
+        """Remove symbols, of any class and feed that is not named.
 
         Raises:
             BufferError: The connection takes no more commands.
         """
         with self._lock:
             self._send(pb.MarketDataSessionRequest(command_id=command_id, unsubscribe=unwanted))
-            held = self._held.get(_key(unwanted), {})
-            for symbol in unwanted.symbols:
-                held.pop(symbol, None)
-            if not held:
-                self._held.pop(_key(unwanted), None)
+            for key in [key for key in self._held if _is_meant(key, _key(unwanted))]:
+                for symbol in unwanted.symbols:
+                    self._held[key].pop(symbol, None)
+                if not self._held[key]:
+                    del self._held[key]
 
     def list_subscriptions(self, command_id: str = "") -> None:
         """Ask for what the gateway holds: a status with `subscriptions` and its `list_command_id` comes."""
@@ -137,12 +143,12 @@ class SessionFollower(Values[SessionItem]):
                 self._outbox = None
 
     def _resubscriptions(self) -> Iterator[pb.MarketDataSessionRequest]:
-        """What adds all that is held: symbols that were added under one command_id come together, as many as may."""
+        """What adds all that is held: symbols of one class that were added under one command_id come together."""
         for key, commands in self._held.items():
-            alike: dict[str, list[str]] = {}
+            alike: dict[tuple[str, int], list[str]] = {}
             for symbol, command_id in commands.items():
-                alike.setdefault(command_id, []).append(symbol)
-            for command_id, symbols in alike.items():
+                alike.setdefault((command_id, _class_told_by(symbol)), []).append(symbol)
+            for (command_id, _), symbols in alike.items():
                 for start in range(0, len(symbols), SYMBOLS_MAX):
                     held = _subscription(key, symbols[start : start + SYMBOLS_MAX])
                     yield pb.MarketDataSessionRequest(command_id=command_id, subscribe=held)
@@ -229,6 +235,21 @@ def _values(batch: pb.MarketDataSessionResponse) -> list[Any]:
 
 def _key(subscription: pb.Subscription) -> Key:
     return subscription.channel, subscription.asset_class, subscription.feed
+
+
+def _is_meant(held: Key, unwanted: Key) -> bool:
+    """Whether an unsubscription is of what was added so; what either does not name may be what the other does."""
+    return held[0] == unwanted[0] and all(
+        one == other or not one or not other for one, other in zip(held[1:], unwanted[1:], strict=True)
+    )
+
+
+def _class_told_by(symbol: str) -> common_pb2.AssetClass.ValueType:
+    """As far as it matters here: a command is of one class."""
+    if "/" in symbol:
+        return common_pb2.ASSET_CLASS_CRYPTO
+    is_contract = len(symbol) >= CONTRACT_CHARACTERS
+    return common_pb2.ASSET_CLASS_US_OPTION if is_contract else common_pb2.ASSET_CLASS_US_EQUITY
 
 
 def _subscription(key: Key, symbols: Iterable[str]) -> pb.Subscription:
