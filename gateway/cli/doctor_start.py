@@ -75,7 +75,7 @@ def _address_finding(settings: Settings) -> Finding:
             "address", str(refusal), "Set GATEWAY_LISTEN or --listen to 127.0.0.1:PORT, or add what is told."
         )
     means = f"{'with TLS' if has_tls else 'in plain text'}, {'tokens required' if needs_token else 'no token needed'}"
-    return Finding("address", f"serve listens on {listen}, {means}")
+    return Finding("address", f"serve would listen on {listen}, {means}")
 
 
 def _certificate_finding(settings: Settings) -> Finding:

@@ -327,6 +327,8 @@ def _announce(settings: Settings, address: str, folder: Path, *, embedded: bool)
     elsewhere = "" if target == DEFAULT_TARGET else f" --target {target}"
     if settings.tls_cert is not None:
         elsewhere += " --tls-ca ca.pem"
+    if is_token_required(settings.authentication, settings.venue, numeric_addresses(address)):
+        elsewhere += " --token-file operator.token"
     typer.echo(f"  {program()} quotes --follow AAPL MSFT{elsewhere}")
     typer.echo("Stop everything, whatever else works:")
     typer.echo(f"  {program()} kill{elsewhere}  |  kill -USR1 {os.getpid()}  |  touch {folder / KILL_FILE}")

@@ -238,7 +238,7 @@ def _tell(
         shown = type(answer)(token=token, secret="" if to_file else answer.secret)
         typer.echo(as_json(shown))
         return
-    whose = f"strategy {token.strategy_id}" if token.strategy_id else "an operator"
+    whose = f"strategy {token.strategy_id}" if token.strategy_id else "no strategy"
     typer.echo(f"token {token.token_id} for {whose} is {what}: {' '.join(token.scopes)}", err=True)
     bounds = _bounds(token)
     until = _minute(token.expire_time)

@@ -30,6 +30,9 @@ def wait_for_turn(client: Client, symbol: str) -> Quote | None:
                 case Disconnected():
                     print("the connection broke: it is opened again")
                 case StreamStatus():
+                    for ack in item.acks:
+                        if ack.status.code:
+                            raise SystemExit(f"{ack.symbol}: {ack.status.message}")
                     for gap in item.gaps:
                         print(f"nothing was received from {gap.feed} for a while: starting over")
                         lowest = float("inf")

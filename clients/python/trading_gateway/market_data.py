@@ -13,8 +13,8 @@ from trading_gateway.v1 import common_pb2, market_data_pb2 as pb
 from trading_gateway.values import Instant, calendar_date, duration, number, require_names, symbol_list, timestamp
 
 if TYPE_CHECKING:
-    AssetClass: TypeAlias = Literal["us_equity", "crypto"] | common_pb2.AssetClass.ValueType
-    DataFeed: TypeAlias = Literal["iex", "sip", "crypto_us"] | common_pb2.DataFeed.ValueType
+    AssetClass: TypeAlias = Literal["us_equity", "crypto", "us_option"] | common_pb2.AssetClass.ValueType
+    DataFeed: TypeAlias = Literal["iex", "sip", "crypto_us", "indicative", "opra"] | common_pb2.DataFeed.ValueType
     Conflation: TypeAlias = Literal["none", "latest_per_symbol", "drop_oldest"] | pb.ConflationPolicy.ValueType
     TimeframeUnit: TypeAlias = Literal["minute", "hour", "day", "week", "month"] | common_pb2.Timeframe.Unit.ValueType
     Adjustment: TypeAlias = Literal["raw", "split", "dividend", "spin_off", "all"] | pb.Adjustment.ValueType
