@@ -275,9 +275,10 @@ async def test_the_last_credit_of_a_client_that_ended_its_commands_is_the_end(ma
     await session.credit()
     held = session.messages[-1].batch_sequence
     await session.call.done_writing()
-    for number in range(5):
+    for number in range(1, 4):
         market.corridor.publish(quote("AAPL", number))
-        await asyncio.sleep(0.005)
+        await session.until(lambda s, last=held + number: s.messages[-1].batch_sequence == last)
+    market.corridor.publish(quote("AAPL", 4))  # for which there is no credit
     ended = await session.ended()
     assert ended.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert (ended.details() or "").startswith("The credits are used up")

@@ -369,9 +369,9 @@ func TestQuotesAreSubscribedAgainAndTheHoleIsTold(t *testing.T) {
 			t.Fatal(err)
 		}
 		gaps = append(gaps, len(got.GetStatus().GetGaps()))
-		if hole := got.GetStatus().GetGaps(); len(hole) == 1 && (hole[0].GetFeed() != GatewayFeed ||
-			hole[0].GetFromTime().GetSeconds() != 20 || hole[0].GetToTime().GetSeconds() != 90) {
-			t.Fatal(hole)
+		if gap := got.GetStatus().GetGaps(); len(gap) == 1 && (gap[0].GetFeed() != GatewayFeed ||
+			gap[0].GetFromTime().GetSeconds() != 20 || gap[0].GetToTime().GetSeconds() != 90) {
+			t.Fatal(gap)
 		}
 		if len(gaps) == 4 {
 			break

@@ -75,7 +75,7 @@ func batches[R, V any, B batchOf[R]](ctx context.Context, c *Client, kind kind[R
 }
 
 // items iterates over values, each judged when it is taken. A status comes before the values of its batch, for it tells
-// the holes before them; the end of a snapshot comes after them.
+// the gaps before them; the end of a snapshot comes after them.
 func items[R, V any, B batchOf[R]](ctx context.Context, c *Client, kind kind[R, V]) iter.Seq2[Item[V], error] {
 	return func(yield func(Item[V], error) bool) {
 		err := follow[R, V, B](ctx, c, kind, func(batch B, reader *reader) bool {
@@ -189,12 +189,12 @@ func connect[R, V any, B batchOf[R]](
 				return arrival.err
 			}
 			batch := B(arrival.batch)
-			hole, err := reader.take(batch.GetBatchSequence(), batch.GetSendTime())
+			gap, err := reader.take(batch.GetBatchSequence(), batch.GetSendTime())
 			if err != nil {
 				return err
 			}
-			if hole != nil {
-				tell(kind.status(arrival.batch), hole)
+			if gap != nil {
+				tell(kind.status(arrival.batch), gap)
 			}
 			if !deliver(batch) {
 				return nil
@@ -250,18 +250,18 @@ func (r *reader) opened() {
 	r.lag.opened()
 }
 
-// take checks the sequence and measures; the hole before the batch, if there is one.
+// take checks the sequence and measures; the gap before the batch, if there is one.
 func (r *reader) take(sequence uint64, sent *timestamppb.Timestamp) (*pb.GapNotice, error) {
 	if sequence != r.sequence+1 {
 		return nil, fmt.Errorf("%w: %d was to come, and %d came", ErrSequenceGap, r.sequence+1, sequence)
 	}
-	var hole *pb.GapNotice
+	var gap *pb.GapNotice
 	if r.broken && r.last != nil {
-		hole = &pb.GapNotice{Feed: GatewayFeed, FromTime: r.last, ToTime: sent, Symbols: r.symbols()}
+		gap = &pb.GapNotice{Feed: GatewayFeed, FromTime: r.last, ToTime: sent, Symbols: r.symbols()}
 	}
 	r.sequence, r.last, r.broken = sequence, sent, false
 	r.lag.arrived(sent.AsTime())
-	return hole, nil
+	return gap, nil
 }
 
 func (r *reader) behind(sent *timestamppb.Timestamp) time.Duration {
@@ -283,9 +283,9 @@ func (r *reader) survives(err error, failure *Error, isReplaced bool) bool {
 	return failure.Ambiguous() || failure.Reason == "SLOW_CONSUMER" || isReplaced || returnsLater
 }
 
-func tell(told **pb.StreamStatus, hole *pb.GapNotice) {
+func tell(told **pb.StreamStatus, gap *pb.GapNotice) {
 	if *told == nil {
 		*told = &pb.StreamStatus{}
 	}
-	(*told).Gaps = append((*told).Gaps, hole)
+	(*told).Gaps = append((*told).Gaps, gap)
 }

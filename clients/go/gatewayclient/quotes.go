@@ -10,13 +10,13 @@ import (
 	pb "trading-gateway/clients/go/tradinggatewayv1"
 )
 
-// GatewayFeed is GapNotice.Feed of a hole in the connection between this client and the gateway.
+// GatewayFeed is GapNotice.Feed of a gap in the connection between this client and the gateway.
 const GatewayFeed = "gateway"
 
 // Item is what a follower of live values takes. Exactly one of Value, Status and Broken is set.
 type Item[V any] struct {
 	Value V
-	// Status is what the gateway says: feeds, acks of the symbols, gaps, counters, heartbeats. A hole of the connection
+	// Status is what the gateway says: feeds, acks of the symbols, gaps, counters, heartbeats. A gap of the connection
 	// stands in its gaps, under GatewayFeed, before the first value after it.
 	Status *pb.StreamStatus
 	// Broken is how the connection broke: what was received before is the newest no more. The subscription is made
@@ -34,7 +34,7 @@ type TradeEvent struct {
 }
 
 // Quotes follows live quotes in batches until the context ends. Quotes cannot be resumed: after a lost connection the
-// subscription is made again, and the hole is told in Status.Gaps of the first batch after it, under GatewayFeed. Quotes
+// subscription is made again, and the gap is told in Status.Gaps of the first batch after it, under GatewayFeed. Quotes
 // of a batch that is taken more than 2 s after it was sent are flagged stale; who takes long for one batch uses
 // FollowQuotes. The error, if one comes, is the last item.
 func (c *Client) Quotes(

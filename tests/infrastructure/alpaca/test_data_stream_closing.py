@@ -132,19 +132,20 @@ async def test_a_caller_that_is_canceled_while_it_closes_is_canceled() -> None:
 @asynccontextmanager
 async def stopping(venue: ScriptedSocket, notes: MarketNotes) -> AsyncIterator[tuple[MarketDataFeed, asyncio.Event]]:
     """A feed whose stop was begun by an empty set, and left by its caller; its socket closes when the event is set."""
-    may_close = asyncio.Event()
+    may_close, is_closing = asyncio.Event(), asyncio.Event()
     async with feed_at(venue, notes) as feed:
         await feed.set_subscriptions(wanted(quotes="AAPL"))
         await until(lambda: "live" in notes.state_names())
         close = feed._stream.close
 
         async def close_late() -> None:
+            is_closing.set()
             await may_close.wait()
             await close()
 
         feed._stream.close = close_late  # type: ignore[method-assign]
         leaving = asyncio.create_task(feed.set_subscriptions(wanted()))
-        await asyncio.sleep(0.02)
+        await is_closing.wait()
         leaving.cancel()
         await asyncio.wait([leaving])
         try:

@@ -255,12 +255,16 @@ async def test_a_stale_value_between_others_is_flagged_when_thinned(corridor: Co
     reader = await corridor.live("AAPL", "MSFT", "TSLA", min_interval_ms=500)
     corridor.publish(quote("AAPL", 1), quote("MSFT", 1), quote("TSLA", 1))
     await reader.until(lambda r: len(r.values) == 3)
+    [hub] = corridor.service._hubs.values()
+    [[group]] = hub._groups._groups.values()
+    assert group._thinning is not None
+    held = group._thinning._held
     corridor.publish(quote("AAPL", 2))  # held back, first in line
-    await asyncio.sleep(0.02)
+    await eventually(lambda: "AAPL" in held)
     connection = corridor.venue.connection
     connection.cut()
     corridor.publish(quote("MSFT", 2))  # nobody can vouch for it
-    await asyncio.sleep(0.02)
+    await eventually(lambda: "MSFT" in held)
     corridor.venue.error = VenueUnreachable("REST is down")  # and it cannot be read
     connection.answer()
     corridor.publish(quote("AAPL", 3), quote("TSLA", 2))
